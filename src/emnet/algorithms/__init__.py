@@ -1,0 +1,1 @@
+"""Ways of running EM: arithmetic on statistics and parameters that knows no model."""

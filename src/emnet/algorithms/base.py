@@ -1,0 +1,218 @@
+"""The loop that runs any algorithm on any model."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import reduce
+from operator import add
+from typing import Protocol
+
+import torch
+
+from emnet.batch import Batch, Data
+from emnet.exceptions import DegenerateFitError, EvidenceDecreasedWarning
+from emnet.inference.base import EStep
+from emnet.models.base import LatentModel
+from emnet.posteriors import EvidenceKind
+from emnet.statistics import ModelStatistics
+
+_ROUNDING = 1e-9  # relative fall of the objective that is rounding (4e-16 a row is ordinary), not a fault
+
+
+class Reason(StrEnum):
+    """Why a run ended."""
+
+    CONVERGED = "converged"
+    MAX_ITER = "max_iter"
+    DECREASED = "decreased"
+    DEGENERATE = "degenerate"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What an E-step over the data says of the parameters it was done at."""
+
+    log_evidence: float  # Σ_j weight_j log evidence_j
+    log_prior: float
+    kind: EvidenceKind
+    diagnostics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def objective(self) -> float:
+        """The penalised log evidence: what EM raises."""
+        return self.log_evidence + self.log_prior
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """A line of the history. Number 0 is the start; the last is the E-step that ends the run."""
+
+    number: int
+    progress: Progress
+    seconds: float  # since the run began
+
+    @property
+    def log_evidence(self) -> float:
+        return self.progress.log_evidence
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The record of a run."""
+
+    history: tuple[Iteration, ...]
+    reason: Reason
+    rows: float  # total weight of the data
+    seconds: float
+
+    @property
+    def converged(self) -> bool:
+        return self.reason is Reason.CONVERGED
+
+    @property
+    def n_iter(self) -> int:
+        """M-steps that were kept."""
+        return max(len(self.history) - 1, 0)
+
+    @property
+    def last(self) -> Progress:
+        return self.history[-1].progress
+
+
+Callback = Callable[[LatentModel, Iteration], None]
+
+
+class Algorithm(Protocol):
+    """One way up the evidence. `step` reports on the parameters it found, then improves them."""
+
+    def step(self, model: LatentModel, data: Data) -> Progress: ...
+
+    def reset(self) -> None:
+        """Forget what was kept between steps."""
+        ...
+
+
+def e_step(model: LatentModel, data: Data, inference: EStep) -> tuple[Progress, ModelStatistics]:
+    """Posterior, evidence and statistics over all batches."""
+    parts: list[ModelStatistics] = []
+    progress = evaluate(model, data, inference, parts.append)
+    return progress, reduce(add, parts)
+
+
+def evaluate(
+    model: LatentModel,
+    data: Data,
+    inference: EStep,
+    collect: Callable[[ModelStatistics], None] | None = None,
+) -> Progress:
+    """The evidence over all batches; `collect` is given each one's statistics."""
+    total, kind = 0.0, EvidenceKind.EXACT
+    for batch in data:
+        posterior = inference(model, batch)
+        total, kind = total + posterior.total(batch.weights), posterior.kind
+        if collect is not None:
+            collect(model.statistics(batch, posterior))
+    return Progress(total, model.log_prior(), kind)
+
+
+def run(
+    model: LatentModel,
+    data: Data | Batch,
+    algorithm: Algorithm,
+    *,
+    inference: EStep,
+    max_iter: int = 300,
+    tol: float = 1e-6,
+    callbacks: Iterable[Callback] = (),
+) -> Fit:
+    """Improve `model` in place until the objective stops rising; the last act is an E-step.
+
+    Converged: the penalised log evidence per unit of weight rose by at most tol · (1 + |its value|).
+    A fall beyond rounding puts the best parameters back, warns and ends with reason "decreased". NaN puts the last
+    finite parameters back and raises DegenerateFitError, which carries the Fit. KeyboardInterrupt does the same
+    and goes on as KeyboardInterrupt, its Fit in the attribute `fit`.
+    """
+    data = [data] if isinstance(data, Batch) else data
+    loop = _Loop(model, sum(batch.total_weight for batch in data), tuple(callbacks))
+    algorithm.reset()
+    try:
+        with torch.no_grad():
+            for _ in range(max_iter):
+                if reason := loop.judge(lambda: algorithm.step(model, data), tol):
+                    return loop.fit(reason)
+            reason = loop.judge(lambda: evaluate(model, data, inference), tol)
+            return loop.fit(reason or Reason.MAX_ITER)
+    except KeyboardInterrupt as interrupt:
+        loop.restore()
+        interrupt.fit = loop.fit(Reason.INTERRUPTED)  # type: ignore[attr-defined]
+        raise
+
+
+class _Loop:
+    """State of one run: the history, and the parameters of its last line."""
+
+    def __init__(self, model: LatentModel, rows: float, callbacks: tuple[Callback, ...]):
+        self.model, self.rows, self.callbacks = model, rows, callbacks
+        self.history: list[Iteration] = []
+        self.best = model.coordinates()
+        self.began = time.perf_counter()
+
+    def judge(self, step: Callable[[], Progress], tol: float) -> Reason | None:
+        """Take one step; None if the run should go on. Parameters end where the history does."""
+        before = self.model.coordinates()
+        progress = step()
+        gain = self._gain(progress)
+        if math.isnan(gain) or not bool(torch.isfinite(before).all()):
+            self._raise_degenerate()
+        if gain < -_ROUNDING:
+            self.restore()
+            self._warn_decreased(gain)
+            return Reason.DECREASED
+        self.best = before
+        self.history.append(Iteration(len(self.history), progress, time.perf_counter() - self.began))
+        for callback in self.callbacks:
+            callback(self.model, self.history[-1])
+        if gain <= tol:
+            self.restore()
+            return Reason.CONVERGED
+        return None
+
+    def restore(self) -> None:
+        self.model.set_coordinates(self.best)
+
+    def fit(self, reason: Reason) -> Fit:
+        return Fit(tuple(self.history), reason, self.rows, time.perf_counter() - self.began)
+
+    def _gain(self, progress: Progress) -> float:
+        """Rise of the objective since the last line, per unit of weight, relative; NaN beside NaN or +∞."""
+        if not math.isfinite(progress.objective):
+            return math.nan
+        if not self.history:
+            return math.inf
+        last = self.history[-1].progress.objective
+        return (progress.objective - last) / (self.rows + abs(last))
+
+    def _raise_degenerate(self) -> None:
+        self.restore()
+        fit = self.fit(Reason.DEGENERATE)
+        raise DegenerateFitError(
+            f"Iteration {len(self.history)} gave an evidence or parameters that are not finite. "
+            f"The parameters of iteration {max(len(self.history) - 1, 0)} are kept. "
+            "Give a stronger prior, scale the inputs, or take a smaller learning rate.",
+            fit,
+        )
+
+    def _warn_decreased(self, gain: float) -> None:
+        warnings.warn(
+            f"Iteration {len(self.history)} lowered the log evidence (relative change {gain:.2e}); the parameters of "
+            f"iteration {len(self.history) - 1} are kept and the run has not converged. With a gradient M-step take "
+            "a smaller learning rate; else use float64.",
+            EvidenceDecreasedWarning,
+            stacklevel=4,
+        )

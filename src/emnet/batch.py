@@ -1,0 +1,64 @@
+"""What a model sees of the data: one immutable bundle of tensors with the rows first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Rows of data; what is None is absent (weights: 1; observed: everything).
+
+    Attributes
+    ----------
+    target : (n,) or (n, d), what the model explains. For a classifier (n,) class indices.
+    given : (n, p), what it is explained from, or None. Factors with a bias expect a leading constant 1.
+    observed : like `target`, boolean: which entries were seen.
+    weights : (n,), how many rows each row stands for.
+    lengths : (number of sequences,), where the rows are sequences end to end.
+    labels : (n,), the latent state where it is known, else −1.
+    """
+
+    target: Tensor
+    given: Tensor | None = None
+    observed: Tensor | None = None
+    weights: Tensor | None = None
+    lengths: Tensor | None = None
+    labels: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    @property
+    def total_weight(self) -> float:
+        return float(len(self)) if self.weights is None else float(self.weights.sum())
+
+    def rows(self, index: slice | Tensor) -> Batch:
+        """The batch of some rows (of batches that are not sequences)."""
+        if self.lengths is not None:
+            raise ValueError("Rows of sequences cannot be taken apart: split the batch by whole sequences.")
+        return replace(self, **{name: value[index] for name, value in self._tensors() if name != "lengths"})
+
+    def split(self, rows: int) -> Iterator[Batch]:
+        """The batch in pieces of at most `rows` rows."""
+        for start in range(0, len(self), rows):
+            yield self.rows(slice(start, start + rows))
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None:
+                yield field.name, value
+
+
+Data = Sequence[Batch]
+"""Training data: one or more batches, gone through in order by every pass."""
+
+
+def with_constant(inputs: Tensor) -> Tensor:
+    """Inputs with the leading constant 1 that carries the bias: (n, p) → (n, 1 + p)."""
+    return torch.cat((inputs.new_ones(len(inputs), 1), inputs), dim=1)

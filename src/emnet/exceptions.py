@@ -1,0 +1,56 @@
+"""Everything emnet raises or warns with.
+
+::
+
+    EmnetError
+    ├── InvalidInputError (ValueError)          the data or a parameter cannot be used; says which and what to do
+    ├── InsufficientMemoryError (MemoryError)   what is asked for does not fit; gives the bytes and the alternatives
+    ├── DegenerateFitError (ArithmeticError)    parameters or evidence became NaN; the last finite ones are kept
+    ├── ModelFileError (ValueError)             a model file is truncated, altered, foreign or too new
+    └── MissingDependencyError (ImportError)    an optional package is needed; gives the pip command
+    EmnetWarning (UserWarning)
+    ├── EvidenceDecreasedWarning                an update lowered the evidence; the best parameters are kept
+    └── SeparationWarning                       classes are separable and no prior holds the weights finite
+"""
+
+from __future__ import annotations
+
+
+class EmnetError(Exception):
+    """Base of every error that emnet raises on purpose."""
+
+
+class InvalidInputError(EmnetError, ValueError):
+    """The data or a parameter cannot be used as given."""
+
+
+class InsufficientMemoryError(EmnetError, MemoryError):
+    """The computation would not fit into the memory that is there."""
+
+
+class DegenerateFitError(EmnetError, ArithmeticError):
+    """A fit reached NaN; the model holds the last finite parameters, `fit` the history until then."""
+
+    def __init__(self, message: str, fit: object = None):
+        super().__init__(message)
+        self.fit = fit
+
+
+class ModelFileError(EmnetError, ValueError):
+    """A model file cannot be trusted or read."""
+
+
+class MissingDependencyError(EmnetError, ImportError):
+    """An optional dependency is not installed."""
+
+
+class EmnetWarning(UserWarning):
+    """Base of every warning that emnet gives."""
+
+
+class EvidenceDecreasedWarning(EmnetWarning):
+    """An update lowered the evidence beyond rounding."""
+
+
+class SeparationWarning(EmnetWarning):
+    """The maximum of a regression's likelihood lies at infinite weights."""

@@ -1,0 +1,1 @@
+"""Conditional distributions p(target | state, given): the leaves of every model."""

@@ -1,0 +1,46 @@
+"""The contract of a factor."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from emnet.statistics import Statistics
+
+
+class Factor(nn.Module, ABC):
+    """A conditional distribution p(target | state, given) with parameters θ.
+
+    Its part of the expected complete-data log-likelihood, Q(θ; s), is linear in the statistics s.
+    `maximize` raises Q(θ; s) + log p(θ); it is the only place where EM writes θ.
+    Factors are abstract or final: a concrete one is never subclassed.
+    """
+
+    @abstractmethod
+    def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:
+        """log p(target | given) of each row, and of each state where there are several: (n,) or (n, k)."""
+
+    @abstractmethod
+    def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> Statistics:
+        """Expected sufficient statistics of weighted (expected) targets. Pure."""
+
+    @abstractmethod
+    def maximize(self, statistics: Statistics) -> None:
+        """M-step: raise Q(θ; statistics) + log p(θ)."""
+
+    @abstractmethod
+    def gradient(self, statistics: Statistics) -> Tensor:
+        """∇ [Q(θ; statistics) + log p(θ)] with respect to `coordinates`, flat."""
+
+    @abstractmethod
+    def log_prior(self) -> float:
+        """log p(θ) up to a constant."""
+
+    @abstractmethod
+    def coordinates(self) -> Tensor:
+        """θ as a flat float64 vector without constraints; a copy."""
+
+    @abstractmethod
+    def set_coordinates(self, vector: Tensor) -> None:
+        """Write θ from such a vector."""

@@ -1,0 +1,1 @@
+"""E-steps that a model may be given."""

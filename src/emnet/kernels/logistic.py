@@ -1,0 +1,183 @@
+"""Weighted logistic and multinomial regressions with soft targets and Gaussian priors.
+
+Two concave objectives over a design matrix whose first column is the constant 1:
+
+    sigmoid:  Q(w_h) = Σ_j c_j [t_hj a_hj − softplus(a_hj)] − ½ Σ λ_h w_h²,     a_hj = w_h·x_j, m units apart
+    softmax:  Q(v)   = Σ_j Σ_i t_ij log softmax_i(v·x_j) − ½ Σ λ v²,            g classes together
+
+and three ways up: Newton with step halving (for the softmax with the full g·p Hessian over classes: Chen, Xu & Chi
+1999), the fixed bounds of Böhning & Lindsay 1988 and Böhning 1992, and a gradient step.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from emnet.exceptions import SeparationWarning
+
+_ARMIJO = 1e-4
+_MAX_HALVINGS = 30
+_CHUNK_ELEMENTS = 2**22
+_SEPARATED_LOGIT = 30.0  # beyond it a float64 probability is 1 to 13 digits
+
+
+@dataclass(frozen=True)
+class SigmoidRegression:
+    """m logistic regressions on one design: `objective` gives each its own value, (m, 1)."""
+
+    design: Tensor  # (n, p)
+    target: Tensor  # (n, m), each in [0, 1]
+    weight: Tensor | None  # (n,)
+    precision: Tensor  # (m, p)
+
+    def objective(self, weights: Tensor) -> Tensor:
+        logits = self.design @ weights.T
+        terms = self.target * logits - softplus(logits)
+        total = terms.sum(0) if self.weight is None else self.weight @ terms
+        return (total - _penalty(weights, self.precision).sum(1))[:, None]
+
+    def gradient(self, weights: Tensor) -> Tensor:
+        residual = self.target - (self.design @ weights.T).sigmoid()
+        if self.weight is not None:
+            residual = residual * self.weight[:, None]
+        return residual.T @ self.design - self.precision * weights
+
+    def newton_direction(self, weights: Tensor, gradient: Tensor) -> Tensor:
+        probability = (self.design @ weights.T).sigmoid()
+        curvature = probability * (1 - probability)
+        if self.weight is not None:
+            curvature = curvature * self.weight[:, None]
+        hessian = _weighted_grams(self.design, curvature) + torch.diag_embed(self.precision)
+        return _solve(hessian, gradient[:, :, None])[:, :, 0]
+
+
+@dataclass(frozen=True)
+class SoftmaxRegression:
+    """One multinomial regression: `objective` is a single value, (1, 1). Rows of `target` carry the weights."""
+
+    design: Tensor  # (n, p)
+    target: Tensor  # (n, g): weight of the row times its distribution over the classes
+    precision: Tensor  # (g, p)
+
+    def objective(self, weights: Tensor) -> Tensor:
+        log_probability = (self.design @ weights.T).log_softmax(1)
+        return ((self.target * log_probability).sum() - _penalty(weights, self.precision).sum()).view(1, 1)
+
+    def gradient(self, weights: Tensor) -> Tensor:
+        probability = (self.design @ weights.T).softmax(1)
+        expected = probability * self.target.sum(1, keepdim=True)
+        return (self.target - expected).T @ self.design - self.precision * weights
+
+    def newton_direction(self, weights: Tensor, gradient: Tensor) -> Tensor:
+        g, p = weights.shape
+        probability = (self.design @ weights.T).softmax(1)
+        mass = self.target.sum(1, keepdim=True)
+        pairs = -(mass * probability)[:, :, None] * probability[:, None, :]
+        pairs.diagonal(dim1=1, dim2=2).add_(mass * probability)
+        blocks = _weighted_grams(self.design, pairs.flatten(1)).view(g, g, p, p)
+        # One vector added to every class changes no probability: where no prior forbids that, the projector on
+        # those directions makes the Hessian regular and leaves the step, which has no part in them, as it is.
+        free = (self.precision == 0).all(0).to(weights.dtype)
+        scale = blocks.diagonal().mean().clamp_min(torch.finfo(weights.dtype).tiny) * g
+        blocks = blocks + (scale / g) * torch.diag(free)
+        hessian = blocks.permute(0, 2, 1, 3).reshape(g * p, g * p) + torch.diag(self.precision.flatten())
+        return _solve(hessian, gradient.reshape(-1, 1)).view(g, p)
+
+
+Regression = SigmoidRegression | SoftmaxRegression
+
+
+def newton(regression: Regression, start: Tensor, *, max_steps: int = 100, tol: float = 1e-10) -> Tensor:
+    """Maximise by damped Newton steps, from `start` (k, p); no step lowers any regression's objective.
+
+    Stops when no step promises more than `tol` relative gain. Warns with SeparationWarning when it ends at
+    logits beyond what a probability can tell from certainty and no prior holds the weights.
+    """
+    weights, value = start, regression.objective(start)
+    for _ in range(max_steps):
+        gradient = regression.gradient(weights)
+        direction = regression.newton_direction(weights, gradient)
+        promised = _per_objective(gradient * direction, value)
+        if bool((promised <= tol * (1 + value.abs())).all()):
+            return weights
+        weights, value = _halve_until_better(regression.objective, weights, value, direction, promised)
+    if _is_separated(regression, weights):
+        warnings.warn(
+            "The classes are separable and some weights have no prior: their maximum lies at infinity, and Newton "
+            f"stopped on the way at weights of {weights.abs().max():.3g}. Give a prior (a precision above 0).",
+            SeparationWarning,
+            stacklevel=2,
+        )
+    return weights
+
+
+def sigmoid_bound_direction(gram: Tensor, gradient: Tensor, precision: Tensor) -> Tensor:
+    """Step of the fixed bound for m logistic regressions: (¼ XᵀCX + Λ)⁻¹ ∇Q (Böhning 1992; Jaakkola & Jordan 2000)."""
+    if bool((precision == precision[0]).all()):  # one Cholesky serves all units
+        return _solve(gram / 4 + torch.diag(precision[0]), gradient.T).T
+    return _solve(gram / 4 + torch.diag_embed(precision), gradient[:, :, None])[:, :, 0]
+
+
+def softmax_bound_direction(gram: Tensor, gradient: Tensor, precision: Tensor) -> Tensor:
+    """Step of the fixed bound ½ (I − 11ᵀ/g) ⊗ XᵀCX for a multinomial regression (Böhning 1992).
+
+    With one precision for all classes the Kronecker bound falls apart into one p × p system, as ∇Q has no part
+    along equal shifts of all classes; with several, ½ I ⊗ XᵀCX, a looser bound, gives one system a class.
+    """
+    return sigmoid_bound_direction(2 * gram, gradient, precision)
+
+
+def _halve_until_better(
+    objective: Callable[[Tensor], Tensor], weights: Tensor, value: Tensor, direction: Tensor, promised: Tensor
+) -> tuple[Tensor, Tensor]:
+    length = torch.ones_like(value)
+    for _ in range(_MAX_HALVINGS):
+        candidate = weights + length * direction
+        reached = objective(candidate)
+        enough = reached >= value + _ARMIJO * length * promised
+        if bool(enough.all()):
+            return candidate, reached
+        length = torch.where(enough, length, length / 2)
+    keep = objective(candidate) >= value
+    return torch.where(keep, candidate, weights), torch.where(keep, reached, value)
+
+
+def _is_separated(regression: Regression, weights: Tensor) -> bool:
+    unpenalised = (regression.precision[:, 1:] == 0).any()
+    return bool(unpenalised) and bool((regression.design @ weights.T).abs().max() > _SEPARATED_LOGIT)
+
+
+def _per_objective(terms: Tensor, value: Tensor) -> Tensor:
+    return terms.sum(1, keepdim=True) if len(value) == len(terms) else terms.sum().view(1, 1)
+
+
+def _penalty(weights: Tensor, precision: Tensor) -> Tensor:
+    return precision * weights.square() / 2
+
+
+def _weighted_grams(design: Tensor, weights: Tensor) -> Tensor:
+    """Σ_j weights_jk x_j x_jᵀ for every k, in chunks of rows: (n, p), (n, k) → (k, p, p)."""
+    n, p = design.shape
+    total = design.new_zeros(weights.shape[1], p * p)
+    for rows, part in zip(
+        design.split(max(1, _CHUNK_ELEMENTS // p**2)), weights.split(max(1, _CHUNK_ELEMENTS // p**2)), strict=True
+    ):
+        total.addmm_(part.T, (rows[:, :, None] * rows[:, None, :]).flatten(1))
+    return total.view(-1, p, p)
+
+
+def _solve(matrix: Tensor, right: Tensor) -> Tensor:
+    """Solve a positive semidefinite system; a singular one gets the smallest ridge that makes it definite."""
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    ridge = torch.finfo(matrix.dtype).eps * matrix.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(1e-300)
+    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    while bool(info.any()) and bool(torch.isfinite(ridge).all()):
+        factor, info = torch.linalg.cholesky_ex(matrix + ridge[..., None, None] * identity)
+        ridge = ridge * 100
+    return torch.cholesky_solve(right, factor)

@@ -1,0 +1,1 @@
+"""Latent structures: graphs of factors with the posterior that belongs to each."""
