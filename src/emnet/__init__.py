@@ -1,0 +1,34 @@
+"""emnet: EM for neural networks."""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_WHERE = {  # public name → module; imported when first used, so that `import emnet` stays as light as PyTorch
+    "DegenerateFitError": "emnet.exceptions",
+    "EMMLPClassifier": "emnet.estimators.em_mlp",
+    "EmnetError": "emnet.exceptions",
+    "EmnetWarning": "emnet.exceptions",
+    "EvidenceDecreasedWarning": "emnet.exceptions",
+    "InsufficientMemoryError": "emnet.exceptions",
+    "InvalidInputError": "emnet.exceptions",
+    "MissingDependencyError": "emnet.exceptions",
+    "ModelFileError": "emnet.exceptions",
+    "SeparationWarning": "emnet.exceptions",
+    "load": "emnet.serialization",
+}
+
+__all__ = sorted(_WHERE)  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'emnet' has no attribute {name!r}")
+    value = getattr(import_module(_WHERE[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

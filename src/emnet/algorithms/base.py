@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import reduce
 from operator import add
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -32,6 +32,7 @@ class Reason(StrEnum):
     DECREASED = "decreased"
     DEGENERATE = "degenerate"
     INTERRUPTED = "interrupted"
+    STOPPED = "stopped"
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,11 @@ class Fit:
         return self.history[-1].progress
 
 
-Callback = Callable[[LatentModel, Iteration], None]
+Callback = Callable[[LatentModel, Iteration], bool | None]
+"""Called after every line of the history; one that returns True ends the run."""
 
 
+@runtime_checkable
 class Algorithm(Protocol):
     """One way up the evidence. `step` reports on the parameters it found, then improves them."""
 
@@ -176,12 +179,11 @@ class _Loop:
             return Reason.DECREASED
         self.best = before
         self.history.append(Iteration(len(self.history), progress, time.perf_counter() - self.began))
-        for callback in self.callbacks:
-            callback(self.model, self.history[-1])
-        if gain <= tol:
-            self.restore()
-            return Reason.CONVERGED
-        return None
+        stopped = [callback(self.model, self.history[-1]) for callback in self.callbacks]
+        if gain > tol and not any(stopped):
+            return None
+        self.restore()
+        return Reason.CONVERGED if gain <= tol else Reason.STOPPED
 
     def restore(self) -> None:
         self.model.set_coordinates(self.best)

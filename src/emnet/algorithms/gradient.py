@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from emnet.algorithms.base import Progress, e_step, evaluate
+from emnet.algorithms.base import Progress, e_step
 from emnet.algorithms.em import EM
 from emnet.batch import Data
 from emnet.models.base import LatentModel
 
+_SUFFICIENT_RISE = 1e-4
+_CURVATURE = 0.9
+_MAX_TRIALS = 25
+
+
+class _Point(NamedTuple):
+    """An E-step and where it was done."""
+
+    vector: Tensor
+    progress: Progress
+    gradient: Tensor  # of the objective
+
 
 @dataclass
 class LBFGS:
-    """Quasi-Newton ascent of the penalised log evidence in float64, with strong-Wolfe line search.
+    """Quasi-Newton ascent of the penalised log evidence in float64 (Nocedal & Wright 2006, algorithm 7.5).
 
-    ∇ log evidence = ∇Q at θ (Fisher's identity), so an evaluation is an E-step. One `step` is one quasi-Newton
-    iteration; where its line search finds nothing better, an EM step is taken in its place and the curvature
-    forgotten, so a run never ends where plain EM would still rise.
+    ∇ log evidence = ∇Q at θ (Fisher's identity), so each trial costs one E-step and no M-step. The line search
+    asks for the weak Wolfe conditions by bisection (Lewis & Overton 2013); where it finds no rise, one EM step is
+    taken in its place and the curvature forgotten, so a run does not end where plain EM would still rise.
     """
 
     em: EM
@@ -29,39 +43,63 @@ class LBFGS:
         self.reset()
 
     def reset(self) -> None:
-        self._optimizer: torch.optim.LBFGS | None = None
+        self._pairs: deque[tuple[Tensor, Tensor]] = deque(maxlen=self.memory)
+        self._next: _Point | None = None
 
     def step(self, model: LatentModel, data: Data) -> Progress:
-        start = model.coordinates()
-        if self._optimizer is None:
-            self._optimizer = torch.optim.LBFGS(
-                [torch.nn.Parameter(start.clone())],
-                max_iter=1,
-                max_eval=20,
-                history_size=self.memory,
-                tolerance_grad=0.0,
-                tolerance_change=0.0,
-                line_search_fn="strong_wolfe",
-            )
-        (vector,) = self._optimizer.param_groups[0]["params"]
-        seen: list[Progress] = []
-
-        def negative_objective() -> Tensor:
-            model.set_coordinates(vector.detach())
-            progress, statistics = e_step(model, data, self.em.inference)
-            seen.append(progress)
-            scale = self._scale(data)
-            vector.grad = -model.gradient(statistics) / scale
-            return vector.new_tensor(-progress.objective / scale)
-
-        self._optimizer.step(negative_objective)
-        model.set_coordinates(vector.detach())
-        if not evaluate(model, data, self.em.inference).objective > seen[0].objective:
-            model.set_coordinates(start)
+        vector = model.coordinates()
+        if self._next is None or not vector.equal(self._next.vector):
+            self._next = self._evaluate(model, data, vector)
+        here = self._next
+        there = self._search(model, data, here, self._direction(here.gradient))
+        if there is None:
             self.reset()
-            return self.em.step(model, data)
-        return seen[0]
+            model.set_coordinates(vector)
+            self.em.step(model, data)
+        else:
+            self._pairs.append((there.vector - here.vector, here.gradient - there.gradient))
+            self._next = there
+        return here.progress
 
-    @staticmethod
-    def _scale(data: Data) -> float:
-        return max(1.0, sum(batch.total_weight for batch in data))
+    def _evaluate(self, model: LatentModel, data: Data, vector: Tensor) -> _Point:
+        model.set_coordinates(vector)
+        progress, statistics = e_step(model, data, self.em.inference)
+        return _Point(model.coordinates(), progress, model.gradient(statistics))
+
+    def _direction(self, gradient: Tensor) -> Tensor:
+        """Two-loop recursion; the first step has length 1 at most."""
+        if not self._pairs:
+            return gradient / gradient.norm().clamp_min(1.0)
+        direction, shares = gradient.clone(), []
+        for moved, turned in reversed(self._pairs):
+            shares.append(moved.dot(direction) / moved.dot(turned))
+            direction -= shares[-1] * turned
+        moved, turned = self._pairs[-1]
+        direction *= moved.dot(turned) / turned.dot(turned)
+        for (moved, turned), share in zip(self._pairs, reversed(shares), strict=True):
+            direction += (share - turned.dot(direction) / moved.dot(turned)) * moved
+        return direction
+
+    def _search(self, model: LatentModel, data: Data, here: _Point, direction: Tensor) -> _Point | None:
+        """A point along `direction` that rises enough and is less steep; None if bisection finds none."""
+        slope = float(here.gradient.dot(direction))
+        low, high, length = 0.0, math.inf, 1.0
+        best = None
+        for _ in range(_MAX_TRIALS):
+            there = self._evaluate(model, data, here.vector + length * direction)
+            rise = there.progress.objective - here.progress.objective
+            if not rise > _SUFFICIENT_RISE * length * slope:  # NaN too
+                high = length
+            elif float(there.gradient.dot(direction)) > _CURVATURE * slope:
+                low, best = length, there
+            else:
+                return there
+            length = 2 * low if high == math.inf else (low + high) / 2
+        # Rounding hides the curvature near the maximum: a rise without it is still a rise, but it ends the
+        # quasi-Newton sequence, whose pairs must have s·y > 0.
+        if best is not None:
+            self._pairs.clear()
+            model.set_coordinates(best.vector)
+            if float((best.vector - here.vector).dot(here.gradient - best.gradient)) > 0:
+                return best
+        return None

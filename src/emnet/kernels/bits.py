@@ -114,12 +114,12 @@ def expectations(logits: Tensor, labels: Tensor, log_table: Tensor, weights: Ten
         if weights is not None:
             p_low.mul_(weights[rows])
         counts[i] += p_high @ p_low.T
-        suspects.append(rows[~trusted])
+        if not bool(trusted.all()):
+            suspects.append(rows[~trusted])
     counts.mul_(table)
 
     counts, mean = counts.view(g, -1), mean.T
-    suspects = torch.cat(suspects) if suspects else labels[:0]
-    for rows in suspects.split(max(1, _REPAIR_ELEMENTS // 2**m)):
+    for rows in _chunks(suspects, _REPAIR_ELEMENTS // 2**m):
         _expectations_in_logs(rows, logits, labels, log_table, weights, log_evidence, mean, counts)
     return Expectations(log_evidence, mean, counts)
 
@@ -138,7 +138,7 @@ def log_predictive(logits: Tensor, log_table: Tensor) -> Tensor:
             evidence[i, rows] = (table[i].T @ p_high).mul_(p_low).sum(0)
     result = evidence.T.double().log()
     underflown = (evidence <= _smallest_trusted(logits.dtype, m)).any(0).nonzero()[:, 0]
-    for rows in underflown.split(max(1, _REPAIR_ELEMENTS // (g * 2**m))):
+    for rows in _chunks([underflown], _REPAIR_ELEMENTS // (g * 2**m)):
         joint = _log_configurations(logits[rows])[None] + log_table.double()[:, :, None]
         result[rows] = joint.logsumexp(1).T
     return result.log_softmax(1)
@@ -185,6 +185,12 @@ def _rows_by_class(labels: Tensor, g: int, chunk: int) -> Iterator[tuple[int, Te
             for part in rows.split(chunk):
                 if len(part):
                     yield i, part
+
+
+def _chunks(indices: list[Tensor], size: int) -> Iterator[Tensor]:
+    """Pieces of at most max(1, size) indices; none where there is no index."""
+    for part in indices:
+        yield from part.split(max(1, size)) if len(part) else ()
 
 
 def _chunk_rows(m: int) -> int:

@@ -1,0 +1,32 @@
+# make demo: the main job on Iris.  make test: the tests.  Both make the environment first if it is not there.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench wheel clean
+
+demo: $(VENV)/.installed
+	$(BIN)/emnet compare iris
+
+test: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m benchmarks
+
+wheel: $(VENV)/.installed
+	$(BIN)/python -m build --wheel --outdir dist
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[io,plot]" --group dev
+	touch $@
+
+clean:
+	rm -rf $(VENV) dist

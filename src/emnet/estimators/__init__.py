@@ -1,0 +1,1 @@
+"""Scikit-learn estimators: validate, build a model, run an algorithm, publish attributes."""
