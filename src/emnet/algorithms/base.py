@@ -133,16 +133,18 @@ def run(
     max_iter: int = 300,
     tol: float = 1e-6,
     callbacks: Iterable[Callback] = (),
+    monotone: bool = True,
 ) -> Fit:
-    """Improve `model` in place until the objective stops rising; the last act is an E-step.
+    """Improve `model` in place until its objective stops rising; the last act is an E-step.
 
     Converged: the penalised log evidence per unit of weight rose by at most tol · (1 + |its value|).
     A fall beyond rounding puts the best parameters back, warns and ends with reason "decreased". NaN puts the last
     finite parameters back and raises DegenerateFitError, which carries the Fit. KeyboardInterrupt does the same
-    and goes on as KeyboardInterrupt, its Fit in the attribute `fit`.
+    and goes on as KeyboardInterrupt, its Fit in the attribute `fit`. With `monotone=False` a fall ends nothing: for
+    algorithms that promise no rise, such as gradient steps of a fixed rate.
     """
     data = [data] if isinstance(data, Batch) else data
-    loop = _Loop(model, sum(batch.total_weight for batch in data), tuple(callbacks))
+    loop = _Loop(model, sum(batch.total_weight for batch in data), tuple(callbacks), monotone)
     algorithm.reset()
     try:
         with torch.no_grad():
@@ -160,8 +162,8 @@ def run(
 class _Loop:
     """State of one run: the history, and the parameters of its last line."""
 
-    def __init__(self, model: LatentModel, rows: float, callbacks: tuple[Callback, ...]):
-        self.model, self.rows, self.callbacks = model, rows, callbacks
+    def __init__(self, model: LatentModel, rows: float, callbacks: tuple[Callback, ...], monotone: bool):
+        self.model, self.rows, self.callbacks, self.monotone = model, rows, callbacks, monotone
         self.history: list[Iteration] = []
         self.best = model.coordinates()
         self.began = time.perf_counter()
@@ -173,17 +175,18 @@ class _Loop:
         gain = self._gain(progress)
         if math.isnan(gain) or not bool(torch.isfinite(before).all()):
             self._raise_degenerate()
-        if gain < -_ROUNDING:
+        if self.monotone and gain < -_ROUNDING:
             self.restore()
             self._warn_decreased(gain)
             return Reason.DECREASED
         self.best = before
         self.history.append(Iteration(len(self.history), progress, time.perf_counter() - self.began))
         stopped = [callback(self.model, self.history[-1]) for callback in self.callbacks]
-        if gain > tol and not any(stopped):
+        converged = abs(gain) <= tol
+        if not converged and not any(stopped):
             return None
         self.restore()
-        return Reason.CONVERGED if gain <= tol else Reason.STOPPED
+        return Reason.CONVERGED if converged else Reason.STOPPED
 
     def restore(self) -> None:
         self.model.set_coordinates(self.best)

@@ -43,7 +43,8 @@ class EMMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     m_step : "auto", "newton", "mm" (the fixed bound of Böhning & Lindsay 1988), "gradient", or an object of
         `emnet.factors.regression` such as ``GradientStep(learning_rate=0.01)``. "auto" is Newton unless the output
         has more than 2000 weights.
-    algorithm : "squarem" (accelerated EM), "em", or "lbfgs" (quasi-Newton on the evidence with EM's gradient).
+    algorithm : "lbfgs" (quasi-Newton on the evidence, whose gradient is that of EM's Q), "em", or "squarem"
+        (accelerated EM).
     prior : precision of the Gaussian prior on all weights but the biases: a number for both layers, a pair (hidden,
         output), or "auto": see `auto_prior`. The scale is that of scikit-learn's MLPClassifier's `alpha`.
     n_init : number of starts.
@@ -86,7 +87,7 @@ class EMMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         hidden_units: int = 8,
         *,
         m_step: str | MStep = "auto",
-        algorithm: str | Algorithm = "squarem",
+        algorithm: str | Algorithm = "lbfgs",
         prior: str | float | tuple[float, float] = "auto",
         n_init: int = 3,
         combine: str = "average",

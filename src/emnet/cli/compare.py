@@ -1,0 +1,293 @@
+"""`emnet compare`: EM against back-propagation on one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from emnet.exceptions import InvalidInputError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from emnet.algorithms.base import Iteration
+    from emnet.cli.competitors import Outcome, Settings, Split
+    from emnet.data.table import Table
+
+BACKPROP, BACKPROP_BEST, CLASSIC, EM = "back-propagation", "back-propagation, best", "EM, classic text", "EM, default"
+RIVALS = (BACKPROP, BACKPROP_BEST)
+_SHOWN_PREDICTIONS = 10
+_TABLE_WIDTH = 120  # with ± columns; narrower terminals wrap
+_BUNDLED = "iris, wine, breast_cancer, digits"
+
+
+class PriorType(click.ParamType):
+    """A precision, or "auto"."""
+
+    name = "auto|float"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        if value == "auto":
+            return value
+        try:
+            precision = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor 'auto'", param, ctx)
+        if not 0 <= precision < float("inf"):
+            self.fail(f"{value} is not a finite number of at least 0", param, ctx)
+        return precision
+
+
+@click.command()
+@click.argument("data", default="iris")
+@click.option("--target", metavar="COLUMN", help="Column of a file that holds the classes.")
+@click.option("--drop", metavar="COLUMN", multiple=True, help="Column of a file to leave out (again for more).")
+@click.option("--hidden", type=click.IntRange(1), default=8, show_default=True, help="Hidden units.")
+@click.option(
+    "--prior", type=PriorType(), default="auto", show_default=True, help="Precision of EM's weights; auto: ours."
+)
+@click.option("--eta", type=click.FloatRange(0, min_open=True), help="Rate η of the classic EM. [default: 0.6 / rows]")
+@click.option("--iterations", type=click.IntRange(1), default=1000, show_default=True, help="Of the classic EM.")
+@click.option("--test-size", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.2, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of splits and starts.")
+@click.option("--repeats", type=click.IntRange(1), default=1, show_default=True, help="Stratified splits.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Write everything to FILE.")
+@click.option("--plot", "plot_file", type=click.Path(dir_okay=False), help="Write the learning curves to FILE.")
+@click.option("--verbose", is_flag=True, help="Print a line an iteration.")
+@click.option("--classic", is_flag=True, help="Run the published Iris experiment, corrected, instead.")
+def compare(data: str, classic: bool, **options: Any) -> None:
+    """Train one network by back-propagation and by EM, and compare.
+
+    DATA is iris, wine, breast_cancer, digits, or a CSV or Parquet file (with --target).
+    Cross-entropies (CE) are means of −log p(true class), in nats.
+    """
+    if classic:
+        from emnet.cli.classic import run_classic
+
+        run_classic(verbose=options["verbose"], json_file=options["json_file"])
+        return
+    require_writable(options["json_file"], options["plot_file"])
+    table = _load(data, options["target"], options["drop"])
+    table.require_complete()
+    table.require_splittable(options["test_size"])
+    _Comparison(table, options).run()
+
+
+def require_writable(*paths: str | None) -> None:
+    """Raise InvalidInputError before the work, not after it, where a result could not be written."""
+    for path in paths:
+        if path is not None and not Path(path).resolve().parent.is_dir():
+            raise InvalidInputError(f"{path}: no such folder to write to.")
+
+
+def _load(data: str, target: str | None, drop: tuple[str, ...]) -> Table:
+    from emnet.data.bundled import NAMES, load_bundled
+    from emnet.data.files import read_table
+
+    if data in NAMES:
+        return load_bundled(data)
+    if not Path(data).exists() and Path(data).suffix == "":
+        raise InvalidInputError(f"{data}: neither a bundled data set ({_BUNDLED}) nor a file that exists.")
+    return read_table(Path(data), target, drop)
+
+
+class _Comparison:
+    """One run of the command: splits, methods, and what is printed and written."""
+
+    def __init__(self, table: Table, options: dict[str, Any]):
+        from rich.console import Console
+
+        from emnet.cli.competitors import PENALTIES, Settings
+
+        self.table, self.options, self.penalties = table, options, PENALTIES
+        self.progress = Console(stderr=True)
+        self.console = Console(highlight=False, markup=False, soft_wrap=True)
+        self.console.width = max(self.console.width, _TABLE_WIDTH)
+        names = ("hidden", "prior", "eta", "iterations")
+        shared = {name: options[name] for name in names}
+        curves = options["plot_file"] is not None or options["json_file"] is not None or options["verbose"]
+        self.settings = [
+            Settings(**shared, seed=options["seed"] + r, curves=curves and r == 0) for r in range(options["repeats"])
+        ]
+        if options["plot_file"] is not None:
+            _require_matplotlib()
+
+    def run(self) -> None:
+        from emnet.report import comparison
+
+        self._print_task()
+        splits, results = self._train()
+        self.console.print(comparison.summary_table(results))
+        self._print_notes(results)
+        self._print_wins(results)
+        self._print_predictions(splits[0], results[EM][0])
+        if self.options["json_file"]:
+            _write_json(self.options["json_file"], self._json(results, splits))
+        if self.options["plot_file"]:
+            shown = {name: results[name] for name in (BACKPROP, CLASSIC, EM)}
+            title = f"{self.table.name}: {self.options['hidden']} hidden units"
+            comparison.plot_learning_curves(shown, title, self.options["plot_file"])
+
+    def _train(self) -> tuple[list[Split], dict[str, list[Outcome]]]:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        from emnet.cli import competitors
+
+        by_penalty: dict[float, list[Outcome]] = {penalty: [] for penalty in self.penalties}
+        results: dict[str, list[Outcome]] = {BACKPROP: [], BACKPROP_BEST: [], CLASSIC: [], EM: []}
+        splits = []
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        hidden = not self.progress.is_terminal or self.options["verbose"]
+        with Progress(*columns, console=self.progress, transient=True, disable=hidden) as bar:
+            task = bar.add_task("", total=4 * len(self.settings))
+            for settings in self.settings:
+                split = self._split(settings.seed)
+                splits.append(split)
+                penalty = competitors.same_penalty(split, settings)
+                for method, train in (
+                    (BACKPROP, lambda s, o, p=penalty: self._backprop(s, o, p)),
+                    (BACKPROP_BEST, lambda s, o: self._penalties(s, o, by_penalty)),
+                    (CLASSIC, lambda s, o, p=penalty: competitors.classic_em(s, o, p, self._report(CLASSIC))),
+                    (EM, lambda s, o: competitors.default_em(s, o, self._report(EM))),
+                ):
+                    bar.update(task, description=f"split {len(splits)}: {method}")
+                    outcome = train(split, settings)
+                    if outcome is not None:
+                        results[method].append(outcome)
+                    bar.advance(task)
+        self.penalty = penalty
+        self.best_penalty = min(self.penalties, key=lambda a: sum(o.test_ce for o in by_penalty[a]))
+        results[BACKPROP_BEST] = by_penalty[self.best_penalty]
+        return splits, results if len(splits) > 1 else _without(results, BACKPROP_BEST)
+
+    def _split(self, seed: int) -> Split:
+        from sklearn.model_selection import train_test_split
+        from sklearn.preprocessing import StandardScaler
+
+        from emnet.cli.competitors import Split
+
+        X, X_test, y, y_test = train_test_split(
+            self.table.X, self.table.y, test_size=self.options["test_size"], random_state=seed, stratify=self.table.y
+        )
+        scaler = StandardScaler().fit(X)
+        return Split(scaler.transform(X), scaler.transform(X_test), y, y_test)
+
+    def _backprop(self, split: Split, settings: Settings, penalty: float) -> Outcome:
+        from emnet.cli.competitors import back_propagation
+
+        outcome = back_propagation(split, settings, penalty)
+        if self.options["verbose"]:
+            rows = len(split.train)
+            for point in outcome.curve:  # iterations 1, 2, 4, …: scikit-learn reports none on its way
+                self._line(BACKPROP, point["iteration"], point["train_ce"], -rows * point["train_ce"], point["seconds"])
+        return outcome
+
+    def _penalties(self, split: Split, settings: Settings, by_penalty: dict[float, list[Outcome]]) -> None:
+        from dataclasses import replace
+
+        from emnet.cli.competitors import back_propagation
+
+        for penalty, outcomes in by_penalty.items():
+            outcomes.append(back_propagation(split, replace(settings, curves=False), penalty))
+
+    def _report(self, method: str) -> Any:
+        if not self.options["verbose"]:
+            return None
+
+        def report(iteration: Iteration, rows: float) -> None:
+            evidence = iteration.log_evidence
+            self._line(method, iteration.number, -evidence / rows, evidence, iteration.seconds)
+
+        return report
+
+    @staticmethod
+    def _line(method: str, iteration: int, cross_entropy: float, evidence: float, seconds: float) -> None:
+        click.echo(
+            f"{method:18s} iteration {iteration:5d}   train CE {cross_entropy:9.5f}   "
+            f"log evidence {evidence:12.4f}   {seconds:7.2f} s"
+        )
+
+    def _print_task(self) -> None:
+        n, p = self.table.X.shape
+        names = self.table.class_names
+        self.console.print(
+            f"{self.table.name}: {n} rows, {p} inputs, {len(names)} classes; {self.options['hidden']} hidden units; "
+            f"{len(self.settings)} stratified split{'s' * (len(self.settings) > 1)}, test size "
+            f"{self.options['test_size']:g}, seed {self.options['seed']}.\n"
+        )
+
+    def _print_notes(self, results: dict[str, list[Outcome]]) -> None:
+        self.console.print(
+            f"back-propagation: MLPClassifier, logistic units, L-BFGS, penalty {self.penalty:.3g}, the same as the "
+            "classic EM's."
+        )
+        if BACKPROP_BEST in results:
+            self.console.print(
+                f"best: with the penalty of {', '.join(f'{a:g}' for a in self.penalties)} that has the lowest mean "
+                f"test CE on these splits, {self.best_penalty:g}: a choice that no user can make."
+            )
+        self.console.print(
+            "EM, classic text: exact E-step, gradient M-step, one start.\n"
+            "EM, default: exact E-step, L-BFGS on the evidence by the gradient of EM's Q, the average of several "
+            "starts (iterations and seconds of all)."
+        )
+        for note in dict.fromkeys(o.note for o in results[EM] if o.note):
+            self.console.print(f"note: {note}")
+
+    def _print_wins(self, results: dict[str, list[Outcome]]) -> None:
+        from emnet.report.comparison import wins
+
+        if len(self.settings) == 1:
+            return
+        self.console.print()
+        for rival in RIVALS:
+            count = wins(results, EM, rival)
+            self.console.print(
+                f"EM, default beat {rival} on CE in {count['lower_ce']} of {count['splits']} splits, on accuracy in "
+                f"{count['higher_accuracy']} ({count['equal_accuracy']} equal)."
+            )
+
+    def _print_predictions(self, split: Split, outcome: Outcome) -> None:
+        shown = list(zip(split.test_labels, outcome.predicted, strict=True))[:_SHOWN_PREDICTIONS]
+        self.console.print(f"\nFirst {len(shown)} test rows, {EM}:")
+        width = max(len(str(true)) for true, _ in shown)
+        for true, predicted in shown:
+            self.console.print(f"  True: {true!s:{width}}   Pred: {predicted}")
+
+    def _json(self, results: dict[str, list[Outcome]], splits: list[Split]) -> dict[str, Any]:
+        from emnet.report import comparison
+
+        n, p = self.table.X.shape
+        return {
+            "data": {"name": self.table.name, "rows": n, "inputs": p, "classes": self.table.class_names},
+            "settings": {k: v for k, v in self.options.items() if not k.endswith("_file")},
+            "versions": _versions(),
+            "penalty": self.penalty,
+            "best_penalty": self.best_penalty if BACKPROP_BEST in results else None,
+            "methods": comparison.as_json(results),
+            "wins": {rival: comparison.wins(results, EM, rival) for rival in RIVALS if rival in results},
+            "test_labels": [split.test_labels.tolist() for split in splits],
+        }
+
+
+def _without(results: dict[str, list[Outcome]], method: str) -> dict[str, list[Outcome]]:
+    return {name: outcomes for name, outcomes in results.items() if name != method}
+
+
+def _require_matplotlib() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        raise MissingDependencyError("--plot needs matplotlib: pip install 'emnet[plot]'.")
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("emnet", "torch", "numpy", "scikit-learn")}
+
+
+def _write_json(path: str, content: dict[str, Any]) -> None:
+    import json
+
+    Path(path).write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Reading data: bundled sets and tables from files."""
