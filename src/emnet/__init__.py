@@ -19,7 +19,7 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "load": "emnet.serialization",
 }
 
-__all__ = sorted(_WHERE)  # noqa: PLE0604
+__all__ = sorted(_WHERE)
 
 
 def __getattr__(name: str) -> Any:

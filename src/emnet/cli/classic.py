@@ -37,9 +37,7 @@ def classic_experiment(epochs: tuple[int, ...] = EPOCHS, verbose: bool = False) 
     from sklearn.model_selection import train_test_split
 
     X, y = load_iris(return_X_y=True)
-    X, X_test, y, y_test = (
-        torch.from_numpy(a) for a in train_test_split(X, y, test_size=0.2, random_state=1017)
-    )
+    X, X_test, y, y_test = (torch.from_numpy(a) for a in train_test_split(X, y, test_size=0.2, random_state=1017))
     m_step = GradientStep(RATE)
     hidden = torch.from_numpy(np.random.RandomState(1183).randn(X.shape[1], UNITS).T)
     output = torch.from_numpy(np.random.RandomState(202).randn(UNITS, 3).T)
@@ -59,7 +57,16 @@ def classic_experiment(epochs: tuple[int, ...] = EPOCHS, verbose: bool = False) 
 
     batch = Batch(y, with_constant(X))
     for before, after in zip((0, *epochs), epochs, strict=False):
-        run(model, batch, EM(Exact()), inference=Exact(), max_iter=after - before, tol=-1.0, callbacks=[watch], monotone=False)
+        run(
+            model,
+            batch,
+            EM(Exact()),
+            inference=Exact(),
+            max_iter=after - before,
+            tol=-1.0,
+            callbacks=[watch],
+            monotone=False,
+        )
         with torch.no_grad():
             logs = [model.log_predictive(with_constant(inputs)) for inputs in (X, X_test)]
         accuracy = float((logs[1].argmax(1) == y_test).double().mean())

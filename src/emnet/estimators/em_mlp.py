@@ -380,7 +380,7 @@ class EMMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
 def auto_prior(n_features: int) -> tuple[float, float]:
     """Default precisions (hidden, output)."""
-    return 0.01 * n_features, 0.03
+    return 0.005 * n_features, 0.03
 
 
 def _objective(fit: Fit) -> float:

@@ -1,0 +1,80 @@
+"""The tables of models and algorithms: a new one is a row here and is held to every law."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from emnet.algorithms.base import Algorithm
+from emnet.algorithms.em import EM
+from emnet.algorithms.gradient import LBFGS
+from emnet.algorithms.squarem import Squarem
+from emnet.batch import Batch, with_constant
+from emnet.factors.regression import BernoulliUnits, FixedBound, MStep, Newton, SoftmaxOutput
+from emnet.inference.exact import Exact
+from emnet.models.base import LatentModel
+from emnet.models.bernoulli_network import BernoulliNetwork
+from tests.oracles import enumerate_network
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model with data. `oracle` gives each row's log evidence and a posterior summary, by brute force."""
+
+    name: str
+    make: Callable[[int, torch.dtype], LatentModel]  # (seed, dtype)
+    data: Callable[[int, torch.dtype], Batch]
+    oracle: Callable[[LatentModel, Batch], tuple]
+    summary: Callable  # of a posterior, beside the oracle's
+
+
+def network(seed: int, dtype: torch.dtype, *, m=3, p=2, g=3, m_step: MStep, precision=0.3) -> BernoulliNetwork:
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(m, 1 + p, generator=generator, dtype=torch.float64)
+    output = torch.randn(g, 1 + m, generator=generator, dtype=torch.float64)
+    return BernoulliNetwork(
+        BernoulliUnits(hidden.to(dtype), precision=precision, m_step=m_step),
+        SoftmaxOutput(output.to(dtype), precision=precision, m_step=m_step),
+    )
+
+
+def labelled(seed: int, dtype: torch.dtype, *, n=40, p=2, g=3) -> Batch:
+    generator = torch.Generator().manual_seed(1000 + seed)
+    inputs = torch.randn(n, p, generator=generator, dtype=torch.float64)
+    noise = torch.randn(n, generator=generator, dtype=torch.float64)
+    target = (2 * torch.atan2(inputs[:, 0], inputs[:, -1]) + 0.3 * noise).floor().long() % g
+    weights = torch.rand(n, generator=generator, dtype=torch.float64) + 0.5
+    return Batch(target, with_constant(inputs.to(dtype)), weights=weights.to(dtype))
+
+
+def network_oracle(model: BernoulliNetwork, batch: Batch) -> tuple:
+    seen = batch.target if batch.observed is None else torch.where(batch.observed, batch.target, -1)
+    logits = (batch.given @ model.hidden.weights.T).double().numpy()
+    truth = enumerate_network(logits, seen.numpy(), model.output.weights.double().numpy())
+    return truth.log_evidence, truth.mean
+
+
+def _network_case(name: str, *, m: int, p: int, g: int, m_step: MStep) -> Case:
+    return Case(
+        name,
+        lambda seed, dtype: network(seed, dtype, m=m, p=p, g=g, m_step=m_step),
+        lambda seed, dtype: labelled(seed, dtype, p=p, g=g),
+        network_oracle,
+        lambda posterior: posterior.mean,
+    )
+
+
+CASES = [
+    _network_case("network-newton", m=3, p=2, g=3, m_step=Newton()),
+    _network_case("network-newton-one-unit", m=1, p=1, g=2, m_step=Newton()),
+    _network_case("network-newton-odd", m=5, p=3, g=4, m_step=Newton(max_steps=5)),
+    _network_case("network-bound", m=4, p=2, g=3, m_step=FixedBound()),
+]
+
+ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
+    "em": lambda: EM(Exact()),
+    "squarem": lambda: Squarem(EM(Exact())),
+    "lbfgs": lambda: LBFGS(EM(Exact())),
+}

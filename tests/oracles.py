@@ -1,0 +1,67 @@
+"""Brute-force truth, written without any of emnet's kernels: loops over every configuration, in float64."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Enumerated(NamedTuple):
+    log_evidence: np.ndarray  # (n,)
+    posterior: np.ndarray  # (n, 2^m), configuration Σ_h z_h 2^h
+    mean: np.ndarray  # (n, m)
+    counts: np.ndarray  # (g, 2^m)
+
+
+def all_configurations(m: int) -> np.ndarray:
+    """(2^m, m), the first unit changing fastest."""
+    return np.array([z[::-1] for z in itertools.product((0, 1), repeat=m)], dtype=float)
+
+
+def log_softplus_sigmoid(a: float) -> float:
+    """log σ(a), stable."""
+    return -math.log1p(math.exp(-a)) if a > 0 else a - math.log1p(math.exp(a))
+
+
+def log_output(output_weights: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """log softmax(v·(1, z)), (g,)."""
+    logits = output_weights[:, 0] + output_weights[:, 1:] @ z
+    top = logits.max()
+    return logits - top - math.log(np.exp(logits - top).sum())
+
+
+def enumerate_network(logits, labels, output_weights, weights=None) -> Enumerated:
+    """The EM-MLP's posterior by enumeration; label −1 is unknown."""
+    n, m = logits.shape
+    states = all_configurations(m)
+    outputs = [log_output(output_weights, z) for z in states]
+    log_evidence, posterior = np.zeros(n), np.zeros((n, 2**m))
+    counts = np.zeros((len(output_weights), 2**m))
+    for j in range(n):
+        joint = np.array(
+            [
+                sum(log_softplus_sigmoid(a if bit else -a) for a, bit in zip(logits[j], z, strict=True))
+                + (outputs[c][labels[j]] if labels[j] >= 0 else 0.0)
+                for c, z in enumerate(states)
+            ]
+        )
+        top = joint.max()
+        log_evidence[j] = top + math.log(np.exp(joint - top).sum())
+        posterior[j] = np.exp(joint - log_evidence[j])
+        if labels[j] >= 0:
+            counts[labels[j]] += posterior[j] * (1.0 if weights is None else weights[j])
+    return Enumerated(log_evidence, posterior, posterior @ states, counts)
+
+
+def finite_difference(function, vector: np.ndarray, step: float = 1e-6) -> np.ndarray:
+    """Central differences of a scalar function."""
+    gradient = np.zeros_like(vector)
+    for i in range(len(vector)):
+        up, down = vector.copy(), vector.copy()
+        up[i] += step
+        down[i] -= step
+        gradient[i] = (function(up) - function(down)) / (2 * step)
+    return gradient

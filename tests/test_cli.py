@@ -1,0 +1,185 @@
+"""The command line, run as a process, on good and bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from sklearn.datasets import load_iris
+
+
+def emnet(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "emnet", *map(str, arguments)], capture_output=True, text=True, timeout=300, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def table():
+    frame = load_iris(as_frame=True).frame
+    frame["target"] = frame["target"].map({0: "setosa", 1: "versicolor", 2: "virginica"})
+    return frame
+
+
+def test_compare_iris():
+    done = emnet("compare", "iris", "--iterations", 50)
+    assert done.returncode == 0, done.stderr
+    for text in ("final train", "CE ↓", "accuracy ↑", "back-propagation", "EM, classic text", "EM, default"):
+        assert text in done.stdout
+    assert done.stdout.count("True: ") == done.stdout.count("Pred: ") == 10
+    assert "Traceback" not in done.stderr
+
+
+def test_repeats_json_and_plot(tmp_path):
+    out, figure = tmp_path / "r.json", tmp_path / "r.png"
+    done = emnet("compare", "wine", "--repeats", 2, "--iterations", 20, "--hidden", 3, "--json", out, "--plot", figure)
+    assert done.returncode == 0, done.stderr
+    assert "±" in done.stdout
+    assert "beat back-propagation on CE in" in done.stdout
+    result = json.loads(out.read_text())
+    assert set(result["methods"]) == {"back-propagation", "back-propagation, best", "EM, classic text", "EM, default"}
+    for method in result["methods"].values():
+        assert len(method["splits"]) == 2
+        assert 0 <= method["mean"]["accuracy"] <= 1
+    assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_verbose_has_a_line_an_iteration():
+    done = emnet("compare", "iris", "--iterations", 5, "--verbose")
+    lines = [line for line in done.stdout.splitlines() if line.startswith("EM, classic text") and "iteration " in line]
+    assert len(lines) == 6
+    assert "train CE" in lines[0]
+    assert "log evidence" in lines[0]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_files(table, tmp_path, name):
+    path = tmp_path / name
+    getattr(table, "to_parquet" if name.endswith("parquet") else "to_csv")(path, index=False)
+    done = emnet("compare", path, "--target", "target", "--iterations", 5, "--hidden", 2)
+    assert done.returncode == 0, done.stderr
+    assert "Pred: versicolor" in done.stdout
+
+
+def test_semicolons_decimals_and_odd_names(table, tmp_path):
+    path = tmp_path / "messy table.csv"
+    table.columns = ["Länge (cm)", "b;c", "", "=d", "Ziel"]
+    table.assign(id=[f"row {i}" for i in range(150)]).to_csv(path, index=False, sep=";", encoding="utf-8-sig")
+    done = emnet("compare", path, "--target", "Ziel", "--drop", "id", "--iterations", 5, "--hidden", 2)
+    assert done.returncode == 0, done.stderr
+
+
+def broken(table, tmp_path, kind):
+    path = tmp_path / f"{kind}.csv"
+    frame = table.copy()
+    frame.columns = ["a", "b", "c", "d", "y"]
+    if kind == "nan":
+        frame.loc[[1, 2], "b"] = None
+    if kind == "one-class":
+        frame["y"] = "x"
+    if kind == "single-row":
+        frame.loc[0, "y"] = "rare"
+    if kind == "text":
+        frame["a"] = frame["a"].astype(object)
+        frame.loc[140, "a"] = "tall"
+    frame.to_csv(path, index=False)
+    text = path.read_text()
+    if kind == "ragged":
+        path.write_text(text + "1,2\n")
+    if kind == "duplicate":
+        path.write_text(text.replace("a,b,", "a,a,", 1))
+    if kind == "huge":
+        path.write_text(text + "1e999,1,1,1,virginica\n")
+    if kind == "latin":
+        path.write_bytes(text.replace("setosa", "sétosa").encode("latin-1"))
+    if kind == "nul":
+        path.write_text(text + "1,1,1,1,\0\n")
+    if kind == "empty":
+        path.write_text("")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("nan", "2 cells are missing or infinite, in 'b' (2); fill them or drop"),
+        ("one-class", "one class only ('x')"),
+        ("single-row", "'rare' of the target 'y' has one row only"),
+        ("text", "column 'a', row 141 holds 'tall', which is not a number"),
+        ("ragged", "line 152 has 2 cells, the header has 5"),
+        ("duplicate", "column name 'a' stands more than once"),
+        ("huge", "column 'a', row 151 holds '1e999', beyond the range"),
+        ("latin", "not UTF-8 text"),
+        ("nul", "line 152 holds a NUL byte"),
+        ("empty", "a header and at least one row were expected"),
+    ],
+)
+def test_bad_files_end_in_one_sentence_and_code_two(table, tmp_path, kind, message):
+    done = emnet("compare", broken(table, tmp_path, kind), "--target", "y")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["irish"], "neither a bundled data set (iris, wine, breast_cancer, digits) nor a file"),
+        (["nowhere.csv", "--target", "y"], "nowhere.csv: no such file"),
+        (["iris", "--hidden", "0"], "Invalid value for '--hidden'"),
+        (["iris", "--hiden", "3"], "No such option"),
+        (["iris", "--prior", "strong"], "neither a number nor 'auto'"),
+        (["iris", "--json", "/no/such/folder/x.json"], "no such folder"),
+        (["iris", "--test-size", "0.999"], "choose another --test-size"),
+        (["iris", "--hidden", "50"], "fewer hidden units"),
+    ],
+)
+def test_wrong_words_end_in_code_two(arguments, message):
+    done = emnet("compare", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_target_and_no_such_column(table, tmp_path):
+    path = tmp_path / "t.csv"
+    table.to_csv(path, index=False)
+    for arguments in (["--target", "species"], []):
+        done = emnet("compare", path, *arguments)
+        assert done.returncode == 2
+        assert "the columns are sepal length (cm)" in done.stderr
+
+
+def test_classic():
+    done = emnet("compare", "--classic")
+    assert done.returncode == 0
+    for figure in ("0.5156", "0.5126", "0.1222", "0.0874", "96.7%"):
+        assert figure in done.stdout
+
+
+def test_interrupt_ends_with_130():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "emnet", "compare", "digits", "--repeats", "50", "--verbose"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    process.stdout.readline()
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.strip().endswith("Interrupted.")
+
+
+def test_help_is_light():
+    code = (
+        "import sys; from emnet.cli import cli; print([m for m in ('torch', 'sklearn', 'pandas') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+    assert "compare" in emnet("--help").stdout

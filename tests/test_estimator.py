@@ -1,0 +1,267 @@
+"""EMMLPClassifier as its users meet it."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import polars
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_iris
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import emnet
+from emnet import EMMLPClassifier, EvidenceDecreasedWarning, InsufficientMemoryError, InvalidInputError
+from emnet.factors.regression import GradientStep
+
+X, Y = load_iris(return_X_y=True)
+NAMES = np.array(["setosa", "versicolor", "virginica"])
+
+
+def classifier(**options):
+    return EMMLPClassifier(**{"hidden_units": 3, "n_init": 1, "random_state": 0, **options})
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return classifier(n_init=2).fit(X, NAMES[Y])
+
+
+def test_attributes(fitted):
+    assert fitted.hidden_weights_.shape == (3, 5)
+    assert fitted.output_weights_.shape == (3, 4)
+    assert list(fitted.classes_) == list(NAMES)
+    assert fitted.converged_
+    assert fitted.reason_ == "converged"
+    assert fitted.n_iter_ == len(fitted.history_) - 1
+    assert fitted.history_[-1]["log_evidence"] == fitted.log_evidence_
+    assert fitted.score(X, NAMES[Y]) > 0.95
+
+
+def test_the_best_start_has_the_highest_objective(fitted):
+    assert fitted.history_[-1]["objective"] == max(fit.last.objective for fit in fitted.fits_)
+
+
+def test_log_evidence_is_the_log_likelihood_of_the_training_data():
+    model = classifier(combine="best").fit(X, Y)
+    assert model.predict_log_proba(X)[np.arange(len(Y)), Y].sum() == pytest.approx(model.log_evidence_, rel=1e-10)
+
+
+def test_average_is_the_mean_of_the_members(fitted):
+    each = []
+    for member, fit in zip(fitted.members_, fitted.fits_, strict=True):
+        one = clone(fitted).set_params(combine="best").fit(X, NAMES[Y])
+        one.members_, one.fits_ = [member], [fit]
+        each.append(one.predict_proba(X))
+    np.testing.assert_allclose(fitted.predict_proba(X), np.mean(each, axis=0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("m_step", ["auto", "newton", "mm"])
+@pytest.mark.parametrize("algorithm", ["em", "squarem", "lbfgs"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_every_option_fits(m_step, algorithm, dtype):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", EvidenceDecreasedWarning)  # float32 reaches its rounding
+        model = classifier(m_step=m_step, algorithm=algorithm, dtype=dtype, max_iter=200).fit(X, Y)
+    assert model.score(X, Y) > 0.95
+
+
+@pytest.mark.parametrize("labels", [Y, NAMES[Y], Y == 0, Y.astype(float), Y - 5, NAMES[Y].astype(object)])
+def test_labels_of_any_type(labels):
+    model = classifier().fit(X, labels)
+    assert (model.predict(X) == labels).mean() > 0.95
+    assert set(model.sample(X, random_state=0)) <= set(labels)
+
+
+def test_sample_draws_from_the_predictive_distribution(fitted):
+    rows = np.repeat(X[[60, 70, 130]], 4000, axis=0)
+    drawn = fitted.sample(rows, random_state=1).reshape(3, 4000)
+    share = (drawn[:, :, None] == fitted.classes_).mean(axis=1)
+    expected = fitted.predict_proba(X[[60, 70, 130]])
+    np.testing.assert_allclose(share, expected, atol=5 * np.sqrt(0.25 / 4000))
+    assert (fitted.sample(X, random_state=3) == fitted.sample(X, random_state=3)).all()
+
+
+def test_hidden_posterior(fitted):
+    prior, posterior = fitted.hidden_posterior(X), fitted.hidden_posterior(X, NAMES[Y])
+    assert prior.shape == posterior.shape == (150, 3)
+    inputs = (X - fitted.input_mean_) / fitted.input_scale_
+    logits = fitted.hidden_weights_[:, 0] + inputs @ fitted.hidden_weights_[:, 1:].T
+    np.testing.assert_allclose(prior, 1 / (1 + np.exp(-logits)), rtol=1e-10)
+    assert not np.allclose(prior, posterior)
+    with pytest.raises(InvalidInputError, match="'rose', which was not a class"):
+        fitted.hidden_posterior(X[:1], ["rose"])
+
+
+def test_weight_two_is_the_row_twice():
+    weights = np.arange(150) % 3
+    weighted = classifier().fit(X, Y, sample_weight=weights)
+    repeated = classifier().fit(np.repeat(X, weights, axis=0), np.repeat(Y, weights))
+    np.testing.assert_allclose(weighted.predict_proba(X), repeated.predict_proba(X), rtol=1e-6)
+    assert weighted.log_evidence_ == pytest.approx(repeated.log_evidence_)
+
+
+def test_class_weight_is_a_sample_weight():
+    by_class = classifier(class_weight={0: 1, 1: 2, 2: 3}).fit(X, Y)
+    by_row = classifier().fit(X, Y, sample_weight=Y + 1.0)
+    np.testing.assert_array_equal(by_class.predict_proba(X), by_row.predict_proba(X))
+
+
+def test_in_pipelines_searches_and_pickles(fitted):
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), classifier(max_iter=50)), {"emmlpclassifier__hidden_units": [1, 3]}, cv=3
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        assert search.fit(X, Y).best_score_ > 0.9
+        assert cross_validate(classifier(max_iter=50), X, Y, cv=3)["test_score"].mean() > 0.9
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).predict_proba(X), fitted.predict_proba(X))
+    assert clone(fitted).get_params() == fitted.get_params()
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, polars.DataFrame])
+def test_frames_keep_their_names(frame):
+    columns = ["länge", "b", "c", "d"]
+    table = frame(dict(zip(columns, X.T, strict=True)))
+    model = classifier().fit(table, Y)
+    assert list(model.feature_names_in_) == columns
+    np.testing.assert_array_equal(model.predict(table), model.predict(table))
+
+
+def test_two_fits_with_one_seed_are_identical():
+    a, b = classifier().fit(X, Y), classifier().fit(X, Y)
+    np.testing.assert_array_equal(a.hidden_weights_, b.hidden_weights_)
+
+
+@pytest.mark.parametrize(("shift", "scale"), [(1e9, 1.0), (0.0, 1e150), (0.0, 1e-150), (-1e9, 1e3)])
+def test_offsets_and_scales_are_ordinary_data(shift, scale):
+    model = classifier().fit(X * scale + shift, Y)
+    assert model.score(X * scale + shift, Y) > 0.95
+    assert np.isfinite(model.predict_log_proba(X * scale + shift)).all()
+
+
+def test_constant_and_duplicate_columns():
+    wide = np.column_stack([X, X[:, 0], np.full(150, 7.0), np.zeros(150)])
+    assert classifier().fit(wide, Y).score(wide, Y) > 0.95
+
+
+def test_separable_data_without_a_prior_stay_finite():
+    model = classifier(prior=0.0, algorithm="em", max_iter=30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(X[:100], Y[:100])
+    assert np.isfinite(model.predict_log_proba(X)).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "data", "message"),
+    [
+        ({"hidden_units": 0}, (X, Y), "hidden_units must be a whole number of at least 1; got 0"),
+        (
+            {"m_step": "newtn"},
+            (X, Y),
+            "m_step must be one of 'auto', 'newton', 'mm', 'gradient' or an object; got 'newtn'",
+        ),
+        ({"algorithm": "adam"}, (X, Y), "algorithm must be one of 'em', 'squarem', 'lbfgs'"),
+        ({"prior": "best"}, (X, Y), "prior must be 'auto', a number or a pair"),
+        ({"prior": -1.0}, (X, Y), "prior must be a finite number of at least 0; got -1.0"),
+        ({"combine": "all"}, (X, Y), "combine must be 'average' or 'best'"),
+        ({"dtype": "float16"}, (X, Y), "dtype must be one of float64, float32"),
+        ({"max_iter": 0}, (X, Y), "max_iter must be a whole number"),
+        ({"tol": -1}, (X, Y), "tol must be a finite number"),
+        ({}, (X, np.zeros(150)), "one class only"),
+        ({}, (X[:1], Y[:1]), "one class only|at least two classes"),
+    ],
+)
+def test_bad_parameters_and_labels_are_named(options, data, message):
+    with pytest.raises(InvalidInputError, match=message):
+        classifier(**options).fit(*data)
+
+
+def test_missing_and_infinite_cells_are_named_and_counted():
+    broken = pd.DataFrame(X, columns=["a", "b", "c", "d"])
+    broken.loc[[3, 7], "b"] = np.nan
+    broken.loc[9, "d"] = np.inf
+    with pytest.raises(InvalidInputError, match=r"NaN .*column 'b': 2, column 'd': 1; the first in row 3.*impute"):
+        classifier().fit(broken, Y)
+
+
+@pytest.mark.parametrize("weights", [np.full(150, -1.0), np.full(150, np.nan), np.zeros(150), np.ones(7)])
+def test_bad_weights_are_refused(weights):
+    with pytest.raises(ValueError, match=r"[Nn]egative|NaN|zero|shape|samples"):
+        classifier().fit(X, Y, sample_weight=weights)
+
+
+def test_too_many_units_say_what_to_do():
+    with pytest.raises(InsufficientMemoryError, match="fewer hidden units"):
+        classifier(hidden_units=45).fit(X, Y)
+
+
+def test_an_interrupted_fit_keeps_its_parameters():
+    def interrupt(model, iteration):
+        if iteration.number == 5:
+            raise KeyboardInterrupt
+
+    model = classifier(callbacks=[interrupt])
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y)
+    assert model.reason_ == "interrupted"
+    assert not model.converged_
+    log_likelihood = model.predict_log_proba(X)[np.arange(150), Y].sum()
+    assert log_likelihood == pytest.approx(model.history_[-1]["log_evidence"], rel=1e-10)
+
+
+def test_callbacks_see_every_line_and_can_stop():
+    seen = []
+    model = classifier(callbacks=[lambda m, line: seen.append(line.number) or line.number == 4]).fit(X, Y)
+    assert seen == [0, 1, 2, 3, 4]
+    assert model.reason_ == "stopped"
+
+
+def test_scikit_learns_callbacks():
+    callback = pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
+    monitor = callback.ScoringMonitor(eval_on="train", scoring="accuracy")
+    model = classifier(max_iter=30, n_init=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.set_callbacks(monitor).fit(X, Y)
+    assert model.score(X, Y) > 0.9
+
+
+def test_verbose_prints_a_line_an_iteration(capsys):
+    model = classifier(verbose=True).fit(X, Y)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(model.history_)
+    assert "log evidence" in lines[0]
+
+
+def test_max_iter_warns_with_the_remedy():
+    with pytest.warns(ConvergenceWarning, match="Raise max_iter"):
+        assert not classifier(max_iter=2).fit(X, Y).converged_
+
+
+def test_a_rate_too_large_keeps_the_best_parameters_and_says_so():
+    with pytest.warns(EvidenceDecreasedWarning, match="smaller learning rate"):
+        model = classifier(algorithm="em", m_step=GradientStep(5.0)).fit(X, Y)
+    assert model.reason_ == "decreased"
+    assert not model.converged_
+    objective = [line["objective"] for line in model.history_]
+    assert objective[-1] == max(objective)
+
+
+def test_nan_parameters_roll_back_and_raise():
+    def poison(model, iteration):
+        if iteration.number == 3:
+            model.hidden.weights.data[0, 0] = float("nan")
+
+    model = classifier(algorithm="em", callbacks=[poison])
+    with pytest.raises(emnet.DegenerateFitError, match="parameters of iteration 3 are kept"):
+        model.fit(X, Y)
+    assert model.reason_ == "degenerate"
+    assert not model.converged_
+    assert np.isfinite(model.predict_proba(X)).all()

@@ -1,0 +1,190 @@
+"""The ten laws, for every row of the tables."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from emnet.algorithms.base import e_step, evaluate, run
+from emnet.batch import Batch
+from emnet.inference.exact import Exact
+from tests.cases import ALGORITHMS, CASES
+from tests.oracles import finite_difference
+
+F64 = torch.float64
+cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+algorithms = pytest.mark.parametrize("algorithm", ALGORITHMS, ids=str)
+
+
+def gradient_of(model, batch) -> torch.Tensor:
+    """∇Q: two statistics are the same if Q is the same function, and here if its gradients agree everywhere tried."""
+    return model.gradient(model.statistics(batch, model.posterior(batch)))
+
+
+@cases
+@algorithms
+def test_1_the_penalised_evidence_never_falls(case, algorithm):
+    for seed in range(30):
+        fit = run(case.make(seed, F64), case.data(seed, F64), ALGORITHMS[algorithm](), inference=Exact(), max_iter=15)
+        objective = np.array([line.progress.objective for line in fit.history])
+        assert (np.diff(objective) >= -1e-9 * (fit.rows + abs(objective[:-1]))).all()
+        assert fit.reason in ("converged", "max_iter")
+
+
+@cases
+@pytest.mark.parametrize("cut", [1, 17, 39])
+def test_2_statistics_are_additive(case, cut):
+    model, batch = case.make(0, F64), case.data(0, F64)
+    whole = model.statistics(batch, model.posterior(batch))
+    parts = [batch.rows(slice(0, cut)), batch.rows(slice(cut, None))]
+    first, second = (model.statistics(part, model.posterior(part)) for part in parts)
+    for other in (first + second, whole + (first - first), 0.5 * (2.0 * first) + second):
+        torch.testing.assert_close(model.gradient(other), model.gradient(whole), rtol=1e-10, atol=1e-10)
+    one, two = copy.deepcopy(model), copy.deepcopy(model)
+    one.m_step(whole)
+    two.m_step(first + second)
+    torch.testing.assert_close(one.coordinates(), two.coordinates(), rtol=1e-9, atol=1e-9)
+
+
+@cases
+def test_3_weight_two_is_the_row_twice_and_weight_zero_no_row(case):
+    batch = case.data(0, F64)
+    counts = torch.arange(len(batch)) % 3
+    weighted = Batch(batch.target, batch.given, weights=counts.double())
+    repeated = Batch(batch.target.repeat_interleave(counts), batch.given.repeat_interleave(counts, 0))
+    models = case.make(0, F64), case.make(0, F64)
+    for model, data in zip(models, (weighted, repeated), strict=True):
+        run(model, data, ALGORITHMS["em"](), inference=Exact(), max_iter=5)
+    torch.testing.assert_close(models[0].coordinates(), models[1].coordinates(), rtol=1e-9, atol=1e-9)
+    evidence = [evaluate(m, [d], Exact()).log_evidence for m, d in zip(models, (weighted, repeated), strict=True)]
+    assert evidence[0] == pytest.approx(evidence[1], rel=1e-12)
+
+
+@cases
+def test_4_maximize_does_not_lower_q_and_ends_where_its_gradient_vanishes(case):
+    model, batch = case.make(1, F64), case.data(1, F64)
+    statistics = model.statistics(batch, model.posterior(batch))
+    before = model.gradient(statistics).norm()
+    if any(factor.m_step.needs_rows for factor in model.factors.values()):
+        for _ in range(30):
+            model.m_step(statistics)
+        assert model.gradient(statistics).norm() < 1e-7 * before
+    for factor in model.factors.values():
+        assert all(torch.isfinite(factor.coordinates()))
+
+
+@cases
+def test_5_gradient_of_the_evidence_is_the_gradient_of_q(case):
+    model, batch = case.make(2, F64), case.data(2, F64)
+    start = model.coordinates()
+
+    def objective(vector):
+        model.set_coordinates(torch.from_numpy(vector))
+        return evaluate(model, [batch], Exact()).objective
+
+    numeric = finite_difference(objective, start.numpy())
+    model.set_coordinates(start)
+    np.testing.assert_allclose(gradient_of(model, batch).numpy(), numeric, rtol=1e-6, atol=1e-7)
+
+
+@cases
+def test_6_posterior_and_evidence_equal_brute_force(case):
+    model, batch = case.make(3, F64), case.data(3, F64)
+    posterior = model.posterior(batch)
+    log_evidence, summary = case.oracle(model, batch)
+    np.testing.assert_allclose(posterior.log_evidence.numpy(), log_evidence, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(case.summary(posterior).numpy(), summary, rtol=1e-12, atol=1e-13)
+
+
+@cases
+def test_7_coordinates_make_the_round_trip(case):
+    model = case.make(4, F64)
+    vector = model.coordinates()
+    model.set_coordinates(torch.zeros_like(vector))
+    assert model.coordinates().abs().sum() == 0
+    model.set_coordinates(vector)
+    assert model.coordinates().equal(vector)
+
+
+@cases
+def test_8_copies_state_dicts_and_types_agree(case):
+    model, batch = case.make(5, F64), case.data(5, F64)
+    truth = evaluate(model, [batch], Exact()).log_evidence
+    assert evaluate(copy.deepcopy(model), [batch], Exact()).log_evidence == truth
+    other = case.make(6, F64)
+    other.load_state_dict(model.state_dict())
+    assert evaluate(other, [batch], Exact()).log_evidence == truth
+    single = evaluate(case.make(5, torch.float32), [case.data(5, torch.float32)], Exact()).log_evidence
+    assert single == pytest.approx(truth, rel=1e-5)
+
+
+@cases
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_8_cpu_and_gpu_agree(case):
+    model, batch = case.make(5, F64), case.data(5, F64)
+    truth = evaluate(model, [batch], Exact()).log_evidence
+    on_gpu = Batch(batch.target.cuda(), batch.given.cuda(), weights=batch.weights.cuda())
+    assert evaluate(model.cuda(), [on_gpu], Exact()).log_evidence == pytest.approx(truth, rel=1e-10)
+
+
+@cases
+def test_9_a_row_with_nothing_observed_has_evidence_one_and_the_prior(case):
+    model, batch = case.make(7, F64), case.data(7, F64)
+    observed = torch.arange(len(batch)) % 2 == 0
+    half = Batch(batch.target, batch.given, observed=observed)
+    posterior = model.posterior(half)
+    assert (posterior.log_evidence[~observed] == 0).all()
+    _, summary = case.oracle(model, half)
+    np.testing.assert_allclose(case.summary(posterior).numpy(), summary, rtol=1e-12, atol=1e-13)
+    seen = half.rows(observed)
+    torch.testing.assert_close(gradient_of(model, half), gradient_of(model, seen), rtol=1e-10, atol=1e-10)
+
+
+@cases
+@algorithms
+def test_10_two_runs_with_one_seed_agree_bit_for_bit(case, algorithm):
+    results = []
+    for _ in range(2):
+        model = case.make(8, F64)
+        run(model, case.data(8, F64), ALGORITHMS[algorithm](), inference=Exact(), max_iter=10)
+        results.append(model.coordinates())
+    assert results[0].equal(results[1])
+
+
+@cases
+def test_batches_add_up_to_the_whole(case):
+    model, batch = case.make(9, F64), case.data(9, F64)
+    whole, _ = e_step(model, [batch], Exact())
+    parts, _ = e_step(model, list(batch.split(7)), Exact())
+    assert parts.log_evidence == pytest.approx(whole.log_evidence, rel=1e-12)
+
+
+@cases
+@pytest.mark.parametrize("algorithm", ["squarem", "lbfgs"])
+def test_accelerated_runs_end_at_a_maximum(case, algorithm):
+    model, batch = case.make(10, F64), case.data(10, F64)
+    fit = run(model, batch, ALGORITHMS[algorithm](), inference=Exact(), max_iter=3000, tol=1e-13)
+    assert gradient_of(model, batch).norm() < 1e-2
+    plain = case.make(10, F64)
+    em = run(plain, batch, ALGORITHMS["em"](), inference=Exact(), max_iter=fit.n_iter, tol=0.0)
+    assert fit.last.objective >= em.last.objective - 0.5 or fit.converged
+
+
+@cases
+@pytest.mark.parametrize("algorithm", ["squarem", "lbfgs"])
+def test_a_step_is_never_below_the_em_step_it_would_replace(case, algorithm):
+    """SQUAREM keeps the second EM iterate unless the extrapolation is better; L-BFGS never falls."""
+    for seed in range(5):
+        model, batch = case.make(seed, F64), case.data(seed, F64)
+        accelerated = ALGORITHMS[algorithm]()
+        for _ in range(10):
+            twice = copy.deepcopy(model)
+            accelerated.step(model, [batch])
+            reached = evaluate(model, [batch], Exact()).objective
+            floor = evaluate(twice, [batch], Exact()).objective
+            if algorithm == "squarem":
+                for _ in range(2):
+                    ALGORITHMS["em"]().step(twice, [batch])
+                floor = evaluate(twice, [batch], Exact()).objective
+            assert reached >= floor - 1e-9 * abs(floor)
