@@ -111,7 +111,7 @@ def test_too_many_units_are_refused_with_bytes_and_alternatives():
 
 
 def test_the_gradient_is_posterior_mean_minus_prior_mean():
-    logits, labels, output, weights = problem(4, 10, 4, 3)
+    logits, labels, output, _ = problem(4, 10, 4, 3)
     logits.requires_grad_()
     states = torch.from_numpy(all_configurations(4))
     log_on, log_off = torch.nn.functional.logsigmoid(logits), torch.nn.functional.logsigmoid(-logits)

@@ -1,8 +1,8 @@
 """Model files: safetensors in an envelope that is checked before anything in it is used; never pickle.
 
 A file is a safetensors container with one metadata key, `emnet`: canonical JSON with the format version, the class
-(from an allow-list), its parameters, and the SHA-256 of that and of the tensors' names, types, shapes and bytes. Files are
-written whole or not at all: to a temporary file beside the target, synced, then renamed over it.
+(from an allow-list), its parameters, and the SHA-256 of that and of the tensors' names, types, shapes and bytes. Files
+are written whole or not at all: to a temporary file beside the target, synced, then renamed over it.
 """
 
 from __future__ import annotations

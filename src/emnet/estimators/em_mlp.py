@@ -174,7 +174,7 @@ class EMMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise InvalidInputError(
-                f"A classifier needs at least two classes; y has one class only, {self.classes_[0]!r}."
+                f"A classifier needs at least two classes; y has one class only, {self.classes_.tolist()[0]!r}."
             )
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         if self.class_weight is not None:
@@ -279,14 +279,14 @@ class EMMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     @torch.no_grad()
     def predict_log_proba(self, X: Any) -> np.ndarray:
-        """log p(y | x), z summed out: (n, g), columns as `classes_`."""
+        """log p(y | x), z summed out: (n, g) of type `dtype`, columns as `classes_`."""
         inputs = self._inputs(self._check_inputs(X))
         members = self.members_ if self.combine == "average" else [self._best]
         logs = torch.stack([member.log_predictive(inputs) for member in members])
-        return (logs.logsumexp(0) - np.log(len(members))).cpu().numpy()
+        return (logs.logsumexp(0) - np.log(len(members))).to(options.DTYPES[self.dtype]).cpu().numpy()
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """p(y | x) = Σ_z p(z | x) p(y | z), not p(y | E[z | x]): (n, g), columns as `classes_`."""
+        """p(y | x) = Σ_z p(z | x) p(y | z), not p(y | E[z | x]): (n, g), as `classes_`."""
         return np.exp(self.predict_log_proba(X))
 
     def predict(self, X: Any) -> np.ndarray:
@@ -323,7 +323,7 @@ class EMMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         y = np.asarray(y)
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
-            raise InvalidInputError(f"y holds {unknown[0]!r}, which was not a class in training: {self.classes_}.")
+            raise InvalidInputError(f"y holds {unknown.tolist()[0]!r}, which was not a class in training.")
         return np.searchsorted(self.classes_, y)
 
     # -- files ------------------------------------------------------------------------------------------------------

@@ -166,7 +166,7 @@ def _penalty(weights: Tensor, precision: Tensor) -> Tensor:
 
 def _weighted_grams(design: Tensor, weights: Tensor) -> Tensor:
     """Σ_j weights_jk x_j x_jᵀ for every k, in chunks of rows: (n, p), (n, k) → (k, p, p)."""
-    n, p = design.shape
+    p = design.shape[1]
     total = design.new_zeros(weights.shape[1], p * p)
     for rows, part in zip(
         design.split(max(1, _CHUNK_ELEMENTS // p**2)), weights.split(max(1, _CHUNK_ELEMENTS // p**2)), strict=True
