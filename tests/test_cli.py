@@ -17,7 +17,7 @@ def emnet(*arguments, **options):
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def table():
     frame = load_iris(as_frame=True).frame
     frame["target"] = frame["target"].map({0: "setosa", 1: "versicolor", 2: "virginica"})

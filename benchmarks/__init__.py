@@ -1,0 +1,1 @@
+"""emnet beside its peers, in one run. `python -m benchmarks` lists the suites."""

@@ -1,0 +1,26 @@
+"""python -m benchmarks [SUITE …]: without a suite, list them; `all` runs all."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+SUITES = ("start_up", "e_step", "iris_fit", "prior", "quality")
+
+
+def main(names: list[str]) -> int:
+    if not names:
+        for suite in SUITES:
+            print(f"{suite:10s} {import_module(f'benchmarks.{suite}').__doc__}")
+        return 0
+    unknown = [name for name in names if name not in (*SUITES, "all")]
+    if unknown:
+        print(f"No suite {unknown[0]!r}; there are {', '.join(SUITES)} and all.", file=sys.stderr)
+        return 2
+    for suite in SUITES if "all" in names else names:
+        import_module(f"benchmarks.{suite}").main()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,90 @@
+"""The exact E-step against the vectorised enumeration, against sgemm, and its memory."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+
+import torch
+from torch.nn.functional import logsigmoid
+
+from benchmarks.results import markdown, write
+from benchmarks.timing import alternate
+from emnet.kernels import bits
+
+_GEMM = 2048
+
+
+def problem(n: int, m: int, g: int = 10):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(n, m, generator=generator)
+    labels = torch.randint(g, (n,), generator=generator)
+    return logits, labels, torch.randn(g, 1 + m, generator=generator) / m**0.5
+
+
+def enumeration(logits, labels, output, rows=250):
+    """The peer: n × 2^m log-probabilities in PyTorch, vectorised over rows and configurations, in chunks of rows."""
+    m = logits.shape[1]
+    states = bits.configurations(m, dtype=logits.dtype)
+    table = (output[:, :1] + output[:, 1:] @ states.T).log_softmax(0)
+    mean, evidence, counts = [], [], torch.zeros_like(table)
+    for a, y in zip(logits.split(rows), labels.split(rows), strict=True):
+        joint = logsigmoid(a) @ states.T + logsigmoid(-a) @ (1 - states).T + table[y]
+        log_evidence = joint.logsumexp(1)
+        posterior = (joint - log_evidence[:, None]).exp()
+        mean.append(posterior @ states)
+        evidence.append(log_evidence)
+        counts.index_add_(0, y, posterior)
+    return torch.cat(evidence), torch.cat(mean), counts
+
+
+def ours(logits, labels, output):
+    return bits.expectations(logits, labels, bits.log_output_table(output))
+
+
+def against_enumeration(n: int, m: int, repeats: int) -> list[str]:
+    arguments = problem(n, m)
+    difference = (ours(*arguments).log_evidence - enumeration(*arguments)[0]).abs().max()
+    seconds = alternate({"ours": lambda: ours(*arguments), "peer": lambda: enumeration(*arguments)}, repeats)
+    ratio = seconds["peer"] / seconds["ours"]
+    return [f"{n:,}", str(m), f"{seconds['ours']:.4f}", f"{seconds['peer']:.3f}", f"{ratio:.0f} ×", f"{difference:.1e}"]
+
+
+def against_sgemm(n: int, m: int) -> list[str]:
+    arguments = problem(n, m)
+    square = torch.randn(_GEMM, _GEMM)
+    seconds = alternate({"ours": lambda: ours(*arguments), "sgemm": lambda: square @ square})
+    rate = 2 * _GEMM**3 / seconds["sgemm"]
+    reached = 3 * 2 * n * 2**m / seconds["ours"]
+    return [
+        f"{n:,}",
+        str(m),
+        f"{seconds['ours']:.3f}",
+        f"{reached / 1e9:.0f}",
+        f"{rate / 1e9:.0f}",
+        f"{reached / rate:.0%}",
+        f"{peak_memory(n, m) / 2**20:.0f} MiB",
+    ]
+
+
+def peak_memory(n: int, m: int) -> int:
+    """Peak bytes of one E-step over those after the import, in a process of its own."""
+    code = f"from benchmarks import e_step; print(e_step.measure_memory({n}, {m}))"
+    return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+
+
+def measure_memory(n: int, m: int) -> int:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    ours(*problem(n, m))
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+
+def main() -> None:
+    rows = [against_enumeration(2000, 8, 7), against_enumeration(2000, 12, 5), against_enumeration(2000, 16, 5)]
+    body = markdown(["n", "m", "ours, s", "enumeration, s", "ratio", "largest difference of log evidence"], rows)
+    header = ["n", "m", "s", "GFLOP/s", f"sgemm {_GEMM}², GFLOP/s", "share", "peak memory over the import"]
+    body += "\n\nThree products of n·2^m multiply–adds, against this machine's own sgemm in the same run:\n\n"
+    body += markdown(header, [against_sgemm(20_000, 18)])
+    body += "\n\nGoals: ≥ 50 × at m = 12, ≥ 150 × at m = 16; ≥ 35 % of sgemm and < 1 GiB at m = 18."
+    write("e_step", "The exact E-step, g = 10, float32", body)
