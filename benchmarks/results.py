@@ -23,7 +23,8 @@ def write(suite: str, title: str, body: str) -> None:
     """Replace or add the section of `suite`."""
     versions = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     machine = f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}, {versions}"
-    section = f"<!-- {suite} -->\n## {title}\n\nCommand: `python -m benchmarks {suite}`. {machine}.\n\n{body}\n<!-- /{suite} -->"
+    head = f"## {title}\n\nCommand: `python -m benchmarks {suite}`. {machine}."
+    section = f"<!-- {suite} -->\n{head}\n\n{body}\n<!-- /{suite} -->"
     text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Results\n"
     pattern = re.compile(rf"<!-- {suite} -->.*?<!-- /{suite} -->", re.DOTALL)
     text = pattern.sub(lambda _: section, text) if pattern.search(text) else f"{text.rstrip()}\n\n{section}\n"

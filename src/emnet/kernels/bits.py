@@ -99,21 +99,27 @@ def expectations(logits: Tensor, labels: Tensor, log_table: Tensor, weights: Ten
     counts = torch.zeros_like(table, dtype=torch.float64)
     smallest = _smallest_trusted(logits.dtype, m)
     suspects = []
-    for i, rows in _rows_by_class(labels, g, _chunk_rows(m)):
+    for rows, classes in _chunks_by_class(labels, g, _chunk_rows(m)):
         on, off = units_on[:, rows], units_off[:, rows]
         p_low, p_high = _products(on[:lower], off[:lower]), _products(on[lower:], off[lower:])
-        joint_low = (table[i].T @ p_high).mul_(p_low)
+        joint_low = torch.empty_like(p_low)
+        for i, part in classes:
+            joint_low[:, part] = table[i].T @ p_high[:, part]
+        joint_low.mul_(p_low)
         evidence = joint_low.sum(0)
         trusted = evidence > smallest
         inverse = torch.where(trusted, evidence, 1.0).reciprocal().mul_(trusted)
         log_evidence[rows] = evidence.double().log()
-        p_low.mul_(inverse)
-        joint_high = (table[i] @ p_low).mul_(p_high)
         mean[:lower, rows] = (bits[0] @ joint_low).mul_(inverse)
-        mean[lower:, rows] = bits[1] @ joint_high
+        p_low.mul_(inverse)
+        joint_high = torch.empty_like(p_high)
+        for i, part in classes:
+            joint_high[:, part] = table[i] @ p_low[:, part]
+        mean[lower:, rows] = bits[1] @ joint_high.mul_(p_high)
         if weights is not None:
             p_low.mul_(weights[rows])
-        counts[i] += p_high @ p_low.T
+        for i, part in classes:
+            counts[i] += p_high[:, part] @ p_low[:, part].T
         if not bool(trusted.all()):
             suspects.append(rows[~trusted])
     counts.mul_(table)
@@ -176,15 +182,14 @@ def _expectations_in_logs(rows, logits, labels, log_table, weights, log_evidence
     counts.index_add_(0, labels[rows], posterior.T)
 
 
-def _rows_by_class(labels: Tensor, g: int, chunk: int) -> Iterator[tuple[int, Tensor]]:
-    """(class, indices of at most `chunk` of its rows), for every class that has rows."""
+def _chunks_by_class(labels: Tensor, g: int, chunk: int) -> Iterator[tuple[Tensor, list[tuple[int, slice]]]]:
+    """Indices of at most `chunk` rows, sorted by class, and each class's slice of them; rows of no class left out."""
     order = labels.argsort(stable=True)
-    sizes = torch.bincount(labels + 1, minlength=g + 1).tolist()
-    for i, rows in enumerate(order.split(sizes), start=UNOBSERVED):
-        if i != UNOBSERVED:
-            for part in rows.split(chunk):
-                if len(part):
-                    yield i, part
+    ends = torch.bincount(labels + 1, minlength=g + 1).cumsum(0).tolist()
+    for start in range(ends[0], len(labels), chunk):
+        stop = min(start + chunk, len(labels))
+        bounds = [(i, max(ends[i], start), min(ends[i + 1], stop)) for i in range(g)]
+        yield order[start:stop], [(i, slice(low - start, high - start)) for i, low, high in bounds if low < high]
 
 
 def _chunks(indices: list[Tensor], size: int) -> Iterator[Tensor]:
