@@ -52,7 +52,10 @@ def test_the_published_experiment_corrected():
     fifty, five_hundred = classic_experiment()
     assert (fifty.epochs, five_hundred.epochs) == (50, 500)
     assert (round(fifty.train_ce, 4), round(fifty.test_ce, 4)) == (0.5156, 0.5126)
-    assert (round(five_hundred.train_ce, 4), round(five_hundred.test_ce, 4)) == (0.1222, 0.0874)
+    # Near epoch 92 a step overshoots, and from there on the run amplifies rounding: E-steps that differ only in the
+    # order of their sums end between 0.0874 and 0.0913 on the test rows (`python -m benchmarks classic`).
+    assert five_hundred.train_ce == pytest.approx(0.1222, abs=2e-4)
+    assert five_hundred.test_ce == pytest.approx(0.0874, abs=5e-3)
     assert fifty.accuracy == five_hundred.accuracy == pytest.approx(29 / 30)
 
 

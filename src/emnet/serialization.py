@@ -89,7 +89,8 @@ def _open(path: Path, content: bytes) -> tuple[Mapping[str, Any], dict[str, np.n
         tensors = from_bytes(content)
     except (SafetensorError, ValueError, OverflowError) as error:
         raise ModelFileError(f"{path}: the file is truncated or altered ({error}).") from error
-    if _digest(envelope, tensors) != envelope["sha256"]:
+    text = header["__metadata__"][_KEY]
+    if text != _canonical(envelope) or _digest(envelope, tensors) != envelope["sha256"]:
         raise ModelFileError(f"{path}: the checksum does not match; the file was altered or damaged.")
     return envelope, tensors
 
@@ -119,7 +120,7 @@ def _envelope(path: Path, header: Mapping[str, Any]) -> Mapping[str, Any]:
         envelope = json.loads(metadata[_KEY], object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{path}: the manifest cannot be read ({error}).") from error
-    if not isinstance(envelope, dict) or not isinstance(envelope.get("format"), int):
+    if not isinstance(envelope, dict) or type(envelope.get("format")) is not int:
         raise ModelFileError(f"{path}: the manifest is not emnet's.")
     if envelope["format"] > FORMAT_VERSION:
         raise ModelFileError(
