@@ -10,8 +10,8 @@ from emnet import EMMLPClassifier
 from emnet.data.bundled import load_bundled
 
 _SPLITS = {"iris": 30, "wine": 30, "breast_cancer": 30, "digits": 5}
-_HIDDEN = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04)
-_OUTPUT = (0.01, 0.03)
+_HIDDEN = (0.002, 0.004, 0.008, 0.016, 0.032)
+_OUTPUT = (0.003, 0.01, 0.03)
 
 
 def test_cross_entropy(name: str, c: float, output: float) -> float:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import statistics
-import time
+import timeit
 from collections.abc import Callable, Mapping
+
+_SHORTEST_TURN = 0.05  # seconds: what is shorter is called several times in a turn, as a fit would
 
 
 def alternate(tasks: Mapping[str, Callable[[], object]], repeats: int = 5) -> dict[str, float]:
-    """Median seconds of each task: one warm-up of each, then `repeats` rounds in turn."""
-    for task in tasks.values():
+    """Median seconds of each task over `repeats` rounds in turn, after a warm-up of each."""
+    calls = {}
+    for name, task in tasks.items():
         task()
+        calls[name] = 1 + int(_SHORTEST_TURN / timeit.timeit(task, number=1))
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(repeats):
         for name, task in tasks.items():
-            began = time.perf_counter()
-            task()
-            seconds[name].append(time.perf_counter() - began)
+            seconds[name].append(timeit.timeit(task, number=calls[name]) / calls[name])
     return {name: statistics.median(values) for name, values in seconds.items()}

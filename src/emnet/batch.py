@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+Derived = TypeVar("Derived")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +32,7 @@ class Batch:
     weights: Tensor | None = None
     lengths: Tensor | None = None
     labels: Tensor | None = None
+    _derived: dict[Hashable, object] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.target)
@@ -36,6 +40,13 @@ class Batch:
     @property
     def total_weight(self) -> float:
         return float(len(self)) if self.weights is None else float(self.weights.sum())
+
+    def derived(self, function: Callable[..., Derived], *args: Hashable) -> Derived:
+        """function(self, *args), worked out once: what every pass needs and no parameter changes."""
+        key = (function, *args)
+        if key not in self._derived:
+            self._derived[key] = function(self, *args)
+        return self._derived[key]
 
     def rows(self, index: slice | Tensor) -> Batch:
         """The batch of some rows (of batches that are not sequences)."""
@@ -49,10 +60,10 @@ class Batch:
             yield self.rows(slice(start, start + rows))
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is not None:
-                yield field.name, value
+        for name in (each.name for each in fields(self)):
+            value = getattr(self, name)
+            if isinstance(value, Tensor):
+                yield name, value
 
 
 Data = Sequence[Batch]

@@ -382,9 +382,9 @@ def auto_prior(n_features: int) -> tuple[float, float]:
     """Default precisions (hidden, output) for standardized inputs.
 
     The hidden one grows with the number of inputs p, so that the prior's standard deviation of a unit's logit is
-    the same, 14, for any p. Its constant is the best of those that `python -m benchmarks prior` tried.
+    the same, 11, for any p. Its constant is the best of those that `python -m benchmarks prior` tried.
     """
-    return 0.005 * n_features, 0.03
+    return 0.008 * n_features, 0.01
 
 
 def _objective(fit: Fit) -> float:

@@ -19,6 +19,7 @@ Configurations are numbered Σ_h z_h 2^h; the lower half of the units runs faste
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -76,13 +77,49 @@ def log_output_table(weights: Tensor) -> Tensor:
     return logits.log_softmax(0)
 
 
-def expectations(logits: Tensor, labels: Tensor, log_table: Tensor, weights: Tensor | None = None) -> Expectations:
+class ClassBlocks(NamedTuple):
+    """Rows in blocks of one class each, for batched products: see `group_by_class`."""
+
+    classes: Tensor  # (b,): class of each block
+    rows: Tensor  # (b, c): the rows of each block; what a class does not fill is any row
+    absent: Tensor  # (b, c): True where the block is not filled
+    filled: Tensor  # (k,): the other positions, in the flattened blocks
+    owners: Tensor  # (k,): the rows at those positions
+
+
+def group_by_class(labels: Tensor, g: int, m: int) -> list[ClassBlocks]:
+    """Sort rows into blocks of one class, and blocks into chunks for `expectations` of m bits.
+
+    `labels` (n,) are integers in 0 … g−1, or `UNOBSERVED`: such rows are in no block. The width of the blocks keeps
+    what is not filled below 1.5 times the rows, however uneven the classes are.
+    """
+    chunk = _chunk_rows(m)
+    order = labels.argsort(stable=True)
+    sizes = torch.bincount(labels + 1, minlength=g + 1)
+    starts, sizes = sizes.cumsum(0)[:-1], sizes[1:]
+    width = max(1, min(chunk, int(sizes.max()), 1 + 3 * len(labels) // (2 * g)))
+    blocks = -(-sizes // width)
+    classes = torch.arange(g, device=labels.device).repeat_interleave(blocks)
+    first = width * (torch.arange(len(classes), device=labels.device) - (blocks.cumsum(0) - blocks)[classes])
+    within = first[:, None] + torch.arange(width, device=labels.device)
+    absent = within >= sizes[classes][:, None]
+    rows = order[(starts[classes][:, None] + within).clamp_max(len(labels) - 1)]
+    result = []
+    for part in torch.arange(len(classes), device=labels.device).split(max(1, chunk // width)):
+        filled = (~absent[part]).flatten().nonzero()[:, 0]
+        result.append(ClassBlocks(classes[part], rows[part], absent[part], filled, rows[part].flatten()[filled]))
+    return result
+
+
+def expectations(
+    logits: Tensor, groups: list[ClassBlocks], log_table: Tensor, weights: Tensor | None = None
+) -> Expectations:
     """Posterior over the bits of every row, given its class.
 
     Parameters
     ----------
     logits : (n, m), a_hj of each row's units.
-    labels : (n,) integers in 0 … g−1, or `UNOBSERVED`, for which the posterior is the prior and the evidence 1.
+    groups : the rows by class, from `group_by_class`; for a row in no group the posterior is the prior, the evidence 1.
     log_table : (g, 2^m), log o_i(z).
     weights : (n,) multipliers of the rows in `counts`; 1 if not given.
     """
@@ -90,43 +127,43 @@ def expectations(logits: Tensor, labels: Tensor, log_table: Tensor, weights: Ten
     g = log_table.shape[0]
     lower = m - m // 2
     table = log_table.exp().view(g, 2 ** (m - lower), 2**lower)
-    units_on = logits.T.sigmoid()
-    units_off = (-logits.T).sigmoid()
-    bits = [configurations(k, dtype=logits.dtype, device=logits.device).T for k in (lower, m - lower)]
+    bits_low, bits_high = (_bits_by_configuration(k, logits) for k in (lower, m - lower))
 
     log_evidence = logits.new_zeros(n, dtype=torch.float64)
-    mean = units_on.clone()
+    mean = logits.sigmoid()
     counts = torch.zeros_like(table, dtype=torch.float64)
     smallest = _smallest_trusted(logits.dtype, m)
     suspects = []
-    for rows, classes in _chunks_by_class(labels, g, _chunk_rows(m)):
-        on, off = units_on[:, rows], units_off[:, rows]
-        p_low, p_high = _products(on[:lower], off[:lower]), _products(on[lower:], off[lower:])
-        joint_low = torch.empty_like(p_low)
-        for i, part in classes:
-            joint_low[:, part] = table[i].T @ p_high[:, part]
-        joint_low.mul_(p_low)
-        evidence = joint_low.sum(0)
+    # One workspace for all chunks: fresh pages for every product would cost more than the products.
+    workspace = logits.new_empty(3, 2**lower * max((blocks.rows.numel() for blocks in groups), default=0))
+    for blocks in groups:
+        b, c = blocks.rows.shape
+        own_table = table[blocks.classes]
+        units = _units(logits[blocks.rows])
+        p_low = _products(units[:, :lower], out=_view(workspace[0], b, 2**lower, c))
+        p_high = _products(units[:, lower:], out=_view(workspace[1], b, 2 ** (m - lower), c))
+
+        joint_low = torch.bmm(own_table.mT, p_high, out=_view(workspace[2], *p_low.shape)).mul_(p_low)
+        evidence = joint_low.sum(1).masked_fill_(blocks.absent, torch.inf)
         trusted = evidence > smallest
-        inverse = torch.where(trusted, evidence, 1.0).reciprocal().mul_(trusted)
-        log_evidence[rows] = evidence.double().log()
-        mean[:lower, rows] = (bits[0] @ joint_low).mul_(inverse)
+        inverse = torch.where(trusted, evidence, torch.inf).reciprocal_()[:, None]
+        mean_low = (bits_low @ joint_low).mul_(inverse)
         p_low.mul_(inverse)
-        joint_high = torch.empty_like(p_high)
-        for i, part in classes:
-            joint_high[:, part] = table[i] @ p_low[:, part]
-        mean[lower:, rows] = bits[1] @ joint_high.mul_(p_high)
+        joint_high = torch.bmm(own_table, p_low, out=_view(workspace[2], *p_high.shape)).mul_(p_high)
+        block_mean = torch.cat((mean_low, bits_high @ joint_high), dim=1).mT.flatten(0, 1)
+
+        mean.index_copy_(0, blocks.owners, block_mean[blocks.filled])
+        log_evidence.index_copy_(0, blocks.owners, evidence.flatten()[blocks.filled].double().log_())
         if weights is not None:
-            p_low.mul_(weights[rows])
-        for i, part in classes:
-            counts[i] += p_high[:, part] @ p_low[:, part].T
+            p_low.mul_(weights[blocks.rows][:, None])
+        counts.index_add_(0, blocks.classes, (p_high @ p_low.mT).double())
         if not bool(trusted.all()):
-            suspects.append(rows[~trusted])
+            suspects.append((blocks.rows[~trusted], blocks.classes[:, None].expand(b, c)[~trusted]))
     counts.mul_(table)
 
-    counts, mean = counts.view(g, -1), mean.T
-    for rows in _chunks(suspects, _REPAIR_ELEMENTS // 2**m):
-        _expectations_in_logs(rows, logits, labels, log_table, weights, log_evidence, mean, counts)
+    counts = counts.view(g, -1)
+    for rows, classes in _chunks(suspects, _REPAIR_ELEMENTS // 2**m):
+        _expectations_in_logs(rows, classes, logits, log_table, weights, log_evidence, mean, counts)
     return Expectations(log_evidence, mean, counts)
 
 
@@ -138,27 +175,43 @@ def log_predictive(logits: Tensor, log_table: Tensor) -> Tensor:
     table = log_table.exp().view(g, 2 ** (m - lower), 2**lower)
     evidence = logits.new_empty(g, n)
     for rows in torch.arange(n, device=logits.device).split(_chunk_rows(m)):
-        on, off = logits[rows].T.sigmoid(), (-logits[rows].T).sigmoid()
-        p_low, p_high = _products(on[:lower], off[:lower]), _products(on[lower:], off[lower:])
+        units = _units(logits[rows])
+        p_low, p_high = _products(units[:lower]), _products(units[lower:])
         for i in range(g):
             evidence[i, rows] = (table[i].T @ p_high).mul_(p_low).sum(0)
     result = evidence.T.double().log()
     underflown = (evidence <= _smallest_trusted(logits.dtype, m)).any(0).nonzero()[:, 0]
-    for rows in _chunks([underflown], _REPAIR_ELEMENTS // (g * 2**m)):
+    for (rows,) in _chunks([(underflown,)], _REPAIR_ELEMENTS // (g * 2**m)):
         joint = _log_configurations(logits[rows])[None] + log_table.double()[:, :, None]
         result[rows] = joint.logsumexp(1).T
     return result.log_softmax(1)
 
 
-def _products(on: Tensor, off: Tensor) -> Tensor:
-    """Probability of each configuration of k independent units, by doubling: (k, n) twice → (2^k, n)."""
-    k, n = on.shape
-    result = on.new_empty(2**k, n)
-    result[:1] = 1.0
-    for h in range(k):
-        torch.mul(result[: 2**h], on[h], out=result[2**h : 2 ** (h + 1)])
-        result[: 2**h] *= off[h]
+def _units(logits: Tensor) -> Tensor:
+    """Probability of each unit's two states, off and on: (…, n, m) → (…, m, 2, n)."""
+    logits = logits.mT.contiguous()
+    return torch.stack((-logits, logits), dim=-2).sigmoid_()
+
+
+def _products(units: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Probability of each configuration of k independent units, by doubling: (…, k, 2, n) → (…, 2^k, n)."""
+    k, n = units.shape[-3], units.shape[-1]
+    if k == 0:
+        return units.new_ones(*units.shape[:-3], 1, n)
+    result, *others = units.unbind(-3)
+    for unit in others:
+        last = None if out is None or unit is not others[-1] else out.view(*unit.shape[:-1], -1, n)
+        result = torch.mul(unit.unsqueeze(-2), result.unsqueeze(-3), out=last).flatten(-3, -2)
     return result
+
+
+def _view(buffer: Tensor, *shape: int) -> Tensor:
+    return buffer[: prod(shape)].view(shape)
+
+
+def _bits_by_configuration(k: int, like: Tensor) -> Tensor:
+    """(k, 2^k), in the type and on the device of `like`."""
+    return configurations(k, dtype=like.dtype, device=like.device).T
 
 
 def _log_configurations(logits: Tensor) -> Tensor:
@@ -170,32 +223,23 @@ def _log_configurations(logits: Tensor) -> Tensor:
     return result
 
 
-def _expectations_in_logs(rows, logits, labels, log_table, weights, log_evidence, mean, counts) -> None:
+def _expectations_in_logs(rows, classes, logits, log_table, weights, log_evidence, mean, counts) -> None:
     """Do `rows` again where no product can underflow, and write them into the three results."""
-    joint = _log_configurations(logits[rows]) + log_table.T.double()[:, labels[rows]]
+    joint = _log_configurations(logits[rows]) + log_table.double()[classes].T
     log_evidence[rows] = joint.logsumexp(0)
     posterior = (joint - log_evidence[rows]).exp_()
     bits = configurations(logits.shape[1], dtype=torch.float64, device=logits.device)
     mean[rows] = (posterior.T @ bits).to(mean.dtype)
     if weights is not None:
         posterior *= weights[rows]
-    counts.index_add_(0, labels[rows], posterior.T)
+    counts.index_add_(0, classes, posterior.T)
 
 
-def _chunks_by_class(labels: Tensor, g: int, chunk: int) -> Iterator[tuple[Tensor, list[tuple[int, slice]]]]:
-    """Indices of at most `chunk` rows, sorted by class, and each class's slice of them; rows of no class left out."""
-    order = labels.argsort(stable=True)
-    ends = torch.bincount(labels + 1, minlength=g + 1).cumsum(0).tolist()
-    for start in range(ends[0], len(labels), chunk):
-        stop = min(start + chunk, len(labels))
-        bounds = [(i, max(ends[i], start), min(ends[i + 1], stop)) for i in range(g)]
-        yield order[start:stop], [(i, slice(low - start, high - start)) for i, low, high in bounds if low < high]
-
-
-def _chunks(indices: list[Tensor], size: int) -> Iterator[Tensor]:
-    """Pieces of at most max(1, size) indices; none where there is no index."""
-    for part in indices:
-        yield from part.split(max(1, size)) if len(part) else ()
+def _chunks(indices: list[tuple[Tensor, ...]], size: int) -> Iterator[tuple[Tensor, ...]]:
+    """Pieces of at most max(1, size) of each tuple of indices; none where there is no index."""
+    for parts in indices:
+        if len(parts[0]):
+            yield from zip(*(part.split(max(1, size)) for part in parts), strict=True)
 
 
 def _chunk_rows(m: int) -> int:

@@ -43,10 +43,8 @@ class BernoulliNetwork(LatentModel):
 
     def posterior(self, batch: Batch) -> Bits:
         self.require_memory(len(batch))
-        target = batch.target
-        if batch.observed is not None:
-            target = torch.where(batch.observed, target, bits.UNOBSERVED)
-        expected = bits.expectations(self.hidden.logits(batch.given), target, self.output.log_table(), batch.weights)
+        groups = batch.derived(_rows_by_class, self.n_classes, self.output.n_bits)
+        expected = bits.expectations(self.hidden.logits(batch.given), groups, self.output.log_table(), batch.weights)
         return Bits(expected.log_evidence, EvidenceKind.EXACT, expected.mean, expected.counts)
 
     def statistics(self, batch: Batch, posterior: Bits) -> ModelStatistics:
@@ -67,3 +65,10 @@ class BernoulliNetwork(LatentModel):
         states = torch.bernoulli(self.hidden.logits(given).sigmoid(), generator=generator)
         logits = states @ self.output.weights[:, 1:].T + self.output.weights[:, 0]
         return states, torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+
+
+def _rows_by_class(batch: Batch, g: int, m: int) -> list[bits.ClassBlocks]:
+    target = batch.target
+    if batch.observed is not None:
+        target = torch.where(batch.observed, target, bits.UNOBSERVED)
+    return bits.group_by_class(target, g, m)
