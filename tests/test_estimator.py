@@ -208,8 +208,9 @@ def test_an_interrupted_fit_keeps_its_parameters():
             raise KeyboardInterrupt
 
     model = classifier(callbacks=[interrupt])
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(FitInterrupted) as interrupted:
         model.fit(X, Y)
+    assert interrupted.value.fit.n_iter == 5
     assert model.reason_ == "interrupted"
     assert not model.converged_
     log_likelihood = model.predict_log_proba(X)[np.arange(150), Y].sum()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+from emnet.exceptions import InvalidInputError
 
 Derived = TypeVar("Derived")
 
@@ -32,7 +34,7 @@ class Batch:
     weights: Tensor | None = None
     lengths: Tensor | None = None
     labels: Tensor | None = None
-    _derived: dict[Hashable, object] = field(default_factory=dict, init=False, repr=False)
+    _derived: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.target)
@@ -40,6 +42,13 @@ class Batch:
     @property
     def total_weight(self) -> float:
         return float(len(self)) if self.weights is None else float(self.weights.sum())
+
+    @property
+    def inputs(self) -> Tensor:
+        """`given`, for models that cannot do without."""
+        if self.given is None:
+            raise InvalidInputError("This model explains its target from inputs: give the batch `given`, (n, p).")
+        return self.given
 
     def derived(self, function: Callable[..., Derived], *args: Hashable) -> Derived:
         """function(self, *args), worked out once: what every pass needs and no parameter changes."""
@@ -52,7 +61,7 @@ class Batch:
         """The batch of some rows (of batches that are not sequences)."""
         if self.lengths is not None:
             raise ValueError("Rows of sequences cannot be taken apart: split the batch by whole sequences.")
-        return replace(self, **{name: value[index] for name, value in self._tensors() if name != "lengths"})
+        return replace(self, **{name: value[index] for name, value in self._tensors() if name != "lengths"})  # type: ignore[arg-type]
 
     def split(self, rows: int) -> Iterator[Batch]:
         """The batch in pieces of at most `rows` rows."""

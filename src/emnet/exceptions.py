@@ -8,12 +8,15 @@
     ├── DegenerateFitError (ArithmeticError)    parameters or evidence became NaN; the last finite ones are kept
     ├── ModelFileError (ValueError)             a model file is truncated, altered, foreign or too new
     └── MissingDependencyError (ImportError)    an optional package is needed; gives the pip command
+    FitInterrupted (KeyboardInterrupt)          Ctrl-C during a fit; the best parameters are kept
     EmnetWarning (UserWarning)
     ├── EvidenceDecreasedWarning                an update lowered the evidence; the best parameters are kept
     └── SeparationWarning                       classes are separable and no prior holds the weights finite
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class EmnetError(Exception):
@@ -31,8 +34,16 @@ class InsufficientMemoryError(EmnetError, MemoryError):
 class DegenerateFitError(EmnetError, ArithmeticError):
     """A fit reached NaN; the model holds the last finite parameters, `fit` the history until then."""
 
-    def __init__(self, message: str, fit: object = None):
+    def __init__(self, message: str, fit: Any = None):
         super().__init__(message)
+        self.fit = fit
+
+
+class FitInterrupted(KeyboardInterrupt):
+    """The user stopped a run. `fit` is its record; the model holds its best parameters."""
+
+    def __init__(self, fit: Any):
+        super().__init__("Interrupted; the best parameters so far are kept.")
         self.fit = fit
 
 

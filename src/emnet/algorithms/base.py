@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from emnet.batch import Batch, Data
-from emnet.exceptions import DegenerateFitError, EvidenceDecreasedWarning
+from emnet.exceptions import DegenerateFitError, EvidenceDecreasedWarning, FitInterrupted
 from emnet.inference.base import EStep
 from emnet.models.base import LatentModel
 from emnet.posteriors import EvidenceKind
@@ -139,8 +139,8 @@ def run(
 
     Converged: the penalised log evidence per unit of weight rose by at most tol · (1 + |its value|).
     A fall beyond rounding puts the best parameters back, warns and ends with reason "decreased". NaN puts the last
-    finite parameters back and raises DegenerateFitError, which carries the Fit. KeyboardInterrupt does the same
-    and goes on as KeyboardInterrupt, its Fit in the attribute `fit`. With `monotone=False` a fall ends nothing: for
+    finite parameters back and raises DegenerateFitError, Ctrl-C the best and raises FitInterrupted, a
+    KeyboardInterrupt; both carry the Fit. With `monotone=False` a fall ends nothing: for
     algorithms that promise no rise, such as gradient steps of a fixed rate.
     """
     data = [data] if isinstance(data, Batch) else data
@@ -155,8 +155,7 @@ def run(
             return loop.fit(reason or Reason.MAX_ITER)
     except KeyboardInterrupt as interrupt:
         loop.restore()
-        interrupt.fit = loop.fit(Reason.INTERRUPTED)  # type: ignore[attr-defined]
-        raise
+        raise FitInterrupted(loop.fit(Reason.INTERRUPTED)) from interrupt
 
 
 class _Loop:

@@ -179,7 +179,9 @@ class _Comparison:
         if self.options["verbose"]:
             rows = len(split.train)
             for point in outcome.curve:  # iterations 1, 2, 4, …: scikit-learn reports none on its way
-                self._line(BACKPROP, point["iteration"], point["train_ce"], -rows * point["train_ce"], point["seconds"])
+                self._line(
+                    BACKPROP, int(point["iteration"]), point["train_ce"], -rows * point["train_ce"], point["seconds"]
+                )
         return outcome
 
     def _penalties(self, split: Split, settings: Settings, by_penalty: dict[float, list[Outcome]]) -> None:

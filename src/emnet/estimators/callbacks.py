@@ -22,7 +22,7 @@ except ImportError:  # scikit-learn < 1.9
 class SklearnCallbacks:
     """The task tree that scikit-learn's callbacks see: fit → one task a restart → one task an iteration."""
 
-    def __init__(self, estimator: Any, n_restarts: int, X: Any, y: Any, reconstruct: Callable[[LatentModel], dict]):
+    def __init__(self, estimator: Any, n_restarts: int, X: Any, y: Any, reconstruct: Callable[[Any], dict]):
         self.estimator, self.data, self.reconstruct = estimator, {"X": X, "y": y}, reconstruct
         begin = getattr(estimator, "_init_callback_context", None)
         self.root = begin(max_subtasks=n_restarts) if begin and getattr(estimator, "_skl_callbacks", None) else None

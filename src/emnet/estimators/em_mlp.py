@@ -23,7 +23,7 @@ from emnet.estimators import options
 from emnet.estimators.callbacks import CallbackSupportMixin, SklearnCallbacks, with_callbacks
 from emnet.estimators.standardize import weighted_location_scale
 from emnet.estimators.validation import require_finite, require_not_negative, require_positive_integer
-from emnet.exceptions import DegenerateFitError, InvalidInputError
+from emnet.exceptions import DegenerateFitError, FitInterrupted, InvalidInputError
 from emnet.factors.regression import BernoulliUnits, MStep, SoftmaxOutput
 from emnet.inference.exact import Exact
 from emnet.models.bernoulli_network import BernoulliNetwork
@@ -123,7 +123,7 @@ class EMMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit to (n, p) inputs and (n,) labels of any type; `sample_weight` 2 is the row twice, 0 no row.
 
-        An interrupted fit keeps the best parameters so far and raises KeyboardInterrupt.
+        An interrupted fit keeps the best parameters so far and raises FitInterrupted, a KeyboardInterrupt.
 
         Raises
         ------
@@ -141,12 +141,13 @@ class EMMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         batch = self._batch(X, y, weights)
         seeds = check_random_state(self.random_state).randint(2**31, size=self.n_init)
         sklearn_callbacks = SklearnCallbacks(self, self.n_init, X, self.classes_[y], self._reconstruct)
-        self.members_, self.fits_ = [], []
+        self.members_: list[BernoulliNetwork] = []
+        self.fits_: list[Fit] = []
         for seed in seeds:
             model = self._start(int(seed))
             try:
                 fit = self._run(model, batch, sklearn_callbacks.restart())
-            except (KeyboardInterrupt, DegenerateFitError) as end:
+            except (FitInterrupted, DegenerateFitError) as end:
                 self._publish(model, end.fit)
                 raise
             self._publish(model, fit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -26,10 +26,8 @@ DTYPES = {"float64": torch.float64, "float32": torch.float32}
 _SAVED = {cls.__name__: cls for cls in (Newton, FixedBound, GradientStep)}
 _NEWTON_PARAMETERS = 2000  # beyond it the output's Hessian, of that many rows and columns, costs more than it saves
 
-T = TypeVar("T")
 
-
-def choose(name: str, value: Any, table: Mapping[str, Callable[[], T]], kind: type | tuple[type, ...]) -> T:
+def choose(name: str, value: Any, table: Mapping[str, Callable[[], Any]], kind: type | tuple[type, ...]) -> Any:
     """The object for a string of `table`, or `value` itself if it already is one."""
     if isinstance(value, str) and value in table:
         return table[value]()

@@ -34,7 +34,7 @@ def require_positive_integer(name: str, value: Any) -> None:
 
 
 def require_not_negative(name: str, value: Any) -> None:
-    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value < float("inf"):
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= float(value) < float("inf"):
         raise InvalidInputError(f"{name} must be a finite number of at least 0; got {value!r}.")
 
 

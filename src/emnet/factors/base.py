@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Generic, TypeVar
 
 from torch import Tensor, nn
 
+from emnet.exceptions import InvalidInputError
 from emnet.statistics import Statistics
 
+S = TypeVar("S", bound=Statistics)
 
-class Factor(nn.Module, ABC):
+
+class Factor(nn.Module, ABC, Generic[S]):
     """A conditional distribution p(target | state, given) with parameters θ.
 
     Its part of the expected complete-data log-likelihood, Q(θ; s), is linear in the statistics s.
@@ -22,15 +26,15 @@ class Factor(nn.Module, ABC):
         """log p(target | given) of each row, and of each state where there are several: (n,) or (n, k)."""
 
     @abstractmethod
-    def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> Statistics:
+    def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> S:
         """Expected sufficient statistics of weighted (expected) targets. Pure."""
 
     @abstractmethod
-    def maximize(self, statistics: Statistics) -> None:
+    def maximize(self, statistics: S) -> None:
         """M-step: raise Q(θ; statistics) + log p(θ)."""
 
     @abstractmethod
-    def gradient(self, statistics: Statistics) -> Tensor:
+    def gradient(self, statistics: S) -> Tensor:
         """∇ [Q(θ; statistics) + log p(θ)] with respect to `coordinates`, flat."""
 
     @abstractmethod
@@ -44,3 +48,10 @@ class Factor(nn.Module, ABC):
     @abstractmethod
     def set_coordinates(self, vector: Tensor) -> None:
         """Write θ from such a vector."""
+
+
+def require_given(given: Tensor | None) -> Tensor:
+    """`given`, for factors that condition on inputs."""
+    if given is None:
+        raise InvalidInputError("This factor is a regression: it needs `given`, (n, p), besides its target.")
+    return given

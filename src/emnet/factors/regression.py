@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from emnet.factors.base import Factor
+from emnet.factors.base import Factor, S, require_given
 from emnet.kernels import bits, logistic
-from emnet.statistics import Moments, Observations, Statistics
+from emnet.statistics import Moments, Observations
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class MStep(Protocol):
 
     needs_rows: bool  # whether the value of Q is needed besides its gradient
 
-    def __call__(self, factor: LinearFactor, statistics: Statistics) -> Tensor:
+    def __call__(self, factor: LinearFactor[S], statistics: S) -> Tensor:
         """The new weights, (k, 1 + p), float64."""
         ...
 
@@ -56,7 +56,7 @@ class Newton:
     tol: float = 1e-10
     needs_rows = True
 
-    def __call__(self, factor: LinearFactor, statistics: Statistics) -> Tensor:
+    def __call__(self, factor: LinearFactor[S], statistics: S) -> Tensor:
         regression = factor.regression(statistics)
         return logistic.newton(regression, factor.weights64(), max_steps=self.max_steps, tol=self.tol)
 
@@ -67,7 +67,7 @@ class FixedBound:
 
     needs_rows = False
 
-    def __call__(self, factor: LinearFactor, statistics: Statistics) -> Tensor:
+    def __call__(self, factor: LinearFactor[S], statistics: S) -> Tensor:
         score = factor.score(statistics)
         gradient = score.gradient - factor.precision * factor.weights64()
         return factor.weights64() + factor.bound_direction(score.gram, gradient, factor.precision)
@@ -80,12 +80,12 @@ class GradientStep:
     learning_rate: float = 0.005
     needs_rows = False
 
-    def __call__(self, factor: LinearFactor, statistics: Statistics) -> Tensor:
+    def __call__(self, factor: LinearFactor[S], statistics: S) -> Tensor:
         gradient = factor.score(statistics).gradient - factor.precision * factor.weights64()
         return factor.weights64() + self.learning_rate * gradient
 
 
-class LinearFactor(Factor):
+class LinearFactor(Factor[S]):
     """A regression with weights (k, 1 + p), a zero-mean Gaussian prior on all but the biases, and an M-step.
 
     Parameters
@@ -94,6 +94,10 @@ class LinearFactor(Factor):
     precision : the prior's precision, ≥ 0: a number, or anything that broadcasts to (k, p).
     bias : with False the biases stay at 0 (the classic text's network).
     """
+
+    precision: Tensor
+    learned: Tensor
+    m_step: MStep
 
     def __init__(self, weights: Tensor, *, precision: float | Tensor = 0.0, m_step: MStep, bias: bool = True):
         super().__init__()
@@ -113,21 +117,21 @@ class LinearFactor(Factor):
         return self.weights.detach().double()
 
     @abstractmethod
-    def regression(self, statistics: Statistics) -> logistic.Regression:
+    def regression(self, statistics: S) -> logistic.Regression:
         """The concave objective that `statistics` stand for, prior included."""
 
     @abstractmethod
-    def score(self, statistics: Statistics) -> Score:
+    def score(self, statistics: S) -> Score:
         """`statistics` as gradient and Gram matrix at the present weights."""
 
     @staticmethod
     @abstractmethod
     def bound_direction(gram: Tensor, gradient: Tensor, precision: Tensor) -> Tensor: ...
 
-    def maximize(self, statistics: Statistics) -> None:
+    def maximize(self, statistics: S) -> None:
         self._write(self.m_step(self, statistics))
 
-    def gradient(self, statistics: Statistics) -> Tensor:
+    def gradient(self, statistics: S) -> Tensor:
         gradient = self.score(statistics).gradient - self.precision * self.weights64()
         return (gradient * self.learned).flatten()
 
@@ -144,7 +148,7 @@ class LinearFactor(Factor):
         self.weights.data.copy_(torch.where(self.learned, weights, 0.0))
 
 
-class BernoulliUnits(LinearFactor):
+class BernoulliUnits(LinearFactor["Observations | Score"]):
     """m units: p(z_h = 1 | x) = σ(w_h·x). `target` are the units' (expected) states, (n, m)."""
 
     bound_direction = staticmethod(logistic.sigmoid_bound_direction)
@@ -154,16 +158,18 @@ class BernoulliUnits(LinearFactor):
         return given @ self.weights.T
 
     def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:
-        logits = self.logits(given)
+        logits = self.logits(require_given(given))
         return (target * logsigmoid(logits) + (1 - target) * logsigmoid(-logits)).sum(1)
 
-    def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> Statistics:
-        target, given = target.double(), given.double()
+    def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> Observations | Score:
+        target, given = target.double(), require_given(given).double()
         weights = target.new_ones(len(target)) if weights is None else weights.double()
         rows = Observations(target, given, weights)
         return rows if self.m_step.needs_rows else self.score(rows)
 
-    def regression(self, statistics: Observations) -> logistic.SigmoidRegression:
+    def regression(self, statistics: Observations | Score) -> logistic.SigmoidRegression:
+        if isinstance(statistics, Score):
+            raise TypeError("The value of Q needs rows, and these statistics are a gradient: see `MStep.needs_rows`.")
         return logistic.SigmoidRegression(statistics.given, statistics.target, statistics.weights, self.precision)
 
     def score(self, statistics: Observations | Score) -> Score:
@@ -174,7 +180,7 @@ class BernoulliUnits(LinearFactor):
         return Score(residual.T @ weighted, weighted.T @ statistics.given)
 
 
-class SoftmaxOutput(LinearFactor):
+class SoftmaxOutput(LinearFactor[ConfigurationCounts]):
     """A class given m bits: p(y = i | z) = softmax_i(v_i·(1, z)). `target` are class indices, `given` is (1, z)."""
 
     bound_direction = staticmethod(logistic.softmax_bound_direction)
@@ -188,9 +194,10 @@ class SoftmaxOutput(LinearFactor):
         return bits.log_output_table(self.weights)
 
     def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:
-        return (given @ self.weights.T).log_softmax(1).gather(1, target[:, None])[:, 0]
+        return (require_given(given) @ self.weights.T).log_softmax(1).gather(1, target[:, None])[:, 0]
 
-    def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> Statistics:
+    def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> ConfigurationCounts:
+        given = require_given(given)
         configuration = (given[:, 1:].long() << torch.arange(self.n_bits, device=given.device)).sum(1)
         counts = torch.zeros(len(self.weights), 2**self.n_bits, dtype=torch.float64, device=given.device)
         weights = torch.ones_like(target, dtype=torch.float64) if weights is None else weights.double()

@@ -18,7 +18,7 @@ Configurations are numbered Σ_h z_h 2^h; the lower half of the units runs faste
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -235,7 +235,7 @@ def _expectations_in_logs(rows, classes, logits, log_table, weights, log_evidenc
     counts.index_add_(0, classes, posterior.T)
 
 
-def _chunks(indices: list[tuple[Tensor, ...]], size: int) -> Iterator[tuple[Tensor, ...]]:
+def _chunks(indices: Sequence[tuple[Tensor, ...]], size: int) -> Iterator[tuple[Tensor, ...]]:
     """Pieces of at most max(1, size) of each tuple of indices; none where there is no index."""
     for parts in indices:
         if len(parts[0]):

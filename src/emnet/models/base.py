@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,21 +14,23 @@ from emnet.factors.base import Factor
 from emnet.posteriors import Posterior
 from emnet.statistics import ModelStatistics
 
+P = TypeVar("P", bound=Posterior)
 
-class LatentModel(nn.Module, ABC):
+
+class LatentModel(nn.Module, ABC, Generic[P]):
     """A latent structure with factors. E: `posterior`, then `statistics`. M: `m_step`, written once, here."""
 
     @property
     @abstractmethod
-    def factors(self) -> Mapping[str, Factor]:
+    def factors(self) -> Mapping[str, Factor[Any]]:
         """The factors by name, in the order in which the M-step maximises them."""
 
     @abstractmethod
-    def posterior(self, batch: Batch) -> Posterior:
+    def posterior(self, batch: Batch) -> P:
         """The exact posterior and evidence of every row. Pure."""
 
     @abstractmethod
-    def statistics(self, batch: Batch, posterior: Posterior) -> ModelStatistics:
+    def statistics(self, batch: Batch, posterior: P) -> ModelStatistics:
         """Expected sufficient statistics of every factor. Pure."""
 
     def m_step(self, statistics: ModelStatistics) -> None:

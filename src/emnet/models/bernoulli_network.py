@@ -16,7 +16,7 @@ from emnet.posteriors import Bits, EvidenceKind
 from emnet.statistics import ModelStatistics
 
 
-class BernoulliNetwork(LatentModel):
+class BernoulliNetwork(LatentModel[Bits]):
     """p(y | x) = Σ_z p(z | x) p(y | z) with z of m bits.
 
     A batch has `target` (n,) class indices and `given` (n, 1 + p) with the constant 1 first; a row that is not
@@ -44,13 +44,13 @@ class BernoulliNetwork(LatentModel):
     def posterior(self, batch: Batch) -> Bits:
         self.require_memory(len(batch))
         groups = batch.derived(_rows_by_class, self.n_classes, self.output.n_bits)
-        expected = bits.expectations(self.hidden.logits(batch.given), groups, self.output.log_table(), batch.weights)
+        expected = bits.expectations(self.hidden.logits(batch.inputs), groups, self.output.log_table(), batch.weights)
         return Bits(expected.log_evidence, EvidenceKind.EXACT, expected.mean, expected.counts)
 
     def statistics(self, batch: Batch, posterior: Bits) -> ModelStatistics:
         return ModelStatistics(
             {
-                "hidden": self.hidden.statistics(posterior.mean, batch.weights, batch.given),
+                "hidden": self.hidden.statistics(posterior.mean, batch.weights, batch.inputs),
                 "output": ConfigurationCounts(posterior.counts),
             }
         )
