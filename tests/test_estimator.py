@@ -15,7 +15,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import emnet
-from emnet import EMMLPClassifier, EvidenceDecreasedWarning, InsufficientMemoryError, InvalidInputError
+from emnet import (
+    EMMLPClassifier,
+    EvidenceDecreasedWarning,
+    FitInterrupted,
+    InsufficientMemoryError,
+    InvalidInputError,
+)
 from emnet.factors.regression import GradientStep
 
 X, Y = load_iris(return_X_y=True)

@@ -11,6 +11,7 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "EmnetError": "emnet.exceptions",
     "EmnetWarning": "emnet.exceptions",
     "EvidenceDecreasedWarning": "emnet.exceptions",
+    "FitInterrupted": "emnet.exceptions",
     "InsufficientMemoryError": "emnet.exceptions",
     "InvalidInputError": "emnet.exceptions",
     "MissingDependencyError": "emnet.exceptions",
