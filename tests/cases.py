@@ -16,7 +16,7 @@ from emnet.factors.regression import BernoulliUnits, FixedBound, MStep, Newton, 
 from emnet.inference.exact import Exact
 from emnet.models.base import LatentModel
 from emnet.models.bernoulli_network import BernoulliNetwork
-from tests.oracles import enumerate_network
+from tests.oracles import enumerate_layers
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Case:
     summary: Callable  # of a posterior, beside the oracle's
 
 
-def network(seed: int, dtype: torch.dtype, *, m=3, p=2, g=3, m_step: MStep, precision=0.3) -> BernoulliNetwork:
+def network(seed: int, dtype: torch.dtype, *, widths=(3,), p=2, g=3, m_step: MStep, precision=0.3) -> BernoulliNetwork:
     generator = torch.Generator().manual_seed(seed)
-    hidden = torch.randn(m, 1 + p, generator=generator, dtype=torch.float64)
-    output = torch.randn(g, 1 + m, generator=generator, dtype=torch.float64)
-    return BernoulliNetwork(
-        BernoulliUnits(hidden.to(dtype), precision=precision, m_step=m_step),
-        SoftmaxOutput(output.to(dtype), precision=precision, m_step=m_step),
-    )
+    layers = []
+    for fan_in, m in zip((p, *widths), widths, strict=False):
+        weights = torch.randn(m, 1 + fan_in, generator=generator, dtype=torch.float64)
+        layers.append(BernoulliUnits(weights.to(dtype), precision=precision, m_step=m_step))
+    output = torch.randn(g, 1 + widths[-1], generator=generator, dtype=torch.float64)
+    return BernoulliNetwork(layers, SoftmaxOutput(output.to(dtype), precision=precision, m_step=m_step))
 
 
 def labelled(seed: int, dtype: torch.dtype, *, n=40, p=2, g=3) -> Batch:
@@ -51,15 +51,15 @@ def labelled(seed: int, dtype: torch.dtype, *, n=40, p=2, g=3) -> Batch:
 
 def network_oracle(model: BernoulliNetwork, batch: Batch) -> tuple:
     seen = batch.target if batch.observed is None else torch.where(batch.observed, batch.target, -1)
-    logits = (batch.given @ model.hidden.weights.T).double().numpy()
-    truth = enumerate_network(logits, seen.numpy(), model.output.weights.double().numpy())
+    weights = [factor.weights.double().numpy() for factor in model.factors.values()]
+    truth = enumerate_layers(batch.given.double().numpy(), seen.numpy(), weights)
     return truth.log_evidence, truth.mean
 
 
-def _network_case(name: str, *, m: int, p: int, g: int, m_step: MStep) -> Case:
+def _network_case(name: str, *, widths: tuple[int, ...], p: int, g: int, m_step: MStep) -> Case:
     return Case(
         name,
-        lambda seed, dtype: network(seed, dtype, m=m, p=p, g=g, m_step=m_step),
+        lambda seed, dtype: network(seed, dtype, widths=widths, p=p, g=g, m_step=m_step),
         lambda seed, dtype: labelled(seed, dtype, p=p, g=g),
         network_oracle,
         lambda posterior: posterior.mean,
@@ -67,10 +67,12 @@ def _network_case(name: str, *, m: int, p: int, g: int, m_step: MStep) -> Case:
 
 
 CASES = [
-    _network_case("network-newton", m=3, p=2, g=3, m_step=Newton()),
-    _network_case("network-newton-one-unit", m=1, p=1, g=2, m_step=Newton()),
-    _network_case("network-newton-odd", m=5, p=3, g=4, m_step=Newton(max_steps=5)),
-    _network_case("network-bound", m=4, p=2, g=3, m_step=FixedBound()),
+    _network_case("network-newton", widths=(3,), p=2, g=3, m_step=Newton()),
+    _network_case("network-newton-one-unit", widths=(1,), p=1, g=2, m_step=Newton()),
+    _network_case("network-newton-odd", widths=(5,), p=3, g=4, m_step=Newton(max_steps=5)),
+    _network_case("network-bound", widths=(4,), p=2, g=3, m_step=FixedBound()),
+    _network_case("network-deep", widths=(3, 2), p=2, g=3, m_step=Newton()),
+    _network_case("network-deeper-bound", widths=(2, 3, 2), p=2, g=2, m_step=FixedBound()),
 ]
 
 ALGORITHMS: dict[str, Callable[[], Algorithm]] = {

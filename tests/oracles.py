@@ -56,6 +56,30 @@ def enumerate_network(logits, labels, output_weights, weights=None) -> Enumerate
     return Enumerated(log_evidence, posterior, posterior @ states, counts)
 
 
+class EnumeratedLayers(NamedTuple):
+    log_evidence: np.ndarray  # (n,)
+    mean: np.ndarray  # (n, m of the lowest layer)
+
+
+def enumerate_layers(inputs, labels, weights) -> EnumeratedLayers:
+    """A network of any depth, summed over all units of all layers at once; biases first, label −1 is unknown."""
+    *hidden, output = weights
+    joint_states = list(itertools.product(*(all_configurations(len(w)) for w in hidden)))
+    log_evidence, mean = np.zeros(len(inputs)), np.zeros((len(inputs), len(hidden[0])))
+    for j, row in enumerate(inputs):
+        joint = []
+        for states in joint_states:
+            given, total = row, 0.0
+            for w, z in zip(hidden, states, strict=True):
+                total += sum(log_softplus_sigmoid(a if bit else -a) for a, bit in zip(w @ given, z, strict=True))
+                given = np.append(1.0, z)
+            joint.append(total + (log_output(output, states[-1])[labels[j]] if labels[j] >= 0 else 0.0))
+        joint = np.array(joint)
+        log_evidence[j] = joint.max() + math.log(np.exp(joint - joint.max()).sum())
+        mean[j] = np.exp(joint - log_evidence[j]) @ np.array([states[0] for states in joint_states])
+    return EnumeratedLayers(log_evidence, mean)
+
+
 def finite_difference(function, vector: np.ndarray, step: float = 1e-6) -> np.ndarray:
     """Central differences of a scalar function."""
     gradient = np.zeros_like(vector)

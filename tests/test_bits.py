@@ -83,11 +83,11 @@ def test_a_class_without_rows_and_rows_without_class():
 def test_chunks_do_not_change_the_result(monkeypatch):
     arguments = problem(2, 700, 5, 3)
     table = bits.log_output_table(arguments[2])
-    whole = expectations(arguments[0], arguments[1], table, arguments[3]), bits.log_predictive(arguments[0], table)
+    whole = expectations(arguments[0], arguments[1], table, arguments[3]), bits.log_marginal(arguments[0], table)
     monkeypatch.setattr(bits, "_chunk_rows", lambda m: 7)
     pieces = (
         expectations(arguments[0], arguments[1], table, arguments[3]),
-        bits.log_predictive(arguments[0], table),
+        bits.log_marginal(arguments[0], table),
     )
     for a, b in zip((*whole[0], whole[1]), (*pieces[0], pieces[1]), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
@@ -97,7 +97,7 @@ def test_chunks_do_not_change_the_result(monkeypatch):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_prediction_is_the_marginal(scale, dtype):
     logits, _, output, _ = problem(3, 20, 4, 3, scale=scale, dtype=dtype)
-    found = bits.log_predictive(logits, bits.log_output_table(output))
+    found = bits.log_marginal(logits, bits.log_output_table(output))
     each = [
         enumerate_network(logits.double().numpy(), np.full(20, i), output.double().numpy()).log_evidence
         for i in range(3)
@@ -105,7 +105,7 @@ def test_prediction_is_the_marginal(scale, dtype):
     np.testing.assert_allclose(
         found, np.stack(each, axis=1), rtol=2e-5, atol=1e-4 * scale if dtype == torch.float32 else 1e-10
     )
-    np.testing.assert_allclose(found.exp().sum(1), 1.0, rtol=1e-12)
+    np.testing.assert_allclose(found.exp().sum(1), 1.0, rtol=1e-12 if dtype == torch.float64 else 3e-5)
 
 
 def test_too_many_units_are_refused_with_bytes_and_alternatives():

@@ -27,7 +27,7 @@ def test_prediction_is_not_that_of_the_mean_hidden_vector():
     model, batch = network(1, F64, m_step=Newton()), labelled(1, F64)
     model.output.weights.data *= 4
     marginal = model.log_predictive(batch.given).exp()
-    mean = model.hidden.logits(batch.given).sigmoid()
+    mean = model.layers[0].logits(batch.given).sigmoid()
     plugged = (with_constant(mean) @ model.output.weights.T).softmax(1)
     assert (marginal - plugged).abs().max() > 0.1
     each = [network_oracle(model, Batch(torch.full_like(batch.target, i), batch.given))[0] for i in range(3)]
@@ -39,11 +39,11 @@ def test_both_layers_have_biases_that_learn():
     target = torch.tensor([0] * 30 + [1] * 10)
     batch = Batch(target, with_constant(torch.zeros(40, 2, dtype=F64)))
     model = network(2, F64, g=2, m_step=Newton(), precision=1e-3)
-    model.hidden.weights.data[:, 0] = 0
+    model.layers[0].weights.data[:, 0] = 0
     model.output.weights.data[:, 0] = 0
     for _ in range(50):
         model.m_step(model.statistics(batch, model.posterior(batch)))
-    assert (model.hidden.weights[:, 0] != 0).any()
+    assert (model.layers[0].weights[:, 0] != 0).any()
     assert (model.output.weights[:, 0] != 0).any()
     np.testing.assert_allclose(model.log_predictive(batch.given).exp()[0].detach(), [0.75, 0.25], atol=1e-4)
 

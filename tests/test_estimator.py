@@ -266,7 +266,7 @@ def test_a_rate_too_large_keeps_the_best_parameters_and_says_so():
 def test_nan_parameters_roll_back_and_raise():
     def poison(model, iteration):
         if iteration.number == 3:
-            model.hidden.weights.data[0, 0] = float("nan")
+            model.layers[0].weights.data[0, 0] = float("nan")
 
     model = classifier(algorithm="em", callbacks=[poison])
     with pytest.raises(emnet.DegenerateFitError, match="parameters of iteration 3 are kept"):

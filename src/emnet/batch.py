@@ -80,5 +80,5 @@ Data = Sequence[Batch]
 
 
 def with_constant(inputs: Tensor) -> Tensor:
-    """Inputs with the leading constant 1 that carries the bias: (n, p) → (n, 1 + p)."""
-    return torch.cat((inputs.new_ones(len(inputs), 1), inputs), dim=1)
+    """Inputs with the leading constant 1 that carries the bias: (…, n, p) → (…, n, 1 + p)."""
+    return torch.cat((torch.ones_like(inputs[..., :1]), inputs), dim=-1)

@@ -27,6 +27,11 @@ class Posterior(ABC):
     log_evidence: Tensor
     kind: EvidenceKind
 
+    @property
+    def diagnostics(self) -> dict[str, float]:
+        """What the history should say of this E-step besides its evidence: means over the rows."""
+        return {}
+
     def total(self, weights: Tensor | None) -> float:
         """Weighted sum of the rows' log evidence; a row of weight 0 counts as no row."""
         if weights is None:
@@ -36,12 +41,45 @@ class Posterior(ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class Bits(Posterior):
-    """Posterior over m Bernoulli units.
-
-    mean : (n, m), E[z | x, y].
-    counts : (g, 2^m), the rows' weights, by class, spread over the configurations of the units.
-    """
+class BitsPosterior(Posterior):
+    """Posterior over Bernoulli units. `mean` is (n, m), E[z | x, y] of the layer next to the inputs."""
 
     mean: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Bits(BitsPosterior):
+    """The exact posterior.
+
+    counts : (g, 2^m), the rows' weights, by class, spread over the configurations of the layer next to the inputs.
+    log_tables : for every layer, log p(y = i | z): (g, 2^m of the layer).
+    """
+
     counts: Tensor
+    log_tables: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class FactorizedBits(BitsPosterior):
+    """The nearest distribution of independent units, q(z) = Π_h Bernoulli(mean_h): variational."""
+
+
+@dataclass(frozen=True, eq=False)
+class SampledBits(BitsPosterior):
+    """Weighted draws of all layers; `mean` has less variance than the draws' own.
+
+    states : for every layer (s, n, m of the layer).
+    weights : (s, n), adding up to 1 over the samples of each row.
+    """
+
+    states: tuple[Tensor, ...]
+    weights: Tensor
+
+    @property
+    def effective_samples(self) -> Tensor:
+        """How many draws of equal weight are worth as much, 1/Σ_s w_s² (Kong 1992): (n,)."""
+        return self.weights.square().sum(0).reciprocal()
+
+    @property
+    def diagnostics(self) -> dict[str, float]:
+        return {"effective_samples": float(self.effective_samples.mean())}

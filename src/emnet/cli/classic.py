@@ -42,7 +42,7 @@ def classic_experiment(epochs: tuple[int, ...] = EPOCHS, verbose: bool = False) 
     hidden = torch.from_numpy(np.random.RandomState(1183).randn(X.shape[1], UNITS).T)
     output = torch.from_numpy(np.random.RandomState(202).randn(UNITS, 3).T)
     model = BernoulliNetwork(
-        BernoulliUnits(_with_zero_bias(hidden), m_step=m_step, bias=False),
+        [BernoulliUnits(_with_zero_bias(hidden), m_step=m_step, bias=False)],
         SoftmaxOutput(_with_zero_bias(output), m_step=m_step, bias=False),
     )
     results = []

@@ -221,7 +221,7 @@ class EMMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         m_step = options.choose_m_step(self.m_step, len(output), len(hidden))
         dtype, device = options.DTYPES[self.dtype], options.choose_device(self.device)
         return BernoulliNetwork(
-            BernoulliUnits(hidden.to(dtype), precision=self.prior_[0], m_step=m_step),
+            [BernoulliUnits(hidden.to(dtype), precision=self.prior_[0], m_step=m_step)],
             SoftmaxOutput(output.to(dtype), precision=self.prior_[1], m_step=m_step),
         ).to(device)
 
@@ -263,7 +263,7 @@ class EMMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     @staticmethod
     def _weights_of(model: BernoulliNetwork) -> dict[str, np.ndarray]:
         return {
-            "hidden_weights_": model.hidden.weights64().cpu().numpy(),
+            "hidden_weights_": model.layers[0].weights64().cpu().numpy(),
             "output_weights_": model.output.weights64().cpu().numpy(),
         }
 
@@ -300,7 +300,7 @@ class EMMLPClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         """E[z | x], or with labels E[z | x, y], of the best start: (n, m)."""
         inputs = self._inputs(self._check_inputs(X))
         if y is None:
-            return self._best.hidden.logits(inputs).sigmoid().cpu().numpy()
+            return self._best.layers[0].logits(inputs).sigmoid().cpu().numpy()
         batch = Batch(torch.as_tensor(self._codes(y), device=inputs.device), inputs)
         return self._best.posterior(batch).mean.cpu().numpy()
 

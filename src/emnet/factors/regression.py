@@ -12,9 +12,10 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import one_hot, softplus
 
-from emnet.factors.base import Factor, S, require_given
+from emnet.batch import with_constant
+from emnet.factors.base import Factor, require_given
 from emnet.kernels import bits, logistic
 from emnet.statistics import Moments, Observations
 
@@ -36,6 +37,16 @@ class ConfigurationCounts(Moments):
 
     counts: Tensor  # (g, 2^m)
 
+    def expanded(self) -> Observations:
+        """As rows: every configuration once, its counts the weighted distribution over the classes."""
+        m = self.counts.shape[1].bit_length() - 1
+        states = bits.configurations(m, device=self.counts.device)
+        return Observations(self.counts.T, with_constant(states), torch.ones_like(states[:, 0]))
+
+
+Rows = Observations | ConfigurationCounts | Score
+"""What stands for weighted rows of a regression: themselves, a table of configurations, or their gradient."""
+
 
 @runtime_checkable
 class MStep(Protocol):
@@ -43,7 +54,7 @@ class MStep(Protocol):
 
     needs_rows: bool  # whether the value of Q is needed besides its gradient
 
-    def __call__(self, factor: LinearFactor[S], statistics: S) -> Tensor:
+    def __call__(self, factor: LinearFactor, statistics: Rows) -> Tensor:
         """The new weights, (k, 1 + p), float64."""
         ...
 
@@ -56,7 +67,7 @@ class Newton:
     tol: float = 1e-10
     needs_rows = True
 
-    def __call__(self, factor: LinearFactor[S], statistics: S) -> Tensor:
+    def __call__(self, factor: LinearFactor, statistics: Rows) -> Tensor:
         regression = factor.regression(statistics)
         return logistic.newton(regression, factor.weights64(), max_steps=self.max_steps, tol=self.tol)
 
@@ -67,7 +78,7 @@ class FixedBound:
 
     needs_rows = False
 
-    def __call__(self, factor: LinearFactor[S], statistics: S) -> Tensor:
+    def __call__(self, factor: LinearFactor, statistics: Rows) -> Tensor:
         score = factor.score(statistics)
         gradient = score.gradient - factor.precision * factor.weights64()
         return factor.weights64() + factor.bound_direction(score.gram, gradient, factor.precision)
@@ -80,12 +91,12 @@ class GradientStep:
     learning_rate: float = 0.005
     needs_rows = False
 
-    def __call__(self, factor: LinearFactor[S], statistics: S) -> Tensor:
+    def __call__(self, factor: LinearFactor, statistics: Rows) -> Tensor:
         gradient = factor.score(statistics).gradient - factor.precision * factor.weights64()
         return factor.weights64() + self.learning_rate * gradient
 
 
-class LinearFactor(Factor[S]):
+class LinearFactor(Factor[Rows]):
     """A regression with weights (k, 1 + p), a zero-mean Gaussian prior on all but the biases, and an M-step.
 
     Parameters
@@ -113,25 +124,29 @@ class LinearFactor(Factor[S]):
     def set_precision(self, precision: float | Tensor) -> None:
         self.precision[:, 1:] = precision
 
+    def logits(self, given: Tensor) -> Tensor:
+        """(…, n, 1 + p) → (…, n, k)."""
+        return given @ self.weights.T
+
     def weights64(self) -> Tensor:
         return self.weights.detach().double()
 
     @abstractmethod
-    def regression(self, statistics: S) -> logistic.Regression:
+    def regression(self, statistics: Rows) -> logistic.Regression:
         """The concave objective that `statistics` stand for, prior included."""
 
     @abstractmethod
-    def score(self, statistics: S) -> Score:
+    def score(self, statistics: Rows) -> Score:
         """`statistics` as gradient and Gram matrix at the present weights."""
 
     @staticmethod
     @abstractmethod
     def bound_direction(gram: Tensor, gradient: Tensor, precision: Tensor) -> Tensor: ...
 
-    def maximize(self, statistics: S) -> None:
+    def maximize(self, statistics: Rows) -> None:
         self._write(self.m_step(self, statistics))
 
-    def gradient(self, statistics: S) -> Tensor:
+    def gradient(self, statistics: Rows) -> Tensor:
         gradient = self.score(statistics).gradient - self.precision * self.weights64()
         return (gradient * self.learned).flatten()
 
@@ -144,44 +159,50 @@ class LinearFactor(Factor[S]):
     def set_coordinates(self, vector: Tensor) -> None:
         self._write(vector.view(self.weights.shape))
 
+    def _collect(self, rows: Observations) -> Rows:
+        """The rows, or where the M-step needs no value of Q their gradient, whose size does not grow with n."""
+        return rows if self.m_step.needs_rows else self.score(rows)
+
     def _write(self, weights: Tensor) -> None:
         self.weights.data.copy_(torch.where(self.learned, weights, 0.0))
 
 
-class BernoulliUnits(LinearFactor["Observations | Score"]):
-    """m units: p(z_h = 1 | x) = σ(w_h·x). `target` are the units' (expected) states, (n, m)."""
+class BernoulliUnits(LinearFactor):
+    """m units: p(z_h = 1 | x) = σ(w_h·x). `target` are the units' (expected) states, (…, n, m)."""
 
     bound_direction = staticmethod(logistic.sigmoid_bound_direction)
 
-    def logits(self, given: Tensor) -> Tensor:
-        """a_hj = w_h·x_j: (n, 1 + p) → (n, m)."""
-        return given @ self.weights.T
+    @property
+    def n_units(self) -> int:
+        return len(self.weights)
 
     def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:
         logits = self.logits(require_given(given))
-        return (target * logsigmoid(logits) + (1 - target) * logsigmoid(-logits)).sum(1)
+        return (target * logits - softplus(logits)).sum(-1)
 
-    def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> Observations | Score:
-        target, given = target.double(), require_given(given).double()
-        weights = target.new_ones(len(target)) if weights is None else weights.double()
-        rows = Observations(target, given, weights)
-        return rows if self.m_step.needs_rows else self.score(rows)
+    def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> Rows:
+        return self._collect(Observations(target, require_given(given), _ones_if_none(weights, target)))
 
-    def regression(self, statistics: Observations | Score) -> logistic.SigmoidRegression:
-        if isinstance(statistics, Score):
-            raise TypeError("The value of Q needs rows, and these statistics are a gradient: see `MStep.needs_rows`.")
-        return logistic.SigmoidRegression(statistics.given, statistics.target, statistics.weights, self.precision)
+    def regression(self, statistics: Rows) -> logistic.SigmoidRegression:
+        rows = _as_rows(statistics)
+        return logistic.SigmoidRegression(
+            rows.given.double(), rows.target.double(), rows.weights.double(), self.precision
+        )
 
-    def score(self, statistics: Observations | Score) -> Score:
+    def score(self, statistics: Rows) -> Score:
         if isinstance(statistics, Score):
             return statistics
-        weighted = statistics.given * statistics.weights[:, None]
-        residual = statistics.target - (statistics.given @ self.weights64().T).sigmoid()
-        return Score(residual.T @ weighted, weighted.T @ statistics.given)
+        rows = _as_rows(statistics)
+        weighted = rows.given * rows.weights[:, None]
+        residual = rows.target - (rows.given @ self.weights64().to(rows.given).T).sigmoid()
+        return Score((residual.T @ weighted).double(), (weighted.T @ rows.given).double())
 
 
-class SoftmaxOutput(LinearFactor[ConfigurationCounts]):
-    """A class given m bits: p(y = i | z) = softmax_i(v_i·(1, z)). `target` are class indices, `given` is (1, z)."""
+class SoftmaxOutput(LinearFactor):
+    """A class given m bits: p(y = i | z) = softmax_i(v_i·(1, z)).
+
+    `given` is (1, z); `target` are class indices (n,) or, expected, distributions over the classes (n, g).
+    """
 
     bound_direction = staticmethod(logistic.softmax_bound_direction)
 
@@ -189,29 +210,51 @@ class SoftmaxOutput(LinearFactor[ConfigurationCounts]):
     def n_bits(self) -> int:
         return self.weights.shape[1] - 1
 
+    @property
+    def n_classes(self) -> int:
+        return len(self.weights)
+
     def log_table(self) -> Tensor:
         """log p(y = i | z) for all configurations, (g, 2^m)."""
         return bits.log_output_table(self.weights)
 
     def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:
-        return (require_given(given) @ self.weights.T).log_softmax(1).gather(1, target[:, None])[:, 0]
+        logits = self.logits(require_given(given))
+        return pick(logits, target) - logits.logsumexp(-1)
 
-    def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> ConfigurationCounts:
+    def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> Rows:
         given = require_given(given)
-        configuration = (given[:, 1:].long() << torch.arange(self.n_bits, device=given.device)).sum(1)
-        counts = torch.zeros(len(self.weights), 2**self.n_bits, dtype=torch.float64, device=given.device)
-        weights = torch.ones_like(target, dtype=torch.float64) if weights is None else weights.double()
-        return ConfigurationCounts(counts.index_put((target, configuration), weights, accumulate=True))
+        if target.dim() == 1:
+            target = one_hot(target, self.n_classes).to(given.dtype)
+        return self._collect(Observations(target, given, _ones_if_none(weights, given)))
 
-    def regression(self, statistics: ConfigurationCounts) -> logistic.SoftmaxRegression:
-        return logistic.SoftmaxRegression(self._design(), statistics.counts.T, self.precision)
+    def regression(self, statistics: Rows) -> logistic.SoftmaxRegression:
+        rows = _as_rows(statistics)
+        target = rows.target.double() * rows.weights.double()[:, None]
+        return logistic.SoftmaxRegression(rows.given.double(), target, self.precision)
 
-    def score(self, statistics: ConfigurationCounts) -> Score:
-        design, counts = self._design(), statistics.counts
-        mass = counts.sum(0)
-        expected = bits.log_output_table(self.weights64()).exp() * mass
-        return Score((counts - expected) @ design, (design * mass[:, None]).T @ design)
+    def score(self, statistics: Rows) -> Score:
+        if isinstance(statistics, Score):
+            return statistics
+        rows = _as_rows(statistics)
+        target = rows.target * rows.weights[:, None]
+        mass = target.sum(1, keepdim=True)
+        expected = (rows.given @ self.weights64().to(rows.given).T).softmax(1) * mass
+        gram = (rows.given * mass).T @ rows.given
+        return Score(((target - expected).T @ rows.given).double(), gram.double())
 
-    def _design(self) -> Tensor:
-        states = bits.configurations(self.n_bits, device=self.weights.device)
-        return torch.cat((torch.ones_like(states[:, :1]), states), dim=1)
+
+def pick(values: Tensor, classes: Tensor) -> Tensor:
+    """The value of each row's own class: (…, n, g), (n,) → (…, n)."""
+    index = classes.expand(values.shape[:-1])[..., None]
+    return values.gather(-1, index)[..., 0]
+
+
+def _as_rows(statistics: Rows) -> Observations:
+    if isinstance(statistics, Score):
+        raise TypeError("The value of Q needs rows, and these statistics are a gradient: see `MStep.needs_rows`.")
+    return statistics.expanded() if isinstance(statistics, ConfigurationCounts) else statistics
+
+
+def _ones_if_none(weights: Tensor | None, like: Tensor) -> Tensor:
+    return like.new_ones(len(like)) if weights is None else weights.to(like.dtype)

@@ -167,8 +167,8 @@ def expectations(
     return Expectations(log_evidence, mean, counts)
 
 
-def log_predictive(logits: Tensor, log_table: Tensor) -> Tensor:
-    """log p(y = i | x) = log Σ_z p(z | x) o_i(z), the marginal over all configurations: (n, g), float64."""
+def log_marginal(logits: Tensor, log_table: Tensor) -> Tensor:
+    """log Σ_z p(z | x) o_i(z), the sum over all configurations for every class: (n, g), float64."""
     n, m = logits.shape
     g = log_table.shape[0]
     lower = m - m // 2
@@ -184,7 +184,7 @@ def log_predictive(logits: Tensor, log_table: Tensor) -> Tensor:
     for (rows,) in _chunks([(underflown,)], _REPAIR_ELEMENTS // (g * 2**m)):
         joint = _log_configurations(logits[rows])[None] + log_table.double()[:, :, None]
         result[rows] = joint.logsumexp(1).T
-    return result.log_softmax(1)
+    return result
 
 
 def _units(logits: Tensor) -> Tensor:
