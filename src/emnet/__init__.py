@@ -16,6 +16,7 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "InvalidInputError": "emnet.exceptions",
     "MissingDependencyError": "emnet.exceptions",
     "ModelFileError": "emnet.exceptions",
+    "SampleCollapseWarning": "emnet.exceptions",
     "SeparationWarning": "emnet.exceptions",
     "load": "emnet.serialization",
 }

@@ -11,6 +11,7 @@
     FitInterrupted (KeyboardInterrupt)          Ctrl-C during a fit; the best parameters are kept
     EmnetWarning (UserWarning)
     ├── EvidenceDecreasedWarning                an update lowered the evidence; the best parameters are kept
+    ├── SampleCollapseWarning                   of a sampled E-step's draws a single one has nearly all the weight
     └── SeparationWarning                       classes are separable and no prior holds the weights finite
 """
 
@@ -61,6 +62,10 @@ class EmnetWarning(UserWarning):
 
 class EvidenceDecreasedWarning(EmnetWarning):
     """An update lowered the evidence beyond rounding."""
+
+
+class SampleCollapseWarning(EmnetWarning):
+    """The weights of a sampled E-step have collapsed onto a single draw."""
 
 
 class SeparationWarning(EmnetWarning):

@@ -12,11 +12,13 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot, softplus
+from torch.nn.functional import one_hot
 
 from emnet.batch import with_constant
 from emnet.factors.base import Factor, require_given
 from emnet.kernels import bits, logistic
+from emnet.kernels.logistic import softplus
+from emnet.kernels.mean_field import FactorizedSoftmaxRegression
 from emnet.statistics import Moments, Observations
 
 
@@ -42,6 +44,11 @@ class ConfigurationCounts(Moments):
         m = self.counts.shape[1].bit_length() - 1
         states = bits.configurations(m, device=self.counts.device)
         return Observations(self.counts.T, with_constant(states), torch.ones_like(states[:, 0]))
+
+
+@dataclass(frozen=True, eq=False)
+class FactorizedObservations(Observations):
+    """Rows whose `given`, (1, μ), are the means of independent bits: what a softmax expects of them is a bound."""
 
 
 Rows = Observations | ConfigurationCounts | Score
@@ -131,6 +138,11 @@ class LinearFactor(Factor[Rows]):
     def weights64(self) -> Tensor:
         return self.weights.detach().double()
 
+    @staticmethod
+    @abstractmethod
+    def log_prob_of_logits(target: Tensor, logits: Tensor) -> Tensor:
+        """log p(target | logits): (…, n, k) → (…, n)."""
+
     @abstractmethod
     def regression(self, statistics: Rows) -> logistic.Regression:
         """The concave objective that `statistics` stand for, prior included."""
@@ -177,7 +189,10 @@ class BernoulliUnits(LinearFactor):
         return len(self.weights)
 
     def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:
-        logits = self.logits(require_given(given))
+        return self.log_prob_of_logits(target, self.logits(require_given(given)))
+
+    @staticmethod
+    def log_prob_of_logits(target: Tensor, logits: Tensor) -> Tensor:
         return (target * logits - softplus(logits)).sum(-1)
 
     def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> Rows:
@@ -219,7 +234,10 @@ class SoftmaxOutput(LinearFactor):
         return bits.log_output_table(self.weights)
 
     def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:
-        logits = self.logits(require_given(given))
+        return self.log_prob_of_logits(target, self.logits(require_given(given)))
+
+    @staticmethod
+    def log_prob_of_logits(target: Tensor, logits: Tensor) -> Tensor:
         return pick(logits, target) - logits.logsumexp(-1)
 
     def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> Rows:
@@ -228,9 +246,16 @@ class SoftmaxOutput(LinearFactor):
             target = one_hot(target, self.n_classes).to(given.dtype)
         return self._collect(Observations(target, given, _ones_if_none(weights, given)))
 
-    def regression(self, statistics: Rows) -> logistic.SoftmaxRegression:
+    def statistics_of_means(self, target: Tensor, weights: Tensor | None, means: Tensor) -> Rows:
+        """Statistics where independent bits with those means, (n, m), stand below the output."""
+        target = one_hot(target, self.n_classes).to(means.dtype)
+        return self._collect(FactorizedObservations(target, with_constant(means), _ones_if_none(weights, means)))
+
+    def regression(self, statistics: Rows) -> logistic.SoftmaxRegression | FactorizedSoftmaxRegression:
         rows = _as_rows(statistics)
         target = rows.target.double() * rows.weights.double()[:, None]
+        if isinstance(rows, FactorizedObservations):
+            return FactorizedSoftmaxRegression(rows.given[:, 1:].double(), target, self.precision)
         return logistic.SoftmaxRegression(rows.given.double(), target, self.precision)
 
     def score(self, statistics: Rows) -> Score:
@@ -239,9 +264,17 @@ class SoftmaxOutput(LinearFactor):
         rows = _as_rows(statistics)
         target = rows.target * rows.weights[:, None]
         mass = target.sum(1, keepdim=True)
+        if isinstance(rows, FactorizedObservations):
+            return self._factorized_score(rows, float(mass.sum()))
         expected = (rows.given @ self.weights64().to(rows.given).T).softmax(1) * mass
         gram = (rows.given * mass).T @ rows.given
         return Score(((target - expected).T @ rows.given).double(), gram.double())
+
+    def _factorized_score(self, rows: FactorizedObservations, mass: float) -> Score:
+        """The curvature of the bound is below ½ (1 + m) + ¼ a row: twice that stands in for the Gram matrix."""
+        gradient = self.regression(rows).gradient(self.weights64()) + self.precision * self.weights64()
+        identity = torch.eye(1 + self.n_bits, dtype=gradient.dtype, device=gradient.device)
+        return Score(gradient, mass * (1.5 + self.n_bits) * identity)
 
 
 def pick(values: Tensor, classes: Tensor) -> Tensor:

@@ -14,10 +14,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import logsigmoid
 
 from emnet.exceptions import SeparationWarning
 
@@ -54,7 +55,10 @@ class SigmoidRegression:
         if self.weight is not None:
             curvature = curvature * self.weight[:, None]
         hessian = _weighted_grams(self.design, curvature) + torch.diag_embed(self.precision)
-        return _solve(hessian, gradient[:, :, None])[:, :, 0]
+        return solve(hessian, gradient[:, :, None])[:, :, 0]
+
+    def largest_logit(self, weights: Tensor) -> float:
+        return float((self.design @ weights.T).abs().max())
 
 
 @dataclass(frozen=True)
@@ -87,10 +91,27 @@ class SoftmaxRegression:
         scale = blocks.diagonal().mean().clamp_min(torch.finfo(weights.dtype).tiny) * g
         blocks = blocks + (scale / g) * torch.diag(free)
         hessian = blocks.permute(0, 2, 1, 3).reshape(g * p, g * p) + torch.diag(self.precision.flatten())
-        return _solve(hessian, gradient.reshape(-1, 1)).view(g, p)
+        return solve(hessian, gradient.reshape(-1, 1)).view(g, p)
+
+    def largest_logit(self, weights: Tensor) -> float:
+        return float((self.design @ weights.T).abs().max())
 
 
-Regression = SigmoidRegression | SoftmaxRegression
+class Regression(Protocol):
+    """A concave objective in weights (k, p), as one value or one a row of the weights."""
+
+    @property
+    def precision(self) -> Tensor: ...
+
+    def objective(self, weights: Tensor) -> Tensor:
+        """(1, 1) or (k, 1)."""
+        ...
+
+    def gradient(self, weights: Tensor) -> Tensor: ...
+
+    def newton_direction(self, weights: Tensor, gradient: Tensor) -> Tensor: ...
+
+    def largest_logit(self, weights: Tensor) -> float: ...
 
 
 def newton(regression: Regression, start: Tensor, *, max_steps: int = 100, tol: float = 1e-10) -> Tensor:
@@ -123,8 +144,8 @@ def newton(regression: Regression, start: Tensor, *, max_steps: int = 100, tol: 
 def sigmoid_bound_direction(gram: Tensor, gradient: Tensor, precision: Tensor) -> Tensor:
     """Step of the fixed bound for m logistic regressions: (¼ XᵀCX + Λ)⁻¹ ∇Q (Böhning 1992; Jaakkola & Jordan 2000)."""
     if bool((precision == precision[0]).all()):  # one Cholesky serves all units
-        return _solve(gram / 4 + torch.diag(precision[0]), gradient.T).T
-    return _solve(gram / 4 + torch.diag_embed(precision), gradient[:, :, None])[:, :, 0]
+        return solve(gram / 4 + torch.diag(precision[0]), gradient.T).T
+    return solve(gram / 4 + torch.diag_embed(precision), gradient[:, :, None])[:, :, 0]
 
 
 def softmax_bound_direction(gram: Tensor, gradient: Tensor, precision: Tensor) -> Tensor:
@@ -134,6 +155,11 @@ def softmax_bound_direction(gram: Tensor, gradient: Tensor, precision: Tensor) -
     along equal shifts of all classes; with several, ½ I ⊗ XᵀCX, a looser bound, gives one system a class.
     """
     return sigmoid_bound_direction(2 * gram, gradient, precision)
+
+
+def softplus(x: Tensor) -> Tensor:
+    """log(1 + eˣ) to the last digit; torch's own is off by 2e-9 at its threshold, x = 20."""
+    return -logsigmoid(-x)
 
 
 def _halve_until_better(
@@ -153,7 +179,7 @@ def _halve_until_better(
 
 def _is_separated(regression: Regression, weights: Tensor) -> bool:
     unpenalised = (regression.precision[:, 1:] == 0).any()
-    return bool(unpenalised) and bool((regression.design @ weights.T).abs().max() > _SEPARATED_LOGIT)
+    return bool(unpenalised) and regression.largest_logit(weights) > _SEPARATED_LOGIT
 
 
 def _per_objective(terms: Tensor, value: Tensor) -> Tensor:
@@ -175,7 +201,7 @@ def _weighted_grams(design: Tensor, weights: Tensor) -> Tensor:
     return total.view(-1, p, p)
 
 
-def _solve(matrix: Tensor, right: Tensor) -> Tensor:
+def solve(matrix: Tensor, right: Tensor) -> Tensor:
     """Solve a positive semidefinite system; a singular one gets the smallest ridge that makes it definite."""
     factor, info = torch.linalg.cholesky_ex(matrix)
     ridge = torch.finfo(matrix.dtype).eps * matrix.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(1e-300)

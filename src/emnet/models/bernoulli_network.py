@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from emnet.batch import Batch, with_constant
 from emnet.factors.base import Factor
-from emnet.factors.regression import BernoulliUnits, ConfigurationCounts, SoftmaxOutput
+from emnet.factors.regression import BernoulliUnits, ConfigurationCounts, LinearFactor, SoftmaxOutput
 from emnet.kernels import bits
 from emnet.models.base import LatentModel
-from emnet.posteriors import Bits, BitsPosterior, EvidenceKind, SampledBits
+from emnet.posteriors import Bits, BitsPosterior, EvidenceKind, FactorizedBits, SampledBits
 from emnet.statistics import ModelStatistics, Statistics
 
 
@@ -94,6 +94,13 @@ class BernoulliNetwork(LatentModel[BitsPosterior]):
         return [*found, ConfigurationCounts(counts)]
 
     @_above.register
+    def _(self, posterior: FactorizedBits, batch: Batch) -> list[Statistics]:
+        weights = batch.weights
+        if batch.observed is not None:
+            weights = batch.observed.double() if weights is None else weights * batch.observed
+        return [self.output.statistics_of_means(batch.target, weights, posterior.mean)]
+
+    @_above.register
     def _(self, posterior: SampledBits, batch: Batch) -> list[Statistics]:
         """Every sample is a row, its weight the row's times the sample's."""
         weights = posterior.weights
@@ -108,6 +115,17 @@ class BernoulliNetwork(LatentModel[BitsPosterior]):
             for layer, below, state in zip(self.layers[1:], given, posterior.states[1:], strict=False)
         ]
         return [*found, self.output.statistics(batch.target.repeat(len(weights)), flat, given[-1])]
+
+    def log_likelihood(self, batch: Batch, top: Tensor) -> Tensor:
+        """log p(y | z^L) of samples of the top layer, (s, n, 1 + m): (s, n); 0 where no class is known."""
+        likelihood = self.output.log_prob(batch.target, top)
+        return likelihood if batch.observed is None else likelihood * batch.observed
+
+    def above(self, number: int, batch: Batch, states: Sequence[Tensor]) -> tuple[LinearFactor, Tensor]:
+        """The factor that hidden layer `number` feeds, and its target: the next layer's states, or the classes."""
+        if number + 1 < len(self.layers):
+            return self.layers[number + 1], states[number + 1]
+        return self.output, batch.target
 
     # -- prediction -------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,139 @@
+"""The E-step by importance sampling."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from emnet.batch import Batch, with_constant
+from emnet.exceptions import SampleCollapseWarning
+from emnet.kernels import sampling
+from emnet.kernels.logistic import softplus
+from emnet.models.bernoulli_network import BernoulliNetwork
+from emnet.posteriors import EvidenceKind, SampledBits
+
+_COLLAPSED = 1.5  # effective samples of the mean row: one sample decides
+
+
+class Proposal(Protocol):
+    """What hidden states are drawn from."""
+
+    def tilt(self, model: BernoulliNetwork, layer: int, batch: Batch) -> Tensor | None:
+        """What is added to a layer's logits, (n, m); None: nothing, the prior p(z | x) itself."""
+        ...
+
+    def learn(self, model: BernoulliNetwork, batch: Batch, posterior: SampledBits, drawn: list[Tensor]) -> None:
+        """Come nearer to the weighted samples; `drawn` are the probabilities that each layer was drawn with."""
+        ...
+
+
+class Prior:
+    """Draw from p(z | x): no sample knows its row's class."""
+
+    def tilt(self, model: BernoulliNetwork, layer: int, batch: Batch) -> Tensor | None:
+        return None
+
+    def learn(self, model: BernoulliNetwork, batch: Batch, posterior: SampledBits, drawn: list[Tensor]) -> None:
+        """The prior learns with the model."""
+
+
+class Recognition:
+    """Draw from q(z^l | z^{l−1}, y) = σ(a + b_y): the model's logits a, shifted by what the class says of each unit.
+
+    b (g × m for each layer) starts at 0, the prior, and moves with every E-step by one step of the fixed bound of
+    logistic regression on the weighted samples (the wake phase of Bornschein & Bengio 2015). Where p(y | z) is
+    log-linear in z and the units' normaliser varies little, b_y = v_y is the exact posterior.
+    """
+
+    def __init__(self) -> None:
+        self._shifts: list[Tensor] = []
+
+    def tilt(self, model: BernoulliNetwork, layer: int, batch: Batch) -> Tensor | None:
+        if not self._shifts:
+            g, like = model.output.n_classes, batch.inputs
+            self._shifts = [like.new_zeros(g, m) for m in model.widths]
+        shift = self._shifts[layer][batch.target]
+        return shift if batch.observed is None else shift * batch.observed[:, None]
+
+    def learn(self, model: BernoulliNetwork, batch: Batch, posterior: SampledBits, drawn: list[Tensor]) -> None:
+        mass = posterior.weights.new_zeros(model.output.n_classes)
+        rows = torch.ones_like(posterior.weights[0]) if batch.observed is None else batch.observed.to(mass.dtype)
+        mass.index_add_(0, batch.target, rows)
+        for shift, state, probability in zip(self._shifts, posterior.states, drawn, strict=True):
+            residual = torch.einsum("sn,snm->nm", posterior.weights, state - probability) * rows[:, None]
+            total = torch.zeros_like(shift).index_add_(0, batch.target, residual)
+            shift += 4 * total / mass.clamp_min(1.0)[:, None]
+
+
+class Importance:
+    """z_s from a proposal q, weights ∝ p(z_s | x) p(y | z_s) / q(z_s), their mean an unbiased estimate of the evidence.
+
+    Parameters
+    ----------
+    samples : draws for each row, s.
+    proposal : `Prior()` or `Recognition()`.
+    seed : of the draws; a new object with the same seed draws the same.
+    """
+
+    def __init__(self, samples: int = 30, proposal: Proposal | None = None, seed: int = 0):
+        self.samples, self.seed = samples, seed
+        self.proposal = Prior() if proposal is None else proposal
+        self._generator = sampling.SeededGenerator(seed)
+
+    def __call__(self, model: BernoulliNetwork, batch: Batch) -> SampledBits:
+        states, drawn, log_weight = self.draw(model, batch)
+        total = log_weight.logsumexp(0)
+        weights = (log_weight - total).exp_().to(states[0].dtype)
+        mean = _controlled_mean(weights, states[0], drawn[0])
+        log_evidence = total - math.log(self.samples)
+        posterior = SampledBits(log_evidence, EvidenceKind.ESTIMATE, mean, tuple(states), weights)
+        self.proposal.learn(model, batch, posterior, drawn)
+        self._warn_if_collapsed(posterior)
+        return posterior
+
+    def draw(self, model: BernoulliNetwork, batch: Batch) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """States of every layer, (s, n, m), the probabilities they were drawn with, and log weights, (s, n).
+
+        The mean of the weights, exp(logsumexp − log s), is an unbiased estimate of each row's evidence.
+        """
+        below, states, drawn = batch.inputs, [], []
+        log_weight = batch.inputs.new_zeros(self.samples, len(batch), dtype=torch.float64)
+        for number, layer in enumerate(model.layers):
+            logits = layer.logits(below)
+            tilt = self.proposal.tilt(model, number, batch)
+            tilted = logits if tilt is None else logits + tilt
+            generator = self._generator.on(logits.device)
+            uniforms = sampling.stratified_uniforms(
+                self.samples, len(batch), layer.n_units, like=logits, generator=generator
+            )
+            drawn.append(tilted.sigmoid())
+            states.append(sampling.bernoulli(drawn[-1], uniforms))
+            if tilt is not None:
+                log_weight += _log_ratio(states[-1], logits, tilted)
+            below = with_constant(states[-1])
+        return states, drawn, log_weight + model.log_likelihood(batch, below)
+
+    def _warn_if_collapsed(self, posterior: SampledBits) -> None:
+        effective = posterior.diagnostics["effective_samples"]
+        if effective < min(_COLLAPSED, self.samples):
+            warnings.warn(
+                f"Of {self.samples} samples a row, the weights leave {effective:.1f} effective ones. Draw more, use "
+                "Importance(proposal=Recognition()) or the Gibbs E-step, or give a stronger prior.",
+                SampleCollapseWarning,
+                stacklevel=3,
+            )
+
+
+def _log_ratio(state: Tensor, logits: Tensor, tilted: Tensor) -> Tensor:
+    """log p(z) − log q(z) of units with those logits: (s, n)."""
+    difference = state * (logits - tilted) - softplus(logits)
+    return (difference + softplus(tilted)).sum(-1).double()
+
+
+def _controlled_mean(weights: Tensor, states: Tensor, drawn: Tensor) -> Tensor:
+    """Σ_s w_s z_s, less what the same draws err in a mean that is known: Σ_s z_s / s against their probability."""
+    return torch.einsum("sn,snm->nm", weights, states) - (states.mean(0) - drawn)
