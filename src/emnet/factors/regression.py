@@ -266,7 +266,7 @@ class SoftmaxOutput(LinearFactor):
         mass = target.sum(1, keepdim=True)
         if isinstance(rows, FactorizedObservations):
             return self._factorized_score(rows, float(mass.sum()))
-        expected = (rows.given @ self.weights64().to(rows.given).T).softmax(1) * mass
+        expected = (rows.given @ self.weights64().to(rows.given).T).log_softmax(1).exp() * mass
         gram = (rows.given * mass).T @ rows.given
         return Score(((target - expected).T @ rows.given).double(), gram.double())
 
