@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
@@ -75,8 +75,32 @@ class Batch:
                 yield name, value
 
 
-Data = Sequence[Batch]
+Data = Collection[Batch]
 """Training data: one or more batches, gone through in order by every pass."""
+
+
+class MiniBatches(Collection[Batch]):
+    """A batch in pieces of at most `size` rows, drawn anew in every pass."""
+
+    def __init__(self, batch: Batch, size: int, seed: int):
+        self.batch, self.size = batch, size
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = torch.randperm(len(self.batch), generator=self._generator).to(self.batch.target.device)
+        for index in order.split(self.size):
+            yield self.batch.rows(index)
+
+    def __len__(self) -> int:
+        return -(-len(self.batch) // self.size)
+
+    def __contains__(self, batch: object) -> bool:
+        return False  # its batches are made as they are asked for
+
+
+def total_weight(data: Data) -> float:
+    """How many rows the data stand for."""
+    return data.batch.total_weight if isinstance(data, MiniBatches) else sum(batch.total_weight for batch in data)
 
 
 def with_constant(inputs: Tensor) -> Tensor:

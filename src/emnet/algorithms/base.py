@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from emnet.batch import Batch, Data
+from emnet.batch import Batch, Data, total_weight
 from emnet.exceptions import DegenerateFitError, EvidenceDecreasedWarning, FitInterrupted
 from emnet.inference.base import EStep
 from emnet.models.base import LatentModel
@@ -115,13 +115,16 @@ def evaluate(
     collect: Callable[[ModelStatistics], None] | None = None,
 ) -> Progress:
     """The evidence over all batches; `collect` is given each one's statistics."""
-    total, kind = 0.0, EvidenceKind.EXACT
+    total, rows, kind = 0.0, 0, EvidenceKind.EXACT
+    sums: dict[str, float] = {}
     for batch in data:
         posterior = inference(model, batch)
-        total, kind = total + posterior.total(batch.weights), posterior.kind
+        total, rows, kind = total + posterior.total(batch.weights), rows + len(batch), posterior.kind
+        for name, value in posterior.diagnostics.items():
+            sums[name] = sums.get(name, 0.0) + len(batch) * value
         if collect is not None:
             collect(model.statistics(batch, posterior))
-    return Progress(total, model.log_prior(), kind)
+    return Progress(total, model.log_prior(), kind, {name: value / rows for name, value in sums.items()})
 
 
 def run(
@@ -141,10 +144,11 @@ def run(
     A fall beyond rounding puts the best parameters back, warns and ends with reason "decreased". NaN puts the last
     finite parameters back and raises DegenerateFitError, Ctrl-C the best and raises FitInterrupted, a
     KeyboardInterrupt; both carry the Fit. With `monotone=False` a fall ends nothing: for
-    algorithms that promise no rise, such as gradient steps of a fixed rate.
+    algorithms that promise no rise, such as gradient steps of a fixed rate. Evidence that is an estimate neither
+    ends a run by falling nor by standing still.
     """
     data = [data] if isinstance(data, Batch) else data
-    loop = _Loop(model, sum(batch.total_weight for batch in data), tuple(callbacks), monotone)
+    loop = _Loop(model, total_weight(data), tuple(callbacks), monotone)
     algorithm.reset()
     try:
         with torch.no_grad():
@@ -174,14 +178,15 @@ class _Loop:
         gain = self._gain(progress)
         if math.isnan(gain) or not bool(torch.isfinite(before).all()):
             self._raise_degenerate()
-        if self.monotone and gain < -_ROUNDING:
+        sure = progress.kind is not EvidenceKind.ESTIMATE
+        if self.monotone and sure and gain < -_ROUNDING:
             self.restore()
             self._warn_decreased(gain)
             return Reason.DECREASED
         self.best = before
         self.history.append(Iteration(len(self.history), progress, time.perf_counter() - self.began))
         stopped = [callback(self.model, self.history[-1]) for callback in self.callbacks]
-        converged = abs(gain) <= tol
+        converged = sure and abs(gain) <= tol
         if not converged and not any(stopped):
             return None
         self.restore()
