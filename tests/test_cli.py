@@ -11,9 +11,13 @@ import pytest
 from sklearn.datasets import load_iris
 
 
-def emnet(*arguments, **options):
+def emnet(*arguments, **environment):
     return subprocess.run(
-        [sys.executable, "-m", "emnet", *map(str, arguments)], capture_output=True, text=True, timeout=300, **options
+        [sys.executable, "-m", "emnet", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **environment},
     )
 
 
@@ -95,6 +99,14 @@ def broken(table, tmp_path, kind):
         path.write_text(text + "1e999,1,1,1,virginica\n")
     if kind == "latin":
         path.write_bytes(text.replace("setosa", "sétosa").encode("latin-1"))
+    if kind == "target-nan":
+        path.write_text(text.replace("setosa", "NaN", 1).replace("virginica", "?", 1))
+    if kind == "index":
+        frame.to_csv(path)
+    if kind == "comma":
+        frame.astype(str).replace({"a": {"5.1": "5,1"}}).to_csv(path, index=False, sep=";")
+    if kind == "underscore":
+        path.write_text(text + "1_000,1,1,1,virginica\n")
     if kind == "nul":
         path.write_text(text + "1,1,1,1,\0\n")
     if kind == "empty":
@@ -105,15 +117,19 @@ def broken(table, tmp_path, kind):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("nan", "2 cells are missing or infinite, in 'b' (2); fill them or drop"),
+        ("nan", "missing or infinite cells: 2, in 'b' (2); fill them or drop"),
         ("one-class", "one class only ('x')"),
-        ("single-row", "'rare' of the target 'y' has one row only"),
+        ("single-row", "classes of the target 'y' with one row only: 'rare'"),
         ("text", "column 'a', row 141 holds 'tall', which is not a number"),
-        ("ragged", "line 152 has 2 cells, the header has 5"),
+        ("ragged", "cells in line 152 is 2, in the header 5"),
         ("duplicate", "column name 'a' stands more than once"),
         ("huge", "column 'a', row 151 holds '1e999', beyond the range"),
         ("latin", "not UTF-8 text"),
         ("nul", "line 152 holds a NUL byte"),
+        ("target-nan", "the target 'y' is missing: 2 (the first is row 1)"),
+        ("index", "only counts the rows"),
+        ("comma", "write decimals with a point"),
+        ("underscore", "'1_000', which is not a number"),
         ("empty", "a header and at least one row were expected"),
     ],
 )
@@ -136,6 +152,14 @@ def test_bad_files_end_in_one_sentence_and_code_two(table, tmp_path, kind, messa
         (["iris", "--json", "/no/such/folder/x.json"], "no such folder"),
         (["iris", "--test-size", "0.999"], "choose another --test-size"),
         (["iris", "--hidden", "50"], "fewer hidden units"),
+        (["iris", "--test-size", "nan"], "not a finite number"),
+        (["iris", "--plot", "x.foo"], "the ending says the kind of figure"),
+        (["iris", "--json", "a.png", "--plot", "a.png"], "would overwrite --json"),
+        (["iris", "--target", "species"], "comes with its target"),
+        (["--classic", "--hidden", "3"], "leave out --hidden"),
+        (["--classic", "--json", "/no/such/folder/x.json"], "no such folder"),
+        ([".", "--target", "y"], "a folder, where a CSV"),
+        (["README.md", "--json", "README.md", "--target", "y"], "would overwrite the data"),
     ],
 )
 def test_wrong_words_end_in_code_two(arguments, message):
@@ -143,6 +167,25 @@ def test_wrong_words_end_in_code_two(arguments, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_booleans_quoted_lines_and_a_terminal_of_few_letters(table, tmp_path):
+    path = tmp_path / "t.csv"
+    table["flag"] = [i % 2 == 0 for i in range(150)]
+    table["target"] = table["target"] + "\u2028x"
+    table.to_csv(path, index=False)
+    done = emnet("compare", path, "--target", "target", "--iterations", 5, "--hidden", 2, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert "5 inputs" in done.stdout
+
+
+def test_values_of_any_scale(table, tmp_path):
+    path = tmp_path / "t.csv"
+    for column, scale in zip(table.columns[:4], (1e300, 1e-300, 1e9, 0.0), strict=True):
+        table[column] *= scale
+    table.to_csv(path, index=False)
+    done = emnet("compare", path, "--target", "target", "--iterations", 5, "--hidden", 2)
+    assert done.returncode == 0, done.stderr
 
 
 def test_no_target_and_no_such_column(table, tmp_path):

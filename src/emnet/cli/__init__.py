@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import click
@@ -22,6 +23,9 @@ cli.add_command(compare)
 
 def main() -> None:
     """Run the command line; bad input ends in one sentence and exit code 2, Ctrl-C in 130."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an arrow that the terminal cannot show is no reason to fail
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Abort:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from emnet.exceptions import InvalidInputError, MissingDependencyError
 
@@ -62,22 +65,68 @@ def compare(data: str, classic: bool, **options: Any) -> None:
     Cross-entropies (CE) are means of −log p(true class), in nats.
     """
     if classic:
+        _require_only(("json_file", "verbose"))
+    _require_finite(test_size=options["test_size"], eta=options["eta"])
+    outputs = {"--json": options["json_file"], "--plot": options["plot_file"]}
+    require_writable(outputs, inputs=data)
+    _require_figure(options["plot_file"])
+    if classic:
         from emnet.cli.classic import run_classic
 
         run_classic(verbose=options["verbose"], json_file=options["json_file"])
         return
-    require_writable(options["json_file"], options["plot_file"])
     table = _load(data, options["target"], options["drop"])
     table.require_complete()
     table.require_splittable(options["test_size"])
     _Comparison(table, options).run()
 
 
-def require_writable(*paths: str | None) -> None:
+def _require_only(names: tuple[str, ...]) -> None:
+    """Raise InvalidInputError for options that --classic, whose settings are fixed, would ignore."""
+    context = click.get_current_context()
+    given = [
+        f"--{name.removesuffix('_file').replace('_', '-')}" if name != "data" else context.params["data"]
+        for name in context.params
+        if name not in ("classic", *names) and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    given = [name for name in given if name != "iris"]
+    if given:
+        raise InvalidInputError(f"--classic is the published experiment with its own settings; leave out {given[0]}.")
+
+
+def _require_finite(**numbers: float | None) -> None:
+    for name, value in numbers.items():
+        if value is not None and not math.isfinite(value):
+            raise InvalidInputError(f"--{name.replace('_', '-')}: {value} is not a finite number.")
+
+
+def require_writable(outputs: dict[str, str | None], inputs: str) -> None:
     """Raise InvalidInputError before the work, not after it, where a result could not be written."""
-    for path in paths:
-        if path is not None and not Path(path).resolve().parent.is_dir():
-            raise InvalidInputError(f"{path}: no such folder to write to.")
+    taken = {Path(inputs).resolve(): "the data"}
+    for option, name in outputs.items():
+        if name is None:
+            continue
+        path = Path(name).resolve()
+        if path in taken:
+            raise InvalidInputError(f"{option} {name} would overwrite {taken[path]}; give another name.")
+        taken[path] = option
+        if not path.parent.is_dir():
+            raise InvalidInputError(f"{option} {name}: no such folder to write to.")
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise InvalidInputError(f"{option} {name}: no permission to write there.")
+
+
+def _require_figure(name: str | None) -> None:
+    """Raise where matplotlib is missing or writes no files of that ending."""
+    if name is None:
+        return
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError as error:
+        raise MissingDependencyError("--plot needs matplotlib: pip install 'emnet[plot]'.") from error
+    known = sorted(FigureCanvasBase.get_supported_filetypes())
+    if Path(name).suffix.removeprefix(".").lower() not in known:
+        raise InvalidInputError(f"--plot {name}: the ending says the kind of figure, one of {', '.join(known)}.")
 
 
 def _load(data: str, target: str | None, drop: tuple[str, ...]) -> Table:
@@ -85,9 +134,11 @@ def _load(data: str, target: str | None, drop: tuple[str, ...]) -> Table:
     from emnet.data.files import read_table
 
     if data in NAMES:
+        if target is not None or drop:
+            raise InvalidInputError(f"{data} comes with its target; --target and --drop are for files.")
         return load_bundled(data)
-    if not Path(data).exists() and Path(data).suffix == "":
-        raise InvalidInputError(f"{data}: neither a bundled data set ({_BUNDLED}) nor a file that exists.")
+    if not data or (not Path(data).exists() and Path(data).suffix == ""):
+        raise InvalidInputError(f"{data!r}: neither a bundled data set ({_BUNDLED}) nor a file that exists.")
     return read_table(Path(data), target, drop)
 
 
@@ -99,7 +150,8 @@ class _Comparison:
 
         from emnet.cli.competitors import PENALTIES, Settings
 
-        self.table, self.options, self.penalties = table, options, PENALTIES
+        self.table, self.options = table, options
+        self.penalties: tuple[float, ...] = PENALTIES
         self.progress = Console(stderr=True)
         self.console = Console(highlight=False, markup=False, soft_wrap=True)
         self.console.width = max(self.console.width, _TABLE_WIDTH)
@@ -109,8 +161,6 @@ class _Comparison:
         self.settings = [
             Settings(**shared, seed=options["seed"] + r, curves=curves and r == 0) for r in range(options["repeats"])
         ]
-        if options["plot_file"] is not None:
-            _require_matplotlib()
 
     def run(self) -> None:
         from emnet.report import comparison
@@ -124,7 +174,11 @@ class _Comparison:
         if self.options["json_file"]:
             _write_json(self.options["json_file"], self._json(results, splits))
         if self.options["plot_file"]:
-            shown = {name: results[name] for name in (BACKPROP, CLASSIC, EM)}
+            shown = {
+                BACKPROP: results[BACKPROP],
+                CLASSIC: results[CLASSIC],
+                f"{EM}: last of its starts": results[EM],
+            }
             title = f"{self.table.name}: {self.options['hidden']} hidden units"
             comparison.plot_learning_curves(shown, title, self.options["plot_file"])
 
@@ -133,8 +187,8 @@ class _Comparison:
 
         from emnet.cli import competitors
 
-        by_penalty: dict[float, list[Outcome]] = {penalty: [] for penalty in self.penalties}
         results: dict[str, list[Outcome]] = {BACKPROP: [], BACKPROP_BEST: [], CLASSIC: [], EM: []}
+        by_penalty: dict[float, list[Outcome]] = {}
         splits = []
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         hidden = not self.progress.is_terminal or self.options["verbose"]
@@ -144,9 +198,10 @@ class _Comparison:
                 split = self._split(settings.seed)
                 splits.append(split)
                 penalty = competitors.same_penalty(split, settings)
+                by_penalty = by_penalty or {alpha: [] for alpha in sorted({*self.penalties, penalty})}
                 for method, train in (
                     (BACKPROP, lambda s, o, p=penalty: self._backprop(s, o, p)),
-                    (BACKPROP_BEST, lambda s, o: self._penalties(s, o, by_penalty)),
+                    (BACKPROP_BEST, lambda s, o, b=by_penalty: self._penalties(s, o, b)),
                     (CLASSIC, lambda s, o, p=penalty: competitors.classic_em(s, o, p, self._report(CLASSIC))),
                     (EM, lambda s, o: competitors.default_em(s, o, self._report(EM))),
                 ):
@@ -156,21 +211,23 @@ class _Comparison:
                         results[method].append(outcome)
                     bar.advance(task)
         self.penalty = penalty
-        self.best_penalty = min(self.penalties, key=lambda a: sum(o.test_ce for o in by_penalty[a]))
+        self.best_penalty = min(by_penalty, key=lambda a: sum(o.test_ce for o in by_penalty[a]))
+        self.penalties = tuple(by_penalty)
         results[BACKPROP_BEST] = by_penalty[self.best_penalty]
         return splits, results if len(splits) > 1 else _without(results, BACKPROP_BEST)
 
     def _split(self, seed: int) -> Split:
+        import numpy as np
         from sklearn.model_selection import train_test_split
-        from sklearn.preprocessing import StandardScaler
 
         from emnet.cli.competitors import Split
+        from emnet.estimators.standardize import weighted_location_scale
 
         X, X_test, y, y_test = train_test_split(
             self.table.X, self.table.y, test_size=self.options["test_size"], random_state=seed, stratify=self.table.y
         )
-        scaler = StandardScaler().fit(X)
-        return Split(scaler.transform(X), scaler.transform(X_test), y, y_test)
+        mean, scale = weighted_location_scale(X, np.ones(len(X)))
+        return Split((X - mean) / scale, (X_test - mean) / scale, y, y_test)
 
     def _backprop(self, split: Split, settings: Settings, penalty: float) -> Outcome:
         from emnet.cli.competitors import back_propagation
@@ -196,16 +253,17 @@ class _Comparison:
         if not self.options["verbose"]:
             return None
 
-        def report(iteration: Iteration, rows: float) -> None:
+        def report(iteration: Iteration, rows: float, start: int) -> None:
             evidence = iteration.log_evidence
-            self._line(method, iteration.number, -evidence / rows, evidence, iteration.seconds)
+            name = f"{method}, start {start}" if method == EM else method
+            self._line(name, iteration.number, -evidence / rows, evidence, iteration.seconds)
 
         return report
 
     @staticmethod
     def _line(method: str, iteration: int, cross_entropy: float, evidence: float, seconds: float) -> None:
         click.echo(
-            f"{method:18s} iteration {iteration:5d}   train CE {cross_entropy:9.5f}   "
+            f"{method:20s} iteration {iteration:5d}   train CE {cross_entropy:9.5f}   "
             f"log evidence {evidence:12.4f}   {seconds:7.2f} s"
         )
 
@@ -225,16 +283,17 @@ class _Comparison:
         )
         if BACKPROP_BEST in results:
             self.console.print(
-                f"best: with the penalty of {', '.join(f'{a:g}' for a in self.penalties)} that has the lowest mean "
-                f"test CE on these splits, {self.best_penalty:g}: a choice that no user can make."
+                f"best: with the penalty of {', '.join(f'{a:.3g}' for a in self.penalties)} that has the lowest mean "
+                f"test CE on these splits, {self.best_penalty:.3g}: a choice that no user can make."
             )
         self.console.print(
             "EM, classic text: exact E-step, gradient M-step, one start.\n"
             "EM, default: exact E-step, L-BFGS on the evidence by the gradient of EM's Q, the average of several "
             "starts (iterations and seconds of all)."
         )
-        for note in dict.fromkeys(o.note for o in results[EM] if o.note):
-            self.console.print(f"note: {note}")
+        for method in (CLASSIC, EM):
+            for note in dict.fromkeys(o.note for o in results[method] if o.note):
+                self.console.print(f"note: {method}: {note}")
 
     def _print_wins(self, results: dict[str, list[Outcome]]) -> None:
         from emnet.report.comparison import wins
@@ -274,13 +333,6 @@ class _Comparison:
 
 def _without(results: dict[str, list[Outcome]], method: str) -> dict[str, list[Outcome]]:
     return {name: outcomes for name, outcomes in results.items() if name != method}
-
-
-def _require_matplotlib() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("matplotlib") is None:
-        raise MissingDependencyError("--plot needs matplotlib: pip install 'emnet[plot]'.")
 
 
 def _versions() -> dict[str, str]:

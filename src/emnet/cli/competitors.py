@@ -16,7 +16,8 @@ PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 CLASSIC_STEP = 0.6  # η · n of the classic text: 0.005 on 120 rows
 _MAX_BACKPROP_ITERATIONS = 1000
 
-Report = Callable[[Iteration, float], None]
+Report = Callable[[Iteration, float, int], None]
+"""Called with a line of the history, the rows, and the number of the start."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +85,19 @@ def same_penalty(split: Split, settings: Settings) -> float:
 
 
 def _em(split: Split, settings: Settings, options: dict[str, Any], report: Report | None) -> Outcome:
+    from sklearn.exceptions import ConvergenceWarning
+
     from emnet import EMMLPClassifier
 
     curve: list[dict[str, float]] = []
     rows = float(len(split.train))
+    starts = 0
 
     def watch(model: Any, iteration: Iteration) -> None:
+        nonlocal starts
+        starts += iteration.number == 0
         if report is not None:
-            report(iteration, rows)
+            report(iteration, rows, starts)
         if settings.curves:
             if iteration.number == 0:
                 curve.clear()  # the curve of the last start
@@ -107,8 +113,10 @@ def _em(split: Split, settings: Settings, options: dict[str, Any], report: Repor
         network.fit(split.train, split.train_labels)
     seconds = time.perf_counter() - began
     iterations = sum(fit.n_iter for fit in network.fits_)
-    note = "; ".join(dict.fromkeys(str(w.message) for w in caught if not network.converged_))
-    return _outcome(network, split, iterations, seconds, curve, note if options.get("tol") != 0.0 else "")
+    # The classic EM is meant to run to its last iteration, so that is nothing to note.
+    said = [w for w in caught if options.get("tol") != 0.0 or not issubclass(w.category, ConvergenceWarning)]
+    note = "; ".join(dict.fromkeys(str(w.message) for w in said if not network.converged_))
+    return _outcome(network, split, iterations, seconds, curve, note)
 
 
 def _mlp(split: Split, settings: Settings, penalty: float, max_iter: int) -> Any:

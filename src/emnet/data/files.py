@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,8 @@ from emnet.exceptions import InvalidInputError, MissingDependencyError
 
 MISSING = frozenset({"", "na", "nan", "n/a", "null", "none", "?", "-"})
 _DELIMITERS = ",;\t|"
-_SNIFFED_CHARACTERS = 2**16
+_SNIFFED_CHARACTERS, _SNIFFED_LINES = 2**16, 10
+_BOOLEANS = {"false": 0.0, "true": 1.0}
 
 
 def read_table(path: Path, target: str | None, drop: Sequence[str] = ()) -> Table:
@@ -23,7 +26,9 @@ def read_table(path: Path, target: str | None, drop: Sequence[str] = ()) -> Tabl
 
     Raises InvalidInputError (naming the line and column) or MissingDependencyError.
     """
-    if not path.is_file():
+    if path.is_dir():
+        raise InvalidInputError(f"{path}: a folder, where a CSV or Parquet file was expected.")
+    if not path.exists():
         raise InvalidInputError(f"{path}: no such file.")
     read = _read_parquet if path.suffix.lower() in (".parquet", ".pq") else _read_csv
     columns = read(path)
@@ -32,6 +37,10 @@ def read_table(path: Path, target: str | None, drop: Sequence[str] = ()) -> Tabl
     for name in (target, *drop):
         if name not in columns:
             raise InvalidInputError(f"{path}: no column {name!r}; {_columns(columns)}")
+    if target in drop:
+        raise InvalidInputError(f"{path}: column {target!r} is the target, so it cannot be left out with --drop.")
+    if "" in columns and "" not in drop and _counts_rows(columns[""]):
+        raise InvalidInputError(f"{path}: the column without a name only counts the rows; leave it out (--drop '').")
     inputs = [name for name in columns if name != target and name not in drop]
     if not inputs:
         raise InvalidInputError(f"{path}: no columns are left beside the target {target!r}.")
@@ -45,27 +54,28 @@ def _read_csv(path: Path) -> dict[str, list]:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidInputError(
-            f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8, for example with "
-            "`iconv -f latin1 -t utf-8`."
+            f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8, for example with `iconv` from the "
+            "encoding that it has (latin1, utf-16, …)."
         ) from error
     if "\0" in text:
         raise InvalidInputError(f"{path}: line {text[: text.index(chr(0))].count(chr(10)) + 1} holds a NUL byte.")
+    before = csv.field_size_limit(len(text) + 1)
     try:
-        lines = [
-            (reader.line_num, row)
-            for reader in [csv.reader(text.splitlines(keepends=True), delimiter=_delimiter(text), strict=True)]
-            for row in reader
-            if row
-        ]
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
+        lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row) or len(row) > 1]
     except csv.Error as error:
         raise InvalidInputError(f"{path}: not a CSV file ({error}).") from error
+    finally:
+        csv.field_size_limit(before)
     if len(lines) < 2:
-        raise InvalidInputError(f"{path}: a header and at least one row were expected; {len(lines)} lines came.")
+        raise InvalidInputError(f"{path}: a header and at least one row were expected; lines that came: {len(lines)}.")
     header = [name.strip() for name in lines[0][1]]
     _require_unique(path, header)
     for number, row in lines[1:]:
         if len(row) != len(header):
-            raise InvalidInputError(f"{path}: line {number} has {len(row)} cells, the header has {len(header)}.")
+            raise InvalidInputError(
+                f"{path}: the number of cells in line {number} is {len(row)}, in the header {len(header)}."
+            )
     return {name: [row[j].strip() for _, row in lines[1:]] for j, name in enumerate(header)}
 
 
@@ -84,9 +94,9 @@ def _read_parquet(path: Path) -> dict[str, list]:
 
 
 def _delimiter(text: str) -> str:
-    """The delimiter that the header line holds most often."""
-    header = text[:_SNIFFED_CHARACTERS].split("\n", 1)[0]
-    return max(_DELIMITERS, key=header.count)
+    """The delimiter that every one of the first lines holds, and most of; the header's most frequent if none does."""
+    lines = [line for line in text[:_SNIFFED_CHARACTERS].split("\n")[:_SNIFFED_LINES] if line.strip()]
+    return max(_DELIMITERS, key=lambda mark: (min(map(str.count, lines, repeat(mark)), default=0), text.count(mark)))
 
 
 def _require_unique(path: Path, header: Iterable[str]) -> None:
@@ -100,13 +110,16 @@ def _numbers(path: Path, name: str, cells: list) -> np.ndarray:
 
 
 def _number(path: Path, name: str, row: int, cell: object) -> float:
-    if cell is None or (isinstance(cell, str) and cell.lower() in MISSING):
+    if _is_missing(cell):
         return math.nan
+    if isinstance(cell, str) and cell.lower() in _BOOLEANS:
+        return _BOOLEANS[cell.lower()]
     try:
-        value = float(cell)  # type: ignore[arg-type]
+        value = float("" if "_" in str(cell) else cell)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
+        comma = " (write decimals with a point)" if "," in str(cell) else ""
         raise InvalidInputError(
-            f"{path}: column {name!r}, row {row} holds {cell!r}, which is not a number; leave the column out "
+            f"{path}: column {name!r}, row {row} holds {cell!r}, which is not a number{comma}; leave the column out "
             f"(--drop {name!r}) or encode it as numbers."
         ) from error
     if math.isinf(value):
@@ -114,13 +127,21 @@ def _number(path: Path, name: str, row: int, cell: object) -> float:
     return value
 
 
+def _counts_rows(cells: list) -> bool:
+    """Whether the cells are 0, 1, 2, … or 1, 2, 3, …, as an index that was written with its table."""
+    return any([str(cell) for cell in cells] == [str(i + first) for i in range(len(cells))] for first in (0, 1))
+
+
+def _is_missing(cell: object) -> bool:
+    return cell is None or cell != cell or (isinstance(cell, str) and cell.lower() in MISSING)
+
+
 def _labels(path: Path, target: str, cells: list) -> np.ndarray:
-    missing = sum(cell is None or cell == "" or cell != cell for cell in cells)
+    missing = [row for row, cell in enumerate(cells, start=1) if _is_missing(cell)]
     if missing:
         raise InvalidInputError(
-            f"{path}: the target {target!r} is missing in {missing} rows (the first is row "
-            f"{next(i for i, cell in enumerate(cells, start=1) if cell is None or cell == '' or cell != cell)}); "
-            "drop those rows."
+            f"{path}: rows in which the target {target!r} is missing: {len(missing)} (the first is row {missing[0]}); "
+            "drop them."
         )
     return np.array([str(cell) for cell in cells])
 

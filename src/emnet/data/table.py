@@ -38,13 +38,15 @@ class Table:
             return
         named = [f"{self.columns[j]!r} ({counts[j]})" for j in columns[:_LISTED]]
         raise InvalidInputError(
-            f"{self.name}: {counts.sum()} cells are missing or infinite, in {_list(named, len(columns))}; fill them "
-            "or drop those rows or columns first (--drop COLUMN leaves a column out)."
+            f"{self.name}: missing or infinite cells: {counts.sum()}, in {_list(named, len(columns))}; fill them or "
+            "drop those rows or columns first (--drop COLUMN leaves a column out)."
         )
 
     def require_splittable(self, test_size: float) -> None:
         """Raise InvalidInputError unless a stratified split leaves every class in both parts."""
         sizes = Counter(self.y.tolist())
+        if not sizes:
+            raise InvalidInputError(f"{self.name}: the table has no rows.")
         if len(sizes) < 2:
             raise InvalidInputError(
                 f"{self.name}: the target {self.target!r} has one class only ({next(iter(sizes), None)!r}); "
@@ -53,9 +55,9 @@ class Table:
         single = [str(label) for label, size in sizes.items() if size == 1]
         if single:
             raise InvalidInputError(
-                f"{self.name}: {_list([repr(label) for label in single[:_LISTED]], len(single))} of the target "
-                f"{self.target!r} has one row only, and a stratified split needs two; merge or drop that class "
-                "(if the target is a measured number, this is not classification)."
+                f"{self.name}: classes of the target {self.target!r} with one row only: "
+                f"{_list([repr(label) for label in single[:_LISTED]], len(single))}; a stratified split needs two, so "
+                "merge or drop them (if the target is a measured number, this is not classification)."
             )
         n = len(self.y)
         smaller = min(round(n * test_size), n - round(n * test_size))

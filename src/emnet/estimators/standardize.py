@@ -10,8 +10,10 @@ def weighted_location_scale(X: np.ndarray, weights: np.ndarray) -> tuple[np.ndar
     reach = np.abs(X).max(axis=0)
     reach[reach == 0] = 1.0
     unit = X / reach  # squares of it neither overflow nor underflow
+    first = unit[0].copy()
+    unit -= first  # exactly 0 in a constant column, whatever the weights round to
     share = weights / weights.sum()
     mean = share @ unit
     deviation = np.sqrt(share @ (unit - mean) ** 2)
     constant = deviation <= 10 * np.finfo(np.float64).eps
-    return mean * reach, np.where(constant, 1.0, deviation * reach)
+    return np.where(constant, first, first + mean) * reach, np.where(constant, 1.0, deviation * reach)
