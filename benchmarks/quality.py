@@ -49,7 +49,7 @@ def main() -> None:
     header = ["data", "method", "train CE ↓", "test CE ↓", "test accuracy ↑", "iterations", "s"]
     body = markdown(header, rows) + (
         "\n\nGoal: the default EM's mean test CE at or below back-propagation's with its best penalty of six (the "
-        "classic EM's among them), chosen on these very test sets, and accuracy no lower than 0.5 point below. Seconds of the default EM are of its "
-        "three starts."
+        "classic EM's among them), chosen on these very test sets, and accuracy no lower than 0.5 point below. Seconds "
+        "of the default EM are of its three starts."
     )
     write("quality", f"EM against back-propagation, 8 hidden units, {_REPEATS} stratified splits", body)

@@ -9,7 +9,7 @@ import polars
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_iris
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -23,6 +23,7 @@ from emnet import (
     InvalidInputError,
 )
 from emnet.factors.regression import GradientStep
+from emnet.inference.importance import Importance, Recognition
 
 X, Y = load_iris(return_X_y=True)
 NAMES = np.array(["setosa", "versicolor", "virginica"])
@@ -173,11 +174,11 @@ def test_separable_data_without_a_prior_stay_finite():
             (X, Y),
             "m_step must be one of 'auto', 'newton', 'mm', 'gradient' or an object; got 'newtn'",
         ),
-        ({"algorithm": "adam"}, (X, Y), "algorithm must be one of 'em', 'squarem', 'lbfgs'"),
-        ({"prior": "best"}, (X, Y), "prior must be 'auto', a number or a pair"),
+        ({"algorithm": "sgd"}, (X, Y), "algorithm must be one of 'auto', 'em', 'squarem', 'lbfgs'"),
+        ({"prior": "best"}, (X, Y), "prior must be 'auto' or a number or a pair"),
         ({"prior": -1.0}, (X, Y), "prior must be a finite number of at least 0; got -1.0"),
         ({"combine": "all"}, (X, Y), "combine must be 'average' or 'best'"),
-        ({"dtype": "float16"}, (X, Y), "dtype must be one of float64, float32"),
+        ({"dtype": "float16"}, (X, Y), "dtype must be 'float64' or 'float32'"),
         ({"max_iter": 0}, (X, Y), "max_iter must be a whole number"),
         ({"tol": -1}, (X, Y), "tol must be a finite number"),
         ({}, (X, np.zeros(150)), "one class only"),
@@ -205,7 +206,7 @@ def test_bad_weights_are_refused(weights):
 
 def test_too_many_units_say_what_to_do():
     with pytest.raises(InsufficientMemoryError, match="fewer hidden units"):
-        classifier(hidden_units=45).fit(X, Y)
+        classifier(hidden_units=45, e_step="exact").fit(X, Y)
 
 
 def test_an_interrupted_fit_keeps_its_parameters():
@@ -274,3 +275,191 @@ def test_nan_parameters_roll_back_and_raise():
     assert model.reason_ == "degenerate"
     assert not model.converged_
     assert np.isfinite(model.predict_proba(X)).all()
+
+
+# -- what users ran into -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [150, 5000])
+@pytest.mark.parametrize("constant", [0.3, 7.0, 1e9])
+def test_a_constant_column_changes_nothing(n, constant):
+    repeats = -(-n // 150)
+    inputs, labels = np.tile(X, (repeats, 1))[:n], np.tile(Y, repeats)[:n]
+    with_constant = np.c_[inputs, np.full(n, constant)]
+    weights = np.random.RandomState(0).rand(n) + 0.5
+    model = classifier(max_iter=20, tol=0.1).fit(with_constant, labels, weights)
+    assert model.input_scale_[-1] == 1.0
+    assert model.input_mean_[-1] == constant
+    moved = np.c_[inputs, np.full(n, np.float32(constant))]
+    np.testing.assert_allclose(
+        model.predict_proba(moved), model.predict_proba(with_constant), atol=1e-3 + 1e-8 * constant
+    )
+
+
+def interrupt_at(start, number):
+    count = 0
+
+    def callback(model, iteration):
+        nonlocal count
+        count += iteration.number == 0
+        if count == start and iteration.number == number:
+            raise KeyboardInterrupt
+
+    return callback
+
+
+def test_an_interrupt_keeps_the_starts_that_had_ended():
+    alone = classifier().fit(X, Y)
+    model = classifier(n_init=3, callbacks=[interrupt_at(2, 0)])
+    with pytest.raises(FitInterrupted):
+        model.fit(X, Y)
+    assert len(model.members_) == 1
+    assert not model.converged_
+    assert model.reason_ == "interrupted"
+    np.testing.assert_allclose(model.predict_proba(X), alone.predict_proba(X), rtol=1e-12)
+
+
+def test_a_fit_that_fails_leaves_the_last_one():
+    model = classifier().fit(X, Y)
+    before = model.predict_proba(X)
+    for change, labels in (({"hidden_units": 40, "e_step": "exact"}, Y), ({}, np.zeros(150))):
+        with pytest.raises((InsufficientMemoryError, InvalidInputError)):
+            model.set_params(**change).fit(X, labels)
+        model.set_params(hidden_units=3, e_step="auto")
+        np.testing.assert_array_equal(model.predict_proba(X), before)
+    with pytest.raises(NotFittedError):
+        fresh = classifier()
+        with pytest.raises(InvalidInputError):
+            fresh.fit(X, np.zeros(150))
+        fresh.predict(X)
+
+
+@pytest.mark.parametrize("weight", [-5.0, float("nan"), float("inf")])
+def test_class_weights_that_are_no_weights_are_refused(weight):
+    with pytest.raises(InvalidInputError, match=r"class_weight\[0\]"):
+        classifier(class_weight={0: weight}).fit(X, Y)
+
+
+def test_balanced_counts_weights_as_rows():
+    weights = np.where(np.arange(150) < 20, 0, np.arange(150) % 2 + 1)
+    weighted = classifier(class_weight="balanced").fit(X, Y, weights)
+    repeated = classifier(class_weight="balanced").fit(X.repeat(weights, 0), Y.repeat(weights))
+    np.testing.assert_allclose(weighted.predict_proba(X), repeated.predict_proba(X), atol=1e-6)
+
+
+def test_labels_of_the_posterior_are_checked(fitted):
+    for inputs, labels in ((X, NAMES[:1]), (X[:1], NAMES), (X, [None] * 150), (X, np.array(["x"] * 150))):
+        with pytest.raises(InvalidInputError):
+            fitted.hidden_posterior(inputs, labels)
+
+
+def test_inputs_beyond_the_numbers_are_refused():
+    model = classifier(dtype="float32", max_iter=5).fit(X, Y)
+    with pytest.raises(InvalidInputError, match="Row 0, column 0 holds"):
+        model.predict_proba(X[:1] * 1e38)
+    with pytest.raises(InvalidInputError, match="too far"):
+        classifier(max_iter=5).fit(X, Y).hidden_posterior(np.full((1, 4), 1e308))
+
+
+def test_labels_of_pandas_types_come_back_as_they_went_in():
+    for labels in (
+        pd.Series(Y, dtype="Int64"),
+        pd.Series(Y == 0, dtype="boolean"),
+        pd.Series(NAMES[Y], dtype="string"),
+    ):
+        predicted = classifier(max_iter=20).fit(X, labels).predict(X)
+        assert predicted.dtype.kind == {"Int64": "i", "boolean": "b", "string": "O"}.get(str(labels.dtype), "O")
+    with pytest.raises(InvalidInputError, match="of one kind"):
+        classifier().fit(X, np.array([1, "a"] * 75, dtype=object))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"callbacks": print}, "callbacks must be a list"),
+        ({"callbacks": (c for c in ())}, "callbacks must be a list"),
+        ({"device": "tpu"}, "device must be"),
+        ({"algorithm": emnet}, "algorithm must be"),
+        ({"m_step": GradientStep}, "m_step must be"),
+        ({"standardize": "yes"}, "standardize must be"),
+        ({"class_weight": "foo"}, "class_weight must be"),
+        ({"hidden_units": 10**7}, "at most"),
+        ({"hidden_units": ()}, "one for each layer"),
+        ({"e_step": "laplace"}, "e_step must be one of"),
+        ({"prior": (1.0, 2.0, 3.0)}, "a pair"),
+    ],
+)
+def test_parameters_of_the_wrong_kind_are_named(options, message):
+    with pytest.raises(InvalidInputError, match=message):
+        classifier(**options).fit(X, Y)
+
+
+# -- beyond 2^m --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("e_step", ["importance", "gibbs", "mean_field", Importance(5, Recognition())])
+def test_other_e_steps_come_near_the_exact_one(e_step):
+    exact = classifier(prior=1.0, n_init=1).fit(X, Y)
+    other = classifier(prior=1.0, n_init=1, e_step=e_step).fit(X, Y)
+    assert other.history_[-1]["kind"] == ("bound" if e_step == "mean_field" else "estimate")
+    assert other.score(X, Y) > 0.93
+    truth = np.log(exact.predict_proba(X)[np.arange(150), Y]).sum()
+    reached = np.log(other.predict_proba(X)[np.arange(150), Y]).sum()
+    assert reached > truth - 25
+
+
+def test_deep_networks_are_exact_while_small_and_sampled_when_large(tmp_path):
+    small = classifier(hidden_units=(4, 3)).fit(X, Y)
+    assert small.e_step_ == "Exact"
+    assert [w.shape for w in small.hidden_weights_] == [(4, 5), (3, 5)]
+    assert small.score(X, Y) > 0.93
+    large = classifier(hidden_units=(20, 10), max_iter=30).fit(X, Y)
+    assert large.e_step_ == "Importance"
+    assert large.history_[-1]["effective_samples"] > 1
+    assert large.score(X, Y) > 0.9
+    assert 0 < large.predict_proba_error(X).max() < 0.05
+    for model in (small, large):
+        model.save(tmp_path / "m.emnet")
+        np.testing.assert_array_equal(emnet.load(tmp_path / "m.emnet").predict_proba(X), model.predict_proba(X))
+
+
+def test_sampled_prediction_agrees_with_the_exact_one_within_its_error():
+    exact = classifier(hidden_units=8, max_iter=50).fit(X, Y)
+    sampled = pickle.loads(pickle.dumps(exact)).set_params(e_step="importance", prediction_samples=2000)
+    sampled._predicts_exactly = lambda: False
+    error, truth = sampled.predict_proba_error(X), exact.predict_proba(X)
+    typical = (truth > 0.01) & (truth < 0.99)
+    off = (sampled.predict_proba(X) - truth)[typical] / error[typical]
+    assert typical.sum() > 50
+    assert 0.7 < np.sqrt(np.mean(off**2)) < 1.5
+    assert abs(sampled.predict_proba(X) - truth).max() < 0.01
+
+
+def test_mini_batches_partial_fit_and_warm_start():
+    batches = classifier(batch_size=30, max_iter=60).fit(X, Y)
+    assert batches.score(X, Y) > 0.93
+    model = classifier()
+    rng = np.random.RandomState(0)
+    for _ in range(60):
+        index = rng.permutation(150)[:75]
+        model.partial_fit(X[index], Y[index], classes=[0, 1, 2])
+    assert model.score(X, Y) > 0.9
+    warm = classifier(max_iter=10, warm_start=True)
+    reached = [warm.fit(X, Y).history_[-1]["objective"] for _ in range(4)]
+    assert reached == sorted(reached)
+    with pytest.raises(InvalidInputError, match="warm_start"):
+        warm.fit(X, Y == 0)
+
+
+def test_early_stopping_keeps_the_best_on_held_out_rows():
+    model = classifier(hidden_units=8, prior=0.0, early_stopping=True, n_iter_no_change=3).fit(X, Y)
+    assert model.reason_ in ("stopped", "converged")
+    assert model.n_iter_ < 100
+    assert model.score(X, Y) > 0.9
+    with pytest.raises(InvalidInputError, match="early_stopping"):
+        classifier(early_stopping=True, validation_fraction=0.001).fit(X, Y)
+
+
+def test_one_seed_gives_one_sampled_fit():
+    first, second = (classifier(hidden_units=20, max_iter=5).fit(X, Y).predict_proba(X) for _ in range(2))
+    np.testing.assert_array_equal(first, second)

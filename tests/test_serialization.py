@@ -138,3 +138,31 @@ def test_what_no_file_can_hold_is_refused(tmp_path):
     model = EMMLPClassifier(2, n_init=1, random_state=0, tol=1e-3, m_step=Doubling()).fit(X, Y)
     with pytest.raises(InvalidInputError, match="no model file can hold"):
         model.save(tmp_path / "m.emnet")
+
+
+def test_parameters_of_numpy_types_and_weights_of_classes_survive(tmp_path):
+    model = EMMLPClassifier(
+        np.int64(2),
+        n_init=1,
+        random_state=np.int64(3),
+        tol=np.float32(0.01),
+        class_weight={0: 1.0, 1: 2, np.int64(2): 1.0},
+    )
+    model.fit(X, Y).save(tmp_path / "m.emnet")
+    other = emnet.load(tmp_path / "m.emnet")
+    assert other.class_weight == {0: 1.0, 1: 2, 2: 1.0}
+    assert other.random_state == 3
+    np.testing.assert_array_equal(other.fit(X, Y).predict_proba(X), model.predict_proba(X))
+
+
+def test_a_link_is_followed_and_a_folder_refused(model, tmp_path):
+    target, link = tmp_path / "target.emnet", tmp_path / "link.emnet"
+    target.write_text("old")
+    link.symlink_to(target)
+    model.save(link)
+    assert link.is_symlink()
+    np.testing.assert_array_equal(emnet.load(target).predict_proba(X), model.predict_proba(X))
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        model.save(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        model.save(tmp_path / "no" / "m.emnet")

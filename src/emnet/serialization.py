@@ -154,6 +154,11 @@ def _digest(envelope: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> s
 
 
 def _write_whole(path: Path, content: bytes) -> None:
+    path = path.resolve()  # of a link, the file that it points to
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the name of a file.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent}: no such folder to write to.")
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -41,11 +41,36 @@ class PriorType(click.ParamType):
         return precision
 
 
+class WidthsType(click.ParamType):
+    """Units of one layer, or of several with commas between."""
+
+    name = "int[,int…]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            widths = tuple(int(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not one width a layer, as in 8 or 64,32", param, ctx)
+        if min(widths) < 1:
+            self.fail(f"{value!r}: a layer needs at least one unit", param, ctx)
+        return widths
+
+
 @click.command()
 @click.argument("data", default="iris")
 @click.option("--target", metavar="COLUMN", help="Column of a file that holds the classes.")
 @click.option("--drop", metavar="COLUMN", multiple=True, help="Column of a file to leave out (again for more).")
-@click.option("--hidden", type=click.IntRange(1), default=8, show_default=True, help="Hidden units.")
+@click.option("--hidden", type=WidthsType(), default="8", show_default=True, help="Hidden units; 64,32 for two layers.")
+@click.option(
+    "--e-step",
+    type=click.Choice(["auto", "exact", "importance", "gibbs", "mean_field"]),
+    default="auto",
+    show_default=True,
+    help="Of the default EM; auto: exact while 2^m is cheap, else importance.",
+)
+@click.option("--epochs", type=click.IntRange(1), help="Most iterations, or passes over the data, of the default EM.")
 @click.option(
     "--prior", type=PriorType(), default="auto", show_default=True, help="Precision of EM's weights; auto: ours."
 )
@@ -155,7 +180,7 @@ class _Comparison:
         self.progress = Console(stderr=True)
         self.console = Console(highlight=False, markup=False, soft_wrap=True)
         self.console.width = max(self.console.width, _TABLE_WIDTH)
-        names = ("hidden", "prior", "eta", "iterations")
+        names = ("hidden", "prior", "eta", "iterations", "e_step", "epochs")
         shared = {name: options[name] for name in names}
         curves = options["plot_file"] is not None or options["json_file"] is not None or options["verbose"]
         self.settings = [
@@ -176,10 +201,10 @@ class _Comparison:
         if self.options["plot_file"]:
             shown = {
                 BACKPROP: results[BACKPROP],
-                CLASSIC: results[CLASSIC],
+                **({CLASSIC: results[CLASSIC]} if CLASSIC in results else {}),
                 f"{EM}: last of its starts": results[EM],
             }
-            title = f"{self.table.name}: {self.options['hidden']} hidden units"
+            title = f"{self.table.name}: {_units(self.options['hidden'])}"
             comparison.plot_learning_curves(shown, title, self.options["plot_file"])
 
     def _train(self) -> tuple[list[Split], dict[str, list[Outcome]]]:
@@ -205,6 +230,9 @@ class _Comparison:
                     (CLASSIC, lambda s, o, p=penalty: competitors.classic_em(s, o, p, self._report(CLASSIC))),
                     (EM, lambda s, o: competitors.default_em(s, o, self._report(EM))),
                 ):
+                    if method == CLASSIC and not settings.can_be_exact:
+                        bar.advance(task)
+                        continue
                     bar.update(task, description=f"split {len(splits)}: {method}")
                     outcome = train(split, settings)
                     if outcome is not None:
@@ -214,7 +242,9 @@ class _Comparison:
         self.best_penalty = min(by_penalty, key=lambda a: sum(o.test_ce for o in by_penalty[a]))
         self.penalties = tuple(by_penalty)
         results[BACKPROP_BEST] = by_penalty[self.best_penalty]
-        return splits, results if len(splits) > 1 else _without(results, BACKPROP_BEST)
+        if len(splits) == 1:
+            results = _without(results, BACKPROP_BEST)
+        return splits, results if self.settings[0].can_be_exact else _without(results, CLASSIC)
 
     def _split(self, seed: int) -> Split:
         import numpy as np
@@ -271,7 +301,7 @@ class _Comparison:
         n, p = self.table.X.shape
         names = self.table.class_names
         self.console.print(
-            f"{self.table.name}: {n} rows, {p} inputs, {len(names)} classes; {self.options['hidden']} hidden units; "
+            f"{self.table.name}: {n} rows, {p} inputs, {len(names)} classes; {_units(self.options['hidden'])}; "
             f"{len(self.settings)} stratified split{'s' * (len(self.settings) > 1)}, test size "
             f"{self.options['test_size']:g}, seed {self.options['seed']}.\n"
         )
@@ -287,12 +317,13 @@ class _Comparison:
                 f"test CE on these splits, {self.best_penalty:.3g}: a choice that no user can make."
             )
         self.console.print(
-            "EM, classic text: exact E-step, gradient M-step, one start.\n"
-            "EM, default: exact E-step, L-BFGS on the evidence by the gradient of EM's Q, the average of several "
-            "starts (iterations and seconds of all)."
+            "EM, classic text: exact E-step, gradient M-step, one start."
+            if CLASSIC in results
+            else "EM, classic text, is left out: its exact E-step would sum too many configurations."
         )
+        self.console.print(f"EM, default: {results[EM][0].how} (iterations and seconds of all starts).")
         for method in (CLASSIC, EM):
-            for note in dict.fromkeys(o.note for o in results[method] if o.note):
+            for note in dict.fromkeys(o.note for o in results.get(method, []) if o.note):
                 self.console.print(f"note: {method}: {note}")
 
     def _print_wins(self, results: dict[str, list[Outcome]]) -> None:
@@ -329,6 +360,11 @@ class _Comparison:
             "wins": {rival: comparison.wins(results, EM, rival) for rival in RIVALS if rival in results},
             "test_labels": [split.test_labels.tolist() for split in splits],
         }
+
+
+def _units(widths: tuple[int, ...]) -> str:
+    count = " + ".join(map(str, widths))
+    return f"{count} hidden unit{'s' * (widths != (1,))}{f' in {len(widths)} layers' if len(widths) > 1 else ''}"
 
 
 def _without(results: dict[str, list[Outcome]], method: str) -> dict[str, list[Outcome]]:

@@ -32,12 +32,21 @@ class Split:
 
 @dataclass(frozen=True)
 class Settings:
-    hidden: int
+    hidden: tuple[int, ...]
     prior: float | str
     eta: float | None
     iterations: int
     seed: int
     curves: bool
+    e_step: str = "auto"
+    epochs: int | None = None
+
+    @property
+    def can_be_exact(self) -> bool:
+        """Whether the classic EM, whose E-step is exact, can run."""
+        from emnet.estimators.options import exact_is_cheap
+
+        return exact_is_cheap(self.hidden)
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,7 @@ class Outcome:
     predicted: np.ndarray
     curve: list[dict[str, float]] = field(default_factory=list)
     note: str = ""
+    how: str = ""
 
 
 def back_propagation(split: Split, settings: Settings, penalty: float) -> Outcome:
@@ -74,14 +84,17 @@ def classic_em(split: Split, settings: Settings, penalty: float, report: Report 
 
 def default_em(split: Split, settings: Settings, report: Report | None = None) -> Outcome:
     """EM as `EMMLPClassifier` does it without being told anything."""
-    return _em(split, settings, {"prior": settings.prior}, report)
+    options = {"prior": settings.prior, "e_step": settings.e_step, "max_iter": settings.epochs}
+    return _em(split, settings, options, report)
 
 
 def same_penalty(split: Split, settings: Settings) -> float:
     """EM's precision as back-propagation's penalty; of "auto", the one of the hidden layer's weights."""
-    from emnet.estimators.em_mlp import auto_prior
+    from emnet.estimators.network import auto_prior
 
-    return auto_prior(split.train.shape[1])[0] if settings.prior == "auto" else float(settings.prior)
+    return (
+        auto_prior(split.train.shape[1], settings.hidden[0])[0] if settings.prior == "auto" else float(settings.prior)
+    )
 
 
 def _em(split: Split, settings: Settings, options: dict[str, Any], report: Report | None) -> Outcome:
@@ -105,7 +118,11 @@ def _em(split: Split, settings: Settings, options: dict[str, Any], report: Repor
             curve.append({**point, "seconds": iteration.seconds})
 
     network = EMMLPClassifier(
-        settings.hidden, standardize=False, random_state=settings.seed, callbacks=[watch], **options
+        settings.hidden if len(settings.hidden) > 1 else settings.hidden[0],
+        standardize=False,
+        random_state=settings.seed,
+        callbacks=[watch],
+        **options,
     )
     began = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
@@ -116,7 +133,7 @@ def _em(split: Split, settings: Settings, options: dict[str, Any], report: Repor
     # The classic EM is meant to run to its last iteration, so that is nothing to note.
     said = [w for w in caught if options.get("tol") != 0.0 or not issubclass(w.category, ConvergenceWarning)]
     note = "; ".join(dict.fromkeys(str(w.message) for w in said if not network.converged_))
-    return _outcome(network, split, iterations, seconds, curve, note)
+    return _outcome(network, split, iterations, seconds, curve, note, network.how_)
 
 
 def _mlp(split: Split, settings: Settings, penalty: float, max_iter: int) -> Any:
@@ -124,7 +141,7 @@ def _mlp(split: Split, settings: Settings, penalty: float, max_iter: int) -> Any
     from sklearn.neural_network import MLPClassifier
 
     network = MLPClassifier(
-        (settings.hidden,),
+        settings.hidden,
         activation="logistic",
         solver="lbfgs",
         alpha=penalty,
@@ -152,7 +169,9 @@ def _backprop_curve(split: Split, settings: Settings, penalty: float, last: int)
         }
 
 
-def _outcome(network: Any, split: Split, iterations: int, seconds: float, curve: list, note: str = "") -> Outcome:
+def _outcome(
+    network: Any, split: Split, iterations: int, seconds: float, curve: list, note: str = "", how: str = ""
+) -> Outcome:
     predicted = network.predict(split.test)
     return Outcome(
         _cross_entropy(network, split.train, split.train_labels),
@@ -163,6 +182,7 @@ def _outcome(network: Any, split: Split, iterations: int, seconds: float, curve:
         predicted,
         curve,
         note,
+        how,
     )
 
 

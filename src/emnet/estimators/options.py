@@ -2,62 +2,133 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 
+from emnet.algorithms.adam import Adam
 from emnet.algorithms.base import Algorithm
 from emnet.algorithms.em import EM
 from emnet.algorithms.gradient import LBFGS
 from emnet.algorithms.squarem import Squarem
 from emnet.exceptions import InvalidInputError
 from emnet.factors.regression import FixedBound, GradientStep, MStep, Newton
+from emnet.inference.base import EStep
 from emnet.inference.exact import Exact
+from emnet.inference.gibbs import Gibbs
+from emnet.inference.importance import Importance
+from emnet.inference.mean_field import MeanField
 
 M_STEPS: Mapping[str, Callable[[], MStep]] = {"newton": Newton, "mm": FixedBound, "gradient": GradientStep}
-ALGORITHMS: Mapping[str, Callable[[], Algorithm]] = {
-    "em": lambda: EM(Exact()),
-    "squarem": lambda: Squarem(EM(Exact())),
-    "lbfgs": lambda: LBFGS(EM(Exact())),
+E_STEPS: Mapping[str, Callable[[int], EStep]] = {
+    "exact": lambda seed: Exact(),
+    "importance": lambda seed: Importance(seed=seed),
+    "gibbs": lambda seed: Gibbs(seed=seed),
+    "mean_field": lambda seed: MeanField(),
+}
+ALGORITHMS: Mapping[str, Callable[[EStep, int], Algorithm]] = {
+    "em": lambda e_step, passes: EM(e_step),
+    "squarem": lambda e_step, passes: Squarem(EM(e_step)),
+    "lbfgs": lambda e_step, passes: LBFGS(EM(e_step)),
+    "adam": lambda e_step, passes: Adam(e_step, passes=passes),
 }
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
-_SAVED = {cls.__name__: cls for cls in (Newton, FixedBound, GradientStep)}
+_SAVED = {cls.__name__: cls for cls in (Newton, FixedBound, GradientStep, MeanField)}
 _NEWTON_PARAMETERS = 2000  # beyond it the output's Hessian, of that many rows and columns, costs more than it saves
+_CHEAP_UNITS, _CHEAP_PAIR = 12, 20  # of a layer, and of two layers together, for which 2^m is summed without asking
+_FEW_ELEMENTS = 2**16  # of one half's products: below it a second thread costs more than it brings
 
 
-def choose(name: str, value: Any, table: Mapping[str, Callable[[], Any]], kind: type | tuple[type, ...]) -> Any:
+def choose(name: str, value: Any, table: Mapping[str, Any], kind: Any, *arguments: Any) -> Any:
     """The object for a string of `table`, or `value` itself if it already is one."""
     if isinstance(value, str) and value in table:
-        return table[value]()
-    if isinstance(value, kind):
+        return table[value](*arguments)
+    if isinstance(value, kind) and not isinstance(value, (type, str)):
         return value
     raise InvalidInputError(f"{name} must be one of {', '.join(map(repr, table))} or an object; got {value!r}.")
 
 
-def choose_m_step(value: Any, n_classes: int, n_units: int) -> MStep:
-    """`auto`: Newton, but the fixed bound where the output's Hessian is large."""
-    if value == "auto":
-        value = "newton" if n_classes * (n_units + 1) <= _NEWTON_PARAMETERS else "mm"
+def choose_m_step(value: Any, n_classes: int, n_units: int, e_step: EStep) -> MStep:
+    """`auto`: Newton, but the fixed bound where the output's Hessian is large or the posterior is sampled."""
+    if isinstance(value, str) and value == "auto":
+        small = n_classes * (n_units + 1) <= _NEWTON_PARAMETERS
+        value = "newton" if small and is_deterministic(e_step) else "mm"
     return choose("m_step", value, {"auto": Newton, **M_STEPS}, MStep)
+
+
+def choose_e_step(value: Any, widths: Sequence[int], seed: int) -> EStep:
+    """`auto`: exact while 2^m is cheap, else importance sampling. An object is copied, so each start has its own."""
+    if isinstance(value, str) and value == "auto":
+        value = "exact" if exact_is_cheap(widths) else "importance"
+    if callable(value) and not isinstance(value, type):
+        return copy.deepcopy(value)
+    return choose("e_step", value, {"auto": None, **E_STEPS}, (), seed)
+
+
+def exact_is_cheap(widths: Sequence[int]) -> bool:
+    return max(widths) <= _CHEAP_UNITS and all(a + b <= _CHEAP_PAIR for a, b in pairwise(widths))
+
+
+def is_deterministic(e_step: EStep) -> bool:
+    """Whether the same parameters always give the same evidence, so that a line search makes sense."""
+    return isinstance(e_step, (Exact, MeanField))
+
+
+def choose_algorithm(value: Any, e_step: EStep, passes: int, whole: bool) -> Algorithm:
+    """`auto`: L-BFGS where the evidence is no estimate and comes from the whole data, else Adam."""
+    if isinstance(value, str) and value == "auto":
+        value = "lbfgs" if whole and is_deterministic(e_step) else "adam"
+    return choose("algorithm", value, {"auto": None, **ALGORITHMS}, Algorithm, e_step, passes)
 
 
 def choose_device(value: str | torch.device) -> torch.device:
     """`auto`: a GPU when there is one."""
     if value == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(value)
+    try:
+        device = torch.device(value)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        raise InvalidInputError(
+            f"device must be 'auto' or a device of this machine's PyTorch; got {value!r}."
+        ) from error
+    return device
+
+
+@contextmanager
+def few_threads(elements: int) -> Iterator[None]:
+    """One thread for small work: two that wait for each other on a busy machine take a hundred times as long."""
+    before = torch.get_num_threads()
+    if elements < _FEW_ELEMENTS:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def to_json(value: Any) -> Any:
     """A parameter as a model file holds it; objects of the tables above by their name."""
     if type(value).__name__ in _SAVED:
         return {"option": type(value).__name__, **asdict(value)}
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, dict):
+        return {"pairs": [[to_json(k), to_json(v)] for k, v in value.items()]}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, torch.device):
+        return str(value)
+    return [to_json(part) for part in value] if isinstance(value, (tuple, list)) else value
 
 
 def from_json(value: Any) -> Any:
+    if isinstance(value, dict) and "pairs" in value:
+        return {from_json(k): from_json(v) for k, v in value["pairs"]}
     if isinstance(value, dict) and value.get("option") in _SAVED:
         return _SAVED[value["option"]](**{k: v for k, v in value.items() if k != "option"})
-    return tuple(value) if isinstance(value, list) else value
+    return tuple(from_json(part) for part in value) if isinstance(value, list) else value

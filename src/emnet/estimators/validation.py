@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -36,6 +37,61 @@ def require_positive_integer(name: str, value: Any) -> None:
 def require_not_negative(name: str, value: Any) -> None:
     if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= float(value) < float("inf"):
         raise InvalidInputError(f"{name} must be a finite number of at least 0; got {value!r}.")
+
+
+def require_one_of(name: str, value: Any, allowed: Sequence[Any], else_: str = "") -> None:
+    if not any(type(value) is type(option) and value == option for option in allowed):
+        also = f" or {else_}" if else_ else ""
+        raise InvalidInputError(f"{name} must be {' or '.join(map(repr, allowed))}{also}; got {value!r}.")
+
+
+def require_callbacks(callbacks: Any) -> None:
+    """Callbacks are gone through for every start, so they must be a collection that can be."""
+    if not isinstance(callbacks, Sequence) or isinstance(callbacks, str) or not all(map(callable, callbacks)):
+        raise InvalidInputError(f"callbacks must be a list or tuple of functions; got {callbacks!r}.")
+
+
+def plain_labels(y: Any) -> np.ndarray:
+    """Labels as an array of numbers, booleans or strings; pandas' own types as those they stand for."""
+    if hasattr(y, "to_numpy"):
+        y = y.to_numpy()
+    y = np.asarray(y)
+    if y.dtype != object:
+        return y
+    kinds = {_kind(label) for label in y.flat}
+    if None in kinds:
+        odd = next(label for label in y.flat if _kind(label) is None)
+        raise InvalidInputError(f"Unknown label type: labels must be numbers, strings or booleans; one is {odd!r}.")
+    if len(kinds) > 1:
+        raise InvalidInputError(f"Labels must all be of one kind; these are {' and '.join(sorted(map(str, kinds)))}.")
+    return y if kinds == {"strings"} else np.array(y.tolist())
+
+
+def _kind(label: Any) -> str | None:
+    kinds: dict[str, Any] = {"strings": str, "booleans": (bool, np.bool_), "numbers": Real}
+    return next((name for name, types in kinds.items() if isinstance(label, types)), None)
+
+
+def class_weights(
+    class_weight: str | dict | None, classes: np.ndarray, codes: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Multiplier of each row. "balanced" gives every class the same total; a weight counts as so many rows."""
+    if class_weight is None:
+        return np.ones(len(codes))
+    if isinstance(class_weight, str):
+        require_one_of("class_weight", class_weight, ("balanced",), "{label: weight}")
+        totals = np.bincount(codes, weights=weights, minlength=len(classes))
+        with np.errstate(divide="ignore"):
+            by_class = np.where(totals > 0, weights.sum() / ((totals > 0).sum() * totals), 0.0)
+        return by_class[codes]
+    if not isinstance(class_weight, Mapping):
+        raise InvalidInputError(f"class_weight must be None, 'balanced' or {{label: weight}}; got {class_weight!r}.")
+    labels = classes.tolist()
+    for label, weight in class_weight.items():
+        if label not in labels:
+            raise InvalidInputError(f"class_weight names {label!r}, which is not a class; the classes are {labels}.")
+        require_not_negative(f"class_weight[{label!r}]", weight)
+    return np.array([float(class_weight.get(label, 1.0)) for label in labels])[codes]
 
 
 def _column(j: int, names: np.ndarray | None) -> str:

@@ -19,6 +19,7 @@ from emnet.factors.base import Factor, require_given
 from emnet.kernels import bits, logistic
 from emnet.kernels.logistic import softplus
 from emnet.kernels.mean_field import FactorizedSoftmaxRegression
+from emnet.kernels.memory import require_bytes
 from emnet.statistics import Moments, Observations
 
 
@@ -41,7 +42,14 @@ class ConfigurationCounts(Moments):
 
     def expanded(self) -> Observations:
         """As rows: every configuration once, its counts the weighted distribution over the classes."""
-        m = self.counts.shape[1].bit_length() - 1
+        g, configurations = self.counts.shape
+        m = configurations.bit_length() - 1
+        require_bytes(
+            8 * configurations * (4 * (m + 1) + 4 * g),
+            self.counts.device,
+            purpose=f"The M-step over 2^{m} configurations of the hidden units and {g} classes",
+            remedy="Use fewer hidden units or the importance E-step.",
+        )
         states = bits.configurations(m, device=self.counts.device)
         return Observations(self.counts.T, with_constant(states), torch.ones_like(states[:, 0]))
 

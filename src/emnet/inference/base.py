@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from emnet.batch import Batch
-from emnet.models.base import LatentModel
 from emnet.posteriors import Posterior
 
 
 class EStep(Protocol):
-    """A way to the posterior: exact, sampled or variational."""
+    """A way to the posterior: exact, sampled or variational; of any latent model, or of one kind."""
 
-    def __call__(self, model: LatentModel, batch: Batch) -> Posterior: ...
+    def __call__(self, model: Any, batch: Batch) -> Posterior: ...

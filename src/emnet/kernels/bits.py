@@ -32,8 +32,8 @@ UNOBSERVED = -1
 _CHUNK_ELEMENTS = 2**20  # of one half's products: a few of them stay in the second-level cache
 _REPAIR_ELEMENTS = 2**22
 _REMEDY = (
-    "Use fewer hidden units, float32 instead of float64, fewer classes, or a sampled or variational "
-    "E-step, whose memory does not grow with 2^m."
+    "Use fewer hidden units, fewer classes, float32 instead of float64, or an E-step whose memory does not grow with "
+    "2^m: importance, gibbs or mean_field."
 )
 
 

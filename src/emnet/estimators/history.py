@@ -1,0 +1,73 @@
+"""The record of a run as users read it: dicts, printed lines, JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emnet.algorithms.base import Callback, Fit, Iteration, Progress, Reason
+from emnet.posteriors import EvidenceKind
+
+
+def as_dict(line: Iteration) -> dict[str, Any]:
+    """A line of `history_`."""
+    progress = line.progress
+    return {
+        "iteration": line.number,
+        "log_evidence": progress.log_evidence,
+        "log_prior": progress.log_prior,
+        "objective": progress.objective,
+        "kind": str(progress.kind),
+        **progress.diagnostics,
+        "seconds": line.seconds,
+    }
+
+
+def format_line(iteration: Iteration, rows: float) -> str:
+    """A line of `verbose`: iteration, mean log p(y | x) (nats a row), log evidence (nats), seconds."""
+    diagnostics = "".join(f"   {name.replace('_', ' ')} {x:.1f}" for name, x in iteration.progress.diagnostics.items())
+    kind = "" if iteration.progress.kind is EvidenceKind.EXACT else f" ({iteration.progress.kind})"
+    return (
+        f"iteration {iteration.number:4d}   mean log p(y|x) {iteration.log_evidence / rows:9.5f}   "
+        f"log evidence {iteration.log_evidence:12.4f}{kind}{diagnostics}   {iteration.seconds:7.2f} s"
+    )
+
+
+def printer(rows: float, start: int, n_starts: int) -> Callback:
+    """A callback that prints every line of the history."""
+    name = f"start {start}   " if n_starts > 1 else ""
+
+    def callback(model: Any, iteration: Iteration) -> None:
+        print(name + format_line(iteration, rows), flush=True)
+
+    return callback
+
+
+def fit_to_json(fit: Fit) -> dict[str, Any]:
+    return {
+        "history": [
+            {
+                "iteration": line.number,
+                "log_evidence": line.progress.log_evidence,
+                "log_prior": line.progress.log_prior,
+                "kind": str(line.progress.kind),
+                "diagnostics": line.progress.diagnostics,
+                "seconds": line.seconds,
+            }
+            for line in fit.history
+        ],
+        "reason": str(fit.reason),
+        "rows": fit.rows,
+        "seconds": fit.seconds,
+    }
+
+
+def fit_from_json(record: dict[str, Any]) -> Fit:
+    history = tuple(
+        Iteration(
+            line["iteration"],
+            Progress(line["log_evidence"], line["log_prior"], EvidenceKind(line["kind"]), line["diagnostics"]),
+            line["seconds"],
+        )
+        for line in record["history"]
+    )
+    return Fit(history, Reason(record["reason"]), record["rows"], record["seconds"])
