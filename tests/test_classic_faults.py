@@ -27,7 +27,7 @@ def test_prediction_is_not_that_of_the_mean_hidden_vector():
     model, batch = network(1, F64, m_step=Newton()), labelled(1, F64)
     model.output.weights.data *= 4
     marginal = model.log_predictive(batch.given).exp()
-    mean = model.layers[0].logits(batch.given).sigmoid()
+    mean = model.layers[0].predictor(batch.given).sigmoid()
     plugged = (with_constant(mean) @ model.output.weights.T).softmax(1)
     assert (marginal - plugged).abs().max() > 0.1
     each = [network_oracle(model, Batch(torch.full_like(batch.target, i), batch.given))[0] for i in range(3)]

@@ -327,10 +327,10 @@ def test_a_fit_that_fails_leaves_the_last_one():
             model.set_params(**change).fit(X, labels)
         model.set_params(hidden_units=3, e_step="auto")
         np.testing.assert_array_equal(model.predict_proba(X), before)
+    fresh = classifier()
+    with pytest.raises(InvalidInputError):
+        fresh.fit(X, np.zeros(150))
     with pytest.raises(NotFittedError):
-        fresh = classifier()
-        with pytest.raises(InvalidInputError):
-            fresh.fit(X, np.zeros(150))
         fresh.predict(X)
 
 

@@ -14,7 +14,7 @@ from emnet.inference.gibbs import Gibbs
 from emnet.inference.importance import Importance, Recognition
 from emnet.inference.mean_field import MeanField
 from emnet.kernels import logistic, mean_field
-from emnet.kernels.sampling import SeededGenerator, bernoulli, stratified_uniforms
+from emnet.kernels.sampling import SeededGenerator, draw_units, stratified_uniforms
 from tests.cases import labelled, network
 from tests.oracles import finite_difference
 
@@ -46,8 +46,7 @@ def test_stratified_draws_are_uniform_and_one_in_each_stratum():
 def test_stratified_draws_have_less_variance_in_sums_and_no_bias_in_products():
     generator = SeededGenerator(1).on(torch.device("cpu"))
     probability = torch.tensor([0.2, 0.5, 0.9], dtype=F64)
-    uniforms = [stratified_uniforms(10, 50, 3, like=probability, generator=generator) for _ in range(200)]
-    draws = bernoulli(probability, torch.stack(uniforms))
+    draws = torch.stack([draw_units(probability.expand(50, 3), 10, generator)[..., 1:] for _ in range(200)])
     sums = draws.sum(-1).mean(1)
     assert sums.var() < 0.3 * float((probability * (1 - probability)).sum()) / 10
     products = draws.prod(-1).mean((1, 2))
@@ -101,7 +100,7 @@ def test_the_control_variate_lowers_the_variance(problem):
     inference = Importance(10)
     drawn = [inference(model, batch) for _ in range(300)]
     controlled = torch.stack([p.mean for p in drawn]).var(0).mean()
-    plain = torch.stack([torch.einsum("sn,snm->nm", p.weights, p.states[0]) for p in drawn]).var(0).mean()
+    plain = torch.stack([torch.einsum("sn,snm->nm", p.weights, p.states[0][..., 1:]) for p in drawn]).var(0).mean()
     assert controlled < plain
 
 
@@ -118,7 +117,7 @@ def test_one_seed_gives_one_result(problem, make):
 def test_a_row_of_no_class_has_the_prior_and_evidence_one(problem):
     model, batch = problem
     unseen = Batch(batch.target, batch.given, torch.zeros(len(batch), dtype=torch.bool))
-    prior = model.layers[0].logits(batch.given).sigmoid()
+    prior = model.layers[0].predictor(batch.given).sigmoid()
     for inference in (Importance(7), Importance(7, Recognition())):
         posterior = inference(model, unseen)
         torch.testing.assert_close(posterior.log_evidence, torch.zeros(len(batch), dtype=F64), atol=1e-12, rtol=0)
@@ -168,7 +167,7 @@ def test_the_mean_field_bound_lies_below_the_evidence_and_never_falls(scale):
         for factor in model.factors.values():
             factor.weights.data *= scale
         exact = model.posterior(batch)
-        logits, output = model.layers[0].logits(batch.given), model.output.weights
+        logits, output = model.layers[0].predictor(batch.given), model.output.weights
         last = torch.full((15,), -np.inf, dtype=F64)
         for sweeps in range(6):
             mean, bound = mean_field.coordinate_ascent(logits, batch.target, output, tol=-1, max_sweeps=sweeps)

@@ -68,7 +68,7 @@ class FactorizedBits(BitsPosterior):
 class SampledBits(BitsPosterior):
     """Weighted draws of all layers; `mean` has less variance than the draws' own.
 
-    states : for every layer (s, n, m of the layer).
+    states : for every layer, as inputs of the next, (s, n, 1 + m of the layer): the constant 1 and the units.
     weights : (s, n), adding up to 1 over the samples of each row.
     """
 

@@ -250,7 +250,7 @@ class EMMLPClassifier(ClassifierMixin, NetworkEstimator):
         """
         inputs = self._inputs(self._check_inputs(X))
         if y is None:
-            return self._best.layers[0].logits(inputs).sigmoid().cpu().numpy()
+            return self._best.layers[0].predictor(inputs).sigmoid().cpu().numpy()
         y = column_or_1d(plain_labels(y))
         if len(y) != len(inputs):
             raise InvalidInputError(f"X and y must have as many rows; X has {len(inputs)}, y {len(y)}.")

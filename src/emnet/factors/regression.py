@@ -31,7 +31,7 @@ class Score(Moments):
     """
 
     gradient: Tensor  # (k, 1 + p), without the prior's part
-    gram: Tensor  # (1 + p, 1 + p)
+    gram: Tensor  # (1 + p, 1 + p), or (0, 0) where the M-step has no use for it
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +68,7 @@ class MStep(Protocol):
     """How a regression raises its part of Q."""
 
     needs_rows: bool  # whether the value of Q is needed besides its gradient
+    needs_gram: bool  # whether Σ_j c_j x_j x_jᵀ is
 
     def __call__(self, factor: LinearFactor, statistics: Rows) -> Tensor:
         """The new weights, (k, 1 + p), float64."""
@@ -81,6 +82,7 @@ class Newton:
     max_steps: int = 2
     tol: float = 1e-10
     needs_rows = True
+    needs_gram = True
 
     def __call__(self, factor: LinearFactor, statistics: Rows) -> Tensor:
         regression = factor.regression(statistics)
@@ -92,6 +94,7 @@ class FixedBound:
     """One step of the fixed quadratic bound (Böhning & Lindsay 1988): monotone without a line search ("mm")."""
 
     needs_rows = False
+    needs_gram = True
 
     def __call__(self, factor: LinearFactor, statistics: Rows) -> Tensor:
         score = factor.score(statistics)
@@ -105,6 +108,7 @@ class GradientStep:
 
     learning_rate: float = 0.005
     needs_rows = False
+    needs_gram = False
 
     def __call__(self, factor: LinearFactor, statistics: Rows) -> Tensor:
         gradient = factor.score(statistics).gradient - factor.precision * factor.weights64()
@@ -139,8 +143,8 @@ class LinearFactor(Factor[Rows]):
     def set_precision(self, precision: float | Tensor) -> None:
         self.precision[:, 1:] = precision
 
-    def logits(self, given: Tensor) -> Tensor:
-        """(…, n, 1 + p) → (…, n, k)."""
+    def predictor(self, given: Tensor) -> Tensor:
+        """Linear predictor, here of logits: (…, n, 1 + p) → (…, n, k)."""
         return given @ self.weights.T
 
     def weights64(self) -> Tensor:
@@ -148,7 +152,7 @@ class LinearFactor(Factor[Rows]):
 
     @staticmethod
     @abstractmethod
-    def log_prob_of_logits(target: Tensor, logits: Tensor) -> Tensor:
+    def log_prob_of_predictor(target: Tensor, logits: Tensor) -> Tensor:
         """log p(target | logits): (…, n, k) → (…, n)."""
 
     @abstractmethod
@@ -183,6 +187,11 @@ class LinearFactor(Factor[Rows]):
         """The rows, or where the M-step needs no value of Q their gradient, whose size does not grow with n."""
         return rows if self.m_step.needs_rows else self.score(rows)
 
+    def _gram(self, given: Tensor, weights: Tensor) -> Tensor:
+        if not self.m_step.needs_gram:
+            return torch.zeros(0, 0, dtype=torch.float64, device=given.device)
+        return ((given * weights[:, None]).T @ given).double()
+
     def _write(self, weights: Tensor) -> None:
         self.weights.data.copy_(torch.where(self.learned, weights, 0.0))
 
@@ -197,10 +206,10 @@ class BernoulliUnits(LinearFactor):
         return len(self.weights)
 
     def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:
-        return self.log_prob_of_logits(target, self.logits(require_given(given)))
+        return self.log_prob_of_predictor(target, self.predictor(require_given(given)))
 
     @staticmethod
-    def log_prob_of_logits(target: Tensor, logits: Tensor) -> Tensor:
+    def log_prob_of_predictor(target: Tensor, logits: Tensor) -> Tensor:
         return (target * logits - softplus(logits)).sum(-1)
 
     def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> Rows:
@@ -218,7 +227,7 @@ class BernoulliUnits(LinearFactor):
         rows = _as_rows(statistics)
         weighted = rows.given * rows.weights[:, None]
         residual = rows.target - (rows.given @ self.weights64().to(rows.given).T).sigmoid()
-        return Score((residual.T @ weighted).double(), (weighted.T @ rows.given).double())
+        return Score((residual.T @ weighted).double(), self._gram(rows.given, rows.weights))
 
 
 class SoftmaxOutput(LinearFactor):
@@ -242,10 +251,10 @@ class SoftmaxOutput(LinearFactor):
         return bits.log_output_table(self.weights)
 
     def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:
-        return self.log_prob_of_logits(target, self.logits(require_given(given)))
+        return self.log_prob_of_predictor(target, self.predictor(require_given(given)))
 
     @staticmethod
-    def log_prob_of_logits(target: Tensor, logits: Tensor) -> Tensor:
+    def log_prob_of_predictor(target: Tensor, logits: Tensor) -> Tensor:
         return pick(logits, target) - logits.logsumexp(-1)
 
     def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> Rows:
@@ -274,9 +283,8 @@ class SoftmaxOutput(LinearFactor):
         mass = target.sum(1, keepdim=True)
         if isinstance(rows, FactorizedObservations):
             return self._factorized_score(rows, float(mass.sum()))
-        expected = (rows.given @ self.weights64().to(rows.given).T).log_softmax(1).exp() * mass
-        gram = (rows.given * mass).T @ rows.given
-        return Score(((target - expected).T @ rows.given).double(), gram.double())
+        expected = (self.weights64().to(rows.given) @ rows.given.T).log_softmax(0).exp().T * mass
+        return Score(((target - expected).T @ rows.given).double(), self._gram(rows.given, mass[:, 0]))
 
     def _factorized_score(self, rows: FactorizedObservations, mass: float) -> Score:
         """The curvature of the bound is below ½ (1 + m) + ¼ a row: twice that stands in for the Gram matrix."""

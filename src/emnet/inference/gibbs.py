@@ -60,14 +60,14 @@ class Gibbs:
             mean += self._sweep(model, batch, states) / self.sweeps
             samples.append([state.clone() for state in states])
         self._chains[batch] = states
-        layers = tuple(torch.stack(layer) for layer in zip(*samples, strict=True))
+        layers = tuple(with_constant(torch.stack(layer)) for layer in zip(*samples, strict=True))
         weights = mean.new_full((self.sweeps, len(batch)), 1 / self.sweeps)
         return SampledBits(log_evidence, EvidenceKind.ESTIMATE, mean, layers, weights)
 
     def _start(self, model: BernoulliNetwork, batch: Batch) -> list[Tensor]:
         below, states = batch.inputs, []
         for layer in model.layers:
-            states.append(torch.bernoulli(layer.logits(below).sigmoid(), generator=self._generator.on(below.device)))
+            states.append(torch.bernoulli(layer.predictor(below).sigmoid(), generator=self._generator.on(below.device)))
             below = with_constant(states[-1])
         return states
 
@@ -76,7 +76,7 @@ class Gibbs:
         mean = torch.empty_like(states[0])
         for number, layer in enumerate(model.layers):
             below = batch.inputs if number == 0 else with_constant(states[number - 1])
-            logits = layer.logits(below)
+            logits = layer.predictor(below)
             for block in torch.arange(layer.n_units, device=logits.device).split(self.block_size):
                 probability = self._conditional(model, batch, states, number, block, logits[:, block])
                 configurations = bits.configurations(len(block), dtype=logits.dtype, device=logits.device)
@@ -95,10 +95,10 @@ class Gibbs:
         joint = prior.clone()
         factor, target = model.above(number, batch, states)
         columns, state = factor.weights[:, 1 + block], states[number]
-        rest = factor.logits(with_constant(state)) - state[:, block] @ columns.T
+        rest = factor.predictor(with_constant(state)) - state[:, block] @ columns.T
         moves = (configurations @ columns.T)[:, None]
         for rows in torch.arange(len(batch), device=logits.device).split(max(1, _CHUNK_ELEMENTS // moves.numel())):
-            joint[rows] += factor.log_prob_of_logits(target[rows], rest[rows] + moves).T
+            joint[rows] += factor.log_prob_of_predictor(target[rows], rest[rows] + moves).T
         if target is batch.target and batch.observed is not None:
             joint = torch.where(batch.observed[:, None], joint, prior)
         return joint.softmax(1)

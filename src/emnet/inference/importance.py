@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from emnet.batch import Batch, with_constant
+from emnet.batch import Batch
 from emnet.exceptions import SampleCollapseWarning
 from emnet.kernels import sampling
 from emnet.kernels.logistic import softplus
@@ -64,7 +64,7 @@ class Recognition:
         rows = torch.ones_like(posterior.weights[0]) if batch.observed is None else batch.observed.to(mass.dtype)
         mass.index_add_(0, batch.target, rows)
         for shift, state, probability in zip(self._shifts, posterior.states, drawn, strict=True):
-            residual = torch.einsum("sn,snm->nm", posterior.weights, state - probability) * rows[:, None]
+            residual = (posterior.weights[..., None] * (state[..., 1:] - probability)).sum(0) * rows[:, None]
             total = torch.zeros_like(shift).index_add_(0, batch.target, residual)
             shift += 4 * total / mass.clamp_min(1.0)[:, None]
 
@@ -88,7 +88,7 @@ class Importance:
         states, drawn, log_weight = self.draw(model, batch)
         total = log_weight.logsumexp(0)
         weights = (log_weight - total).exp_().to(states[0].dtype)
-        mean = _controlled_mean(weights, states[0], drawn[0])
+        mean = _controlled_mean(weights, states[0][..., 1:], drawn[0])
         log_evidence = total - math.log(self.samples)
         posterior = SampledBits(log_evidence, EvidenceKind.ESTIMATE, mean, tuple(states), weights)
         self.proposal.learn(model, batch, posterior, drawn)
@@ -96,25 +96,22 @@ class Importance:
         return posterior
 
     def draw(self, model: BernoulliNetwork, batch: Batch) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        """States of every layer, (s, n, m), the probabilities they were drawn with, and log weights, (s, n).
+        """States of every layer, (s, n, 1 + m), the probabilities they were drawn with, and log weights, (s, n).
 
         The mean of the weights, exp(logsumexp − log s), is an unbiased estimate of each row's evidence.
         """
         below, states, drawn = batch.inputs, [], []
         log_weight = batch.inputs.new_zeros(self.samples, len(batch), dtype=torch.float64)
         for number, layer in enumerate(model.layers):
-            logits = layer.logits(below)
+            logits = layer.predictor(below)
             tilt = self.proposal.tilt(model, number, batch)
             tilted = logits if tilt is None else logits + tilt
             generator = self._generator.on(logits.device)
-            uniforms = sampling.stratified_uniforms(
-                self.samples, len(batch), layer.n_units, like=logits, generator=generator
-            )
             drawn.append(tilted.sigmoid())
-            states.append(sampling.bernoulli(drawn[-1], uniforms))
+            below = sampling.draw_units(drawn[-1], self.samples, generator)
+            states.append(below)
             if tilt is not None:
-                log_weight += _log_ratio(states[-1], logits, tilted)
-            below = with_constant(states[-1])
+                log_weight += _log_ratio(below[..., 1:], logits, tilted)
         return states, drawn, log_weight + model.log_likelihood(batch, below)
 
     def _warn_if_collapsed(self, posterior: SampledBits) -> None:
@@ -136,4 +133,4 @@ def _log_ratio(state: Tensor, logits: Tensor, tilted: Tensor) -> Tensor:
 
 def _controlled_mean(weights: Tensor, states: Tensor, drawn: Tensor) -> Tensor:
     """Σ_s w_s z_s, less what the same draws err in a mean that is known: Σ_s z_s / s against their probability."""
-    return torch.einsum("sn,snm->nm", weights, states) - (states.mean(0) - drawn)
+    return ((weights - 1 / len(weights))[..., None] * states).sum(0) + drawn

@@ -30,7 +30,7 @@ class MeanField:
                 f"The mean-field E-step is for one hidden layer; this network has {len(model.layers)}. "
                 "Use the importance or the Gibbs E-step."
             )
-        logits = model.layers[0].logits(batch.inputs)
+        logits = model.layers[0].predictor(batch.inputs)
         mean, bound = mean_field.coordinate_ascent(
             logits, batch.target, model.output.weights, tol=self.tol, max_sweeps=self.max_sweeps
         )

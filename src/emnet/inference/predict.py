@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from emnet.batch import with_constant
 from emnet.kernels import sampling
 from emnet.models.bernoulli_network import BernoulliNetwork
 
@@ -19,11 +18,8 @@ def top_states(model: BernoulliNetwork, inputs: Tensor, samples: int, seed: int)
     """Draws of the top layer given the inputs, with the constant 1: (s, n, 1 + m), some rows at a time."""
     generator = torch.Generator(inputs.device).manual_seed(seed)
     for below in inputs.split(max(1, _CHUNK_ELEMENTS // (samples * max(model.widths)))):
-        n = len(below)
         for layer in model.layers:
-            logits = layer.logits(below)
-            uniforms = sampling.stratified_uniforms(samples, n, layer.n_units, like=logits, generator=generator)
-            below = with_constant(sampling.bernoulli(logits.sigmoid(), uniforms))
+            below = sampling.draw_units(layer.predictor(below).sigmoid(), samples, generator)
         yield below
 
 
@@ -37,7 +33,7 @@ def class_probabilities(model: BernoulliNetwork, inputs: Tensor, samples: int, s
         [
             torch.cat(
                 [
-                    model.output.logits(states).double().softmax(-1).mean(0)
+                    model.output.predictor(states).double().softmax(-1).mean(0)
                     for states in top_states(model, inputs, max(1, samples // _SETS), seed * _SETS + number)
                 ]
             )

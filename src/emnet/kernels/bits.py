@@ -51,6 +51,17 @@ def configurations(m: int, *, dtype: torch.dtype = torch.float64, device: torch.
     return (index[:, None] >> torch.arange(m, device=device) & 1).to(dtype)
 
 
+def second_moments(counts: Tensor) -> Tensor:
+    """Σ_z counts(z) z̃ z̃ᵀ with z̃ = (1, z): (2^m,) → (1 + m, 1 + m), float64."""
+    m = len(counts).bit_length() - 1
+    result = counts.new_zeros(1 + m, 1 + m, dtype=torch.float64)
+    for part in torch.arange(len(counts), device=counts.device).split(_REPAIR_ELEMENTS // (1 + m)):
+        states = (part[:, None] >> torch.arange(m, device=counts.device) & 1).double()
+        states = torch.cat((torch.ones_like(states[:, :1]), states), dim=1)
+        result += (states * counts[part, None]).T @ states
+    return result
+
+
 def required_bytes(n: int, m: int, g: int, dtype: torch.dtype) -> int:
     """Peak bytes of `expectations` over what its arguments hold: tables, counts and one chunk of rows."""
     size = dtype.itemsize

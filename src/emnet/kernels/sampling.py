@@ -31,6 +31,11 @@ def stratified_uniforms(samples: int, n: int, m: int, *, like: Tensor, generator
     return (shift + order / samples).frac_()
 
 
-def bernoulli(probability: Tensor, uniforms: Tensor) -> Tensor:
-    """Units that are on with `probability`, (…, n, m), as 0 and 1: (s, n, m)."""
-    return (uniforms < probability).to(uniforms.dtype)
+def draw_units(probability: Tensor, samples: int, generator: torch.Generator) -> Tensor:
+    """Draws of units that are on with `probability`, (n, m) or (s, n, m), after the constant 1: (s, n, 1 + m)."""
+    n, m = probability.shape[-2:]
+    states = probability.new_empty(samples, n, 1 + m)
+    states[..., 0] = 1.0
+    uniforms = stratified_uniforms(samples, n, m, like=probability, generator=generator)
+    torch.lt(uniforms, probability, out=states[..., 1:])
+    return states

@@ -58,14 +58,14 @@ class BernoulliNetwork(LatentModel[BitsPosterior]):
         self.require_memory(len(batch))
         tables = self.log_tables()
         groups = batch.derived(_rows_by_class, self.output.n_classes, self.widths[0])
-        found = bits.expectations(self.layers[0].logits(batch.inputs), groups, tables[0], batch.weights)
+        found = bits.expectations(self.layers[0].predictor(batch.inputs), groups, tables[0], batch.weights)
         return Bits(found.log_evidence, EvidenceKind.EXACT, found.mean, found.counts, tables)
 
     def log_tables(self) -> tuple[Tensor, ...]:
         """log p(y = i | z^l) for all configurations of each layer, the layers above summed out: (g, 2^m) each."""
         tables = [self.output.log_table()]
         for layer, below in zip(reversed(self.layers[1:]), reversed(self.widths[:-1]), strict=True):
-            logits = layer.logits(_all_inputs(below, layer.weights))
+            logits = layer.predictor(_all_inputs(below, layer.weights))
             tables.append(bits.log_marginal(logits, tables[-1]).log_softmax(1).T.to(logits.dtype))
         return tuple(reversed(tables))
 
@@ -88,7 +88,7 @@ class BernoulliNetwork(LatentModel[BitsPosterior]):
             classes = torch.arange(g, device=given.device).repeat_interleave(2**below)
             groups = bits.group_by_class(classes, g, layer.n_units)
             weights = counts.flatten()
-            above = bits.expectations(layer.logits(given), groups, log_table, weights.to(given.dtype))
+            above = bits.expectations(layer.predictor(given), groups, log_table, weights.to(given.dtype))
             found.append(layer.statistics(above.mean.double(), weights, given.double()))
             counts = above.counts
         return [*found, ConfigurationCounts(counts)]
@@ -109,10 +109,10 @@ class BernoulliNetwork(LatentModel[BitsPosterior]):
         if batch.observed is not None:
             weights = weights * batch.observed
         flat = weights.flatten()
-        given = [with_constant(state.flatten(0, 1)) for state in posterior.states]
+        given = [state.flatten(0, 1) for state in posterior.states]
         found = [
-            layer.statistics(state.flatten(0, 1), flat, below)
-            for layer, below, state in zip(self.layers[1:], given, posterior.states[1:], strict=False)
+            layer.statistics(state[:, 1:], flat, below)
+            for layer, below, state in zip(self.layers[1:], given, given[1:], strict=False)
         ]
         return [*found, self.output.statistics(batch.target.repeat(len(weights)), flat, given[-1])]
 
@@ -132,14 +132,14 @@ class BernoulliNetwork(LatentModel[BitsPosterior]):
     def log_predictive(self, given: Tensor) -> Tensor:
         """log p(y | x), all units summed out exactly: (n, 1 + p) → (n, g), float64."""
         self.require_memory(len(given))
-        return bits.log_marginal(self.layers[0].logits(given), self.log_tables()[0]).log_softmax(1)
+        return bits.log_marginal(self.layers[0].predictor(given), self.log_tables()[0]).log_softmax(1)
 
     def sample(self, given: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw z ~ p(z | x) layer by layer, then y: the (n, m) bits of the top layer and (n,) classes."""
         states = given
         for layer in self.layers:
-            states = with_constant(torch.bernoulli(layer.logits(states).sigmoid(), generator=generator))
-        probability = self.output.logits(states).softmax(1)
+            states = with_constant(torch.bernoulli(layer.predictor(states).sigmoid(), generator=generator))
+        probability = self.output.predictor(states).softmax(1)
         return states[:, 1:], torch.multinomial(probability, 1, generator=generator)[:, 0]
 
 
