@@ -12,11 +12,12 @@ from emnet.algorithms.em import EM
 from emnet.algorithms.gradient import LBFGS
 from emnet.algorithms.squarem import Squarem
 from emnet.batch import Batch, with_constant
+from emnet.factors.gaussian_output import GaussianOutput
 from emnet.factors.regression import BernoulliUnits, FixedBound, MStep, Newton, SoftmaxOutput
 from emnet.inference.exact import Exact
 from emnet.models.base import LatentModel
 from emnet.models.bernoulli_network import BernoulliNetwork
-from tests.oracles import enumerate_layers
+from tests.oracles import enumerate_layers, enumerate_regression
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,39 @@ def _network_case(name: str, *, widths: tuple[int, ...], p: int, g: int, m_step:
     )
 
 
+def regression(seed: int, dtype: torch.dtype, *, m=3, p=2, d=2, precision=0.3) -> BernoulliNetwork:
+    generator = torch.Generator().manual_seed(seed)
+    weights = torch.randn(m, 1 + p, generator=generator, dtype=torch.float64)
+    output = torch.randn(d, 1 + m, generator=generator, dtype=torch.float64)
+    variance = torch.rand(d, generator=generator, dtype=torch.float64) + 0.2
+    return BernoulliNetwork(
+        [BernoulliUnits(weights.to(dtype), precision=precision, m_step=Newton())],
+        GaussianOutput(output.to(dtype), variance, precision=precision),
+    )
+
+
+def measured(seed: int, dtype: torch.dtype, *, n=40, p=2, d=2) -> Batch:
+    generator = torch.Generator().manual_seed(1000 + seed)
+    inputs = torch.randn(n, p, generator=generator, dtype=torch.float64)
+    noise = torch.randn(n, d, generator=generator, dtype=torch.float64)
+    target = torch.sign(inputs[:, :1]) * torch.arange(1, d + 1) + 0.5 * noise
+    weights = torch.rand(n, generator=generator, dtype=torch.float64) + 0.5
+    return Batch(target.to(dtype), with_constant(inputs.to(dtype)), weights=weights.to(dtype))
+
+
+def regression_oracle(model: BernoulliNetwork, batch: Batch) -> tuple:
+    seen = torch.ones(len(batch), dtype=torch.bool) if batch.observed is None else batch.observed
+    truth = enumerate_regression(
+        batch.given.double().numpy(),
+        batch.target.double().numpy(),
+        seen.numpy(),
+        model.layers[0].weights.double().numpy(),
+        model.output.weights.double().numpy(),
+        model.output.variance.numpy(),
+    )
+    return truth.log_evidence, truth.mean
+
+
 CASES = [
     _network_case("network-newton", widths=(3,), p=2, g=3, m_step=Newton()),
     _network_case("network-newton-one-unit", widths=(1,), p=1, g=2, m_step=Newton()),
@@ -73,6 +107,14 @@ CASES = [
     _network_case("network-bound", widths=(4,), p=2, g=3, m_step=FixedBound()),
     _network_case("network-deep", widths=(3, 2), p=2, g=3, m_step=Newton()),
     _network_case("network-deeper-bound", widths=(2, 3, 2), p=2, g=2, m_step=FixedBound()),
+    Case("regression", regression, measured, regression_oracle, lambda posterior: posterior.mean),
+    Case(
+        "regression-one-target",
+        lambda seed, dtype: regression(seed, dtype, m=5, p=3, d=1, precision=0.05),
+        lambda seed, dtype: measured(seed, dtype, p=3, d=1),
+        regression_oracle,
+        lambda posterior: posterior.mean,
+    ),
 ]
 
 ALGORITHMS: dict[str, Callable[[], Algorithm]] = {

@@ -80,6 +80,24 @@ def enumerate_layers(inputs, labels, weights) -> EnumeratedLayers:
     return EnumeratedLayers(log_evidence, mean)
 
 
+def enumerate_regression(inputs, target, seen, hidden, output, variance) -> EnumeratedLayers:
+    """A network of one layer with Gaussian targets, summed over its configurations; `seen` says which rows have."""
+    states = all_configurations(len(hidden))
+    log_evidence, mean = np.zeros(len(inputs)), np.zeros((len(inputs), len(hidden)))
+    for j, row in enumerate(inputs):
+        joint = []
+        for z in states:
+            total = sum(log_softplus_sigmoid(a if bit else -a) for a, bit in zip(hidden @ row, z, strict=True))
+            if seen[j]:
+                for y, v, s in zip(target[j], output, variance, strict=True):
+                    total -= 0.5 * ((y - v[0] - v[1:] @ z) ** 2 / s + math.log(2 * math.pi * s))
+            joint.append(total)
+        joint = np.array(joint)
+        log_evidence[j] = joint.max() + math.log(np.exp(joint - joint.max()).sum())
+        mean[j] = np.exp(joint - log_evidence[j]) @ states
+    return EnumeratedLayers(log_evidence, mean)
+
+
 def finite_difference(function, vector: np.ndarray, step: float = 1e-6) -> np.ndarray:
     """Central differences of a scalar function."""
     gradient = np.zeros_like(vector)

@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 _WHERE = {  # public name → module; imported when first used, so that `import emnet` stays as light as PyTorch
     "DegenerateFitError": "emnet.exceptions",
     "EMMLPClassifier": "emnet.estimators.em_mlp",
+    "EMMLPRegressor": "emnet.estimators.em_mlp_regressor",
     "EmnetError": "emnet.exceptions",
     "EmnetWarning": "emnet.exceptions",
     "EvidenceDecreasedWarning": "emnet.exceptions",

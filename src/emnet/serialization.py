@@ -25,7 +25,10 @@ FORMAT_VERSION = 1
 _KEY = "emnet"
 _MAX_HEADER_BYTES = 64 * 2**20
 _MAX_TENSORS = 10_000
-_CLASSES = {"EMMLPClassifier": "emnet.estimators.em_mlp"}  # what a file may name; nothing else is ever imported
+_CLASSES = {  # what a file may name; nothing else is ever imported
+    "EMMLPClassifier": "emnet.estimators.em_mlp",
+    "EMMLPRegressor": "emnet.estimators.em_mlp_regressor",
+}
 _NUMPY_TYPES = {"F64": np.float64, "F32": np.float32, "I64": np.int64}
 
 State = tuple[dict[str, Any], dict[str, np.ndarray]]

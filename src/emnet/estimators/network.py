@@ -152,8 +152,12 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         units = self.hidden_units
         return (int(units),) if isinstance(units, Integral) else tuple(int(m) for m in units)
 
+    def _resolve_e_step(self) -> Any:
+        """`e_step`, or what "auto" must be for this output."""
+        return self.e_step
+
     def _e_step(self, seed: int) -> Any:
-        return options.choose_e_step(self.e_step, self._widths(), seed)
+        return options.choose_e_step(self._resolve_e_step(), self._widths(), seed)
 
     def _is_sampled(self) -> bool:
         return not options.is_deterministic(self._e_step(0))
@@ -384,7 +388,8 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         self.input_mean_, self.input_scale_ = tensors["input_mean"], tensors["input_scale"]
         p, k = len(self.input_mean_), len(manifest["fits"])
         widths = self._widths()
-        expected = {"input_mean": (p,), "input_scale": (p,), "output_weights": (k, n_outputs, 1 + widths[-1])}
+        extra = tensors["output_weights"].shape[2] - (1 + widths[-1])  # a Gaussian output's variance
+        expected = {"input_mean": (p,), "input_scale": (p,), "output_weights": (k, n_outputs, 1 + widths[-1] + extra)}
         for number, (fan_in, m) in enumerate(zip((p, *widths), widths, strict=False), start=1):
             expected[f"hidden_weights_{number}"] = (k, m, 1 + fan_in)
         for name, shape in expected.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor, require_given
 from emnet.kernels import bits
 from emnet.kernels.logistic import solve
@@ -52,6 +53,9 @@ class GaussianOutput(Factor[RegressionMoments]):
         """σ², (d,), float64."""
         return self.log_variance.detach().exp()
 
+    def weights64(self) -> Tensor:
+        return self.weights.detach().double()
+
     def predictor(self, given: Tensor) -> Tensor:
         """Means: (…, n, 1 + m) → (…, n, d)."""
         return given @ self.weights.T
@@ -77,6 +81,19 @@ class GaussianOutput(Factor[RegressionMoments]):
             means = torch.cat((means, means + self.weights[:, 1 + h : 2 + h]), dim=1)
         return (-0.5 * (means.square() / self.variance[:, None]).sum(0, keepdim=True)).to(self.weights.dtype)
 
+    n_tables = 1
+
+    @staticmethod
+    def table_of(target: Tensor) -> Tensor:
+        """Which table holds a row's likelihood, (n,): there is one."""
+        return torch.zeros(len(target), dtype=torch.int64, device=target.device)
+
+    def draw(self, given: Tensor, generator: torch.Generator) -> Tensor:
+        """Targets, (n, d)."""
+        mean = self.predictor(given)
+        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
+        return mean + noise * self.variance.sqrt().to(mean.dtype)
+
     def tilt(self, target: Tensor) -> Tensor:
         """Vᵀ(y − b)/σ²: (n, d) → (n, m), float64."""
         return ((target.double() - self.weights[:, 0]) / self.variance) @ self.weights[:, 1:].double()
@@ -84,6 +101,13 @@ class GaussianOutput(Factor[RegressionMoments]):
     def log_scale(self, target: Tensor) -> Tensor:
         """log Normal(y; b, σ²): (n,), float64."""
         return self.log_prob_of_predictor(target, self.weights[:, 0].double().expand_as(target))
+
+    @property
+    def n_classes(self) -> int:
+        raise InvalidInputError("A recognition network of emnet is for classes; with real targets draw from Prior().")
+
+    def statistics_of_means(self, target: Tensor, weights: Tensor | None, means: Tensor) -> RegressionMoments:
+        raise InvalidInputError('The mean-field E-step is for classes; with real targets use "exact" or "importance".')
 
     # -- the M-step -------------------------------------------------------------------------------------------------
 
@@ -120,18 +144,18 @@ class GaussianOutput(Factor[RegressionMoments]):
         self.log_variance.data.copy_(variance.clamp_min(torch.finfo(variance.dtype).tiny).log())
 
     def gradient(self, statistics: RegressionMoments) -> Tensor:
-        weights, variance = self.weights.detach().double(), self.variance
+        weights, variance = self.weights64(), self.variance
         slope = statistics.cross.T - weights @ statistics.given - self._penalty() * weights
         residual = self._residual(statistics, weights) + (self._penalty() * weights.square()).sum(1)
         of_variance = 0.5 * (residual / variance - statistics.weight - self._penalised())
         return torch.cat(((slope / variance[:, None]).flatten(), of_variance))
 
     def log_prior(self) -> float:
-        squares = (self._penalty() * self.weights.detach().double().square()).sum(1)
+        squares = (self._penalty() * self.weights64().square()).sum(1)
         return -0.5 * float((squares / self.variance + self._penalised() * self.log_variance).sum())
 
     def coordinates(self) -> Tensor:
-        return torch.cat((self.weights.detach().double().flatten(), self.log_variance.detach()))
+        return torch.cat((self.weights64().flatten(), self.log_variance.detach()))
 
     def set_coordinates(self, vector: Tensor) -> None:
         self.weights.data.copy_(vector[: self.weights.numel()].view(self.weights.shape))

@@ -246,9 +246,33 @@ class SoftmaxOutput(LinearFactor):
     def n_classes(self) -> int:
         return len(self.weights)
 
+    @property
+    def n_tables(self) -> int:
+        return self.n_classes
+
     def log_table(self) -> Tensor:
         """log p(y = i | z) for all configurations, (g, 2^m)."""
         return bits.log_output_table(self.weights)
+
+    @staticmethod
+    def table_of(target: Tensor) -> Tensor:
+        """Which table holds a row's likelihood: (n,)."""
+        return target
+
+    def tilt(self, target: Tensor) -> None:
+        """No part of the likelihood but the tables."""
+
+    def log_scale(self, target: Tensor) -> float:
+        return 0.0
+
+    def draw(self, given: Tensor, generator: torch.Generator) -> Tensor:
+        """A class for each row: (n,)."""
+        return torch.multinomial(self.predictor(given).softmax(1), 1, generator=generator)[:, 0]
+
+    @staticmethod
+    def statistics_of_bits(target: Tensor, weights: Tensor | None, mean: Tensor, counts: Tensor) -> Rows:
+        """Statistics from the rows' weight in each class and configuration, (g, 2^m)."""
+        return ConfigurationCounts(counts)
 
     def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:
         return self.log_prob_of_predictor(target, self.predictor(require_given(given)))

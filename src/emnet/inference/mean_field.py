@@ -8,6 +8,7 @@ import torch
 
 from emnet.batch import Batch
 from emnet.exceptions import InvalidInputError
+from emnet.factors.regression import SoftmaxOutput
 from emnet.kernels import mean_field
 from emnet.models.bernoulli_network import BernoulliNetwork
 from emnet.posteriors import EvidenceKind, FactorizedBits
@@ -25,6 +26,10 @@ class MeanField:
     max_sweeps: int = 200
 
     def __call__(self, model: BernoulliNetwork, batch: Batch) -> FactorizedBits:
+        if not isinstance(model.output, SoftmaxOutput):
+            raise InvalidInputError(
+                'The mean-field E-step is for classes; with real targets use "exact" or "importance".'
+            )
         if len(model.layers) != 1:
             raise InvalidInputError(
                 f"The mean-field E-step is for one hidden layer; this network has {len(model.layers)}. "

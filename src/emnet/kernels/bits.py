@@ -193,8 +193,9 @@ def log_marginal(logits: Tensor, log_table: Tensor) -> Tensor:
     result = evidence.T.double().log()
     underflown = (evidence <= _smallest_trusted(logits.dtype, m)).any(0).nonzero()[:, 0]
     for (rows,) in _chunks([(underflown,)], _REPAIR_ELEMENTS // (g * 2**m)):
-        joint = _log_configurations(logits[rows])[None] + log_table.double()[:, :, None]
-        result[rows] = joint.logsumexp(1).T
+        bits = configurations(m, dtype=torch.float64, device=logits.device)
+        joint = _log_configurations(logits[rows], bits)[:, None] + log_table.double()
+        result[rows] = joint.logsumexp(2)
     return result
 
 
@@ -225,25 +226,21 @@ def _bits_by_configuration(k: int, like: Tensor) -> Tensor:
     return configurations(k, dtype=like.dtype, device=like.device).T
 
 
-def _log_configurations(logits: Tensor) -> Tensor:
-    """log p(z | x) of every configuration and row, in float64: (n, m) → (2^m, n)."""
-    on, off = logsigmoid(logits.T.double()), logsigmoid(-logits.T.double())
-    result = on.new_zeros(1, logits.shape[0])
-    for h in range(logits.shape[1]):
-        result = torch.cat((result + off[h], result + on[h]))
-    return result
+def _log_configurations(logits: Tensor, bits: Tensor) -> Tensor:
+    """log p(z | x) of every row and configuration, in float64: (n, m), (2^m, m) → (n, 2^m)."""
+    return logsigmoid(logits.double()) @ bits.T + logsigmoid(-logits.double()) @ (1 - bits).T
 
 
 def _expectations_in_logs(rows, classes, logits, log_table, weights, log_evidence, mean, counts) -> None:
     """Do `rows` again where no product can underflow, and write them into the three results."""
-    joint = _log_configurations(logits[rows]) + log_table.double()[classes].T
-    log_evidence[rows] = joint.logsumexp(0)
-    posterior = (joint - log_evidence[rows]).exp_()
     bits = configurations(logits.shape[1], dtype=torch.float64, device=logits.device)
-    mean[rows] = (posterior.T @ bits).to(mean.dtype)
+    joint = _log_configurations(logits[rows], bits) + log_table.double()[classes]
+    log_evidence[rows] = joint.logsumexp(1)
+    posterior = joint.sub_(log_evidence[rows, None]).exp_()
+    mean[rows] = (posterior @ bits).to(mean.dtype)
     if weights is not None:
-        posterior *= weights[rows]
-    counts.index_add_(0, classes, posterior.T)
+        posterior *= weights[rows, None]
+    counts.index_add_(0, classes, posterior)
 
 
 def _chunks(indices: Sequence[tuple[Tensor, ...]], size: int) -> Iterator[tuple[Tensor, ...]]:

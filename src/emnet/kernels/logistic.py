@@ -134,7 +134,7 @@ def newton(regression: Regression, start: Tensor, *, max_steps: int = 100, tol: 
     if _is_separated(regression, weights):
         warnings.warn(
             "The classes are separable and some weights have no prior: their maximum lies at infinity, and Newton "
-            f"stopped on the way at weights of {weights.abs().max():.3g}. Give a prior (a precision above 0).",
+            "stopped on the way. Give a prior (a precision above 0).",
             SeparationWarning,
             stacklevel=2,
         )

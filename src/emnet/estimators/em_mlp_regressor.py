@@ -1,0 +1,311 @@
+"""The EM-MLP for real targets as a scikit-learn regressor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import RegressorMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight
+from torch import Tensor
+
+from emnet import serialization
+from emnet.algorithms.base import Algorithm, Callback
+from emnet.batch import Batch, with_constant
+from emnet.estimators import options
+from emnet.estimators.callbacks import with_callbacks
+from emnet.estimators.network import NetworkEstimator
+from emnet.estimators.standardize import weighted_location_scale
+from emnet.estimators.validation import require_finite
+from emnet.exceptions import InvalidInputError
+from emnet.factors.gaussian_output import GaussianOutput
+from emnet.factors.regression import MStep
+from emnet.inference.base import EStep
+from emnet.inference.predict import top_states
+from emnet.models.bernoulli_network import BernoulliNetwork
+
+_BISECTIONS = 60
+_CHEAP_UNITS = 10  # with little noise most rows are summed in log space, at a cost of n·2^m
+_QUANTILE_ELEMENTS = 2**22
+
+
+class EMMLPRegressor(RegressorMixin, NetworkEstimator):
+    """Real targets under layers of Bernoulli units, fitted by EM: a mixture of 2^m Gaussians whose weights depend on x.
+
+    p(y | x) = Σ_z Π_h σ(w_h·x)^{z_h} (1 − σ(w_h·x))^{1−z_h} Normal(y; v·(1, z), σ²), with σ² for each of d targets.
+    The predictive distribution has as many modes as the data ask for: where one x has several y, back-propagation
+    of squares predicts their mean, and `sample` here draws from each.
+
+    Parameters
+    ----------
+    hidden_units, e_step, m_step, algorithm, prior, n_init, combine, max_iter, tol, batch_size, early_stopping,
+    validation_fraction, n_iter_no_change, warm_start, prediction_samples, standardize, dtype, device, random_state,
+    verbose, callbacks : as in `EMMLPClassifier`. Targets are always standardized inside. The exact E-step is for one
+        layer; with several, or with more than 10 units, "auto" is "importance". The output's prior is
+        v | σ² ~ Normal(0, σ²/precision).
+
+    Attributes
+    ----------
+    hidden_weights_, output_weights_ : (m, 1 + p) and (d, 1 + m), biases first, for standardized inputs and targets.
+    noise_ : (d,), σ in the units of y, of the best start.
+    log_evidence_ : Σ_j weight_j log p(y_j | x_j) for the standardized targets, in nats.
+    target_mean_, target_scale_ : (d,), what standardization of the targets subtracts and divides by.
+    The others are as in `EMMLPClassifier`.
+
+    Examples
+    --------
+    >>> X = np.linspace(-1, 1, 200)[:, None]
+    >>> model = EMMLPRegressor(hidden_units=4, n_init=1, random_state=0).fit(X, np.sign(X[:, 0]))
+    >>> model.score(X, np.sign(X[:, 0])) > 0.95
+    True
+    """
+
+    def __init__(
+        self,
+        hidden_units: int | Sequence[int] = 8,
+        *,
+        e_step: str | EStep = "auto",
+        m_step: str | MStep = "auto",
+        algorithm: str | Algorithm = "auto",
+        prior: str | float | tuple[float, float] = "auto",
+        n_init: int | None = None,
+        combine: str = "average",
+        max_iter: int | None = None,
+        tol: float = 1e-6,
+        batch_size: int | None = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        prediction_samples: int = 300,
+        standardize: bool = True,
+        dtype: str = "float64",
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+        callbacks: Iterable[Callback] = (),
+    ):
+        self.hidden_units = hidden_units
+        self.e_step = e_step
+        self.m_step = m_step
+        self.algorithm = algorithm
+        self.prior = prior
+        self.n_init = n_init
+        self.combine = combine
+        self.max_iter = max_iter
+        self.tol = tol
+        self.batch_size = batch_size
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.prediction_samples = prediction_samples
+        self.standardize = standardize
+        self.dtype = dtype
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+        self.callbacks = callbacks
+
+    # -- training ---------------------------------------------------------------------------------------------------
+
+    @with_callbacks
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit to (n, p) inputs and (n,) or (n, d) targets; weight 2 is the row twice, 0 no row.
+
+        Raises
+        ------
+        InvalidInputError : what was expected, what came (column, count), and what to do.
+        InsufficientMemoryError : the sum over 2^m configurations does not fit.
+        DegenerateFitError : the evidence became NaN; the estimator is fitted with the last finite parameters.
+        """
+        with self._keeping_what_was_fitted():
+            self._check_parameters()
+            X, target, weights = self._check_data(X, y, sample_weight, reset=True)
+            if not self._continues():
+                self.target_mean_, self.target_scale_ = weighted_location_scale(target, weights)
+            return self._fit(X, self._scaled(target), weights, target)
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """One pass over these rows, from the present parameters; the first rows say how data are standardized."""
+        with self._keeping_what_was_fitted():
+            self._check_parameters()
+            first = not hasattr(self, "members_")
+            X, target, weights = self._check_data(X, y, sample_weight, reset=first)
+            if first:
+                self.target_mean_, self.target_scale_ = weighted_location_scale(target, weights)
+            return self._fit_pass(X, self._scaled(target), weights)
+
+    def _check_data(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        X, y = self._check_features(X, y, reset=reset, multi_output=True, y_numeric=True)
+        self._flat: bool = y.ndim == 1
+        target = np.asarray(y, dtype=np.float64).reshape(len(X), -1)
+        require_finite(target, None, "Drop those rows.")
+        known = getattr(self, "target_mean_", None)
+        if not reset and known is not None and target.shape[1] != len(known):
+            raise InvalidInputError(f"The model has {len(known)} targets; y has {target.shape[1]}.")
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        seen = weights > 0
+        if not seen.any():
+            raise InvalidInputError("All sample weights are zero: there is nothing to fit.")
+        return X[seen], target[seen], weights[seen]
+
+    def _scaled(self, target: np.ndarray) -> np.ndarray:
+        return (target - self.target_mean_) / self.target_scale_
+
+    def _resolve_e_step(self) -> Any:
+        if not (isinstance(self.e_step, str) and self.e_step == "auto"):
+            return self.e_step
+        return "exact" if len(self._widths()) == 1 and self._widths()[0] <= _CHEAP_UNITS else "importance"
+
+    def _start_output(self, fan_in: int, generator: torch.Generator) -> Tensor:
+        d = len(self.target_mean_)
+        weights = torch.randn(d, 1 + fan_in, generator=generator, dtype=torch.float64) / fan_in**0.5
+        return torch.cat((weights, torch.full((d, 1), -0.5, dtype=torch.float64)), dim=1)
+
+    def _network(self, hidden: list[Tensor], output: Tensor, seed: int) -> BernoulliNetwork:
+        """`output` are the weights, and last the log variance."""
+        e_step = self._e_step(seed)
+        m_step = options.choose_m_step(self.m_step, 1, 1, e_step)
+        weights = output[:, :-1].to(options.DTYPES[self.dtype])
+        top = GaussianOutput(weights, output[:, -1].exp(), precision=self.prior_[1])
+        return BernoulliNetwork(self._units(hidden, m_step), top).to(options.choose_device(self.device))
+
+    def _weights_of(self, model: BernoulliNetwork) -> dict[str, Any]:
+        noise = _noise(model).cpu().numpy() * self.target_scale_
+        return {**super()._weights_of(model), "noise_": noise}
+
+    # -- use --------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """E[y | x], (n,) or (n, d), with one layer exactly; with `return_std` also the standard deviation of y."""
+        inputs = self._inputs(self._check_inputs(X))
+        moments = [self._moments(member, inputs) for member in self._used]
+        mean = torch.stack([m for m, _ in moments])
+        overall = mean.mean(0)
+        second = torch.stack([v for _, v in moments]).mean(0) + (mean - overall).square().mean(0)
+        prediction = self._in_units(overall)
+        if not return_std:
+            return prediction
+        return prediction, self._shaped(second.sqrt().cpu().numpy() * self.target_scale_)
+
+    @torch.no_grad()
+    def predict_quantiles(self, X: Any, quantiles: Sequence[float] = (0.05, 0.5, 0.95)) -> np.ndarray:
+        """Quantiles of each target given x, by bisection of the mixture over `prediction_samples` draws of z.
+
+        (n, number of quantiles), or (n, number of quantiles, d) for several targets.
+        """
+        levels = np.asarray(quantiles, dtype=float)
+        if levels.ndim != 1 or not ((levels > 0) & (levels < 1)).all():
+            raise InvalidInputError(f"quantiles must be numbers between 0 and 1; got {quantiles!r}.")
+        means, noise = self._mixture(self._inputs(self._check_inputs(X)))
+        wanted = torch.as_tensor(levels, dtype=torch.float64, device=means.device)
+        found = []
+        for part in means.split(max(1, _QUANTILE_ELEMENTS // (means.shape[1] * means.shape[2] * len(levels))), dim=0):
+            low = (part - 10 * noise).amin(1)[:, None].expand(-1, len(levels), -1)
+            high = (part + 10 * noise).amax(1)[:, None].expand(-1, len(levels), -1)
+            for _ in range(_BISECTIONS):
+                middle = (low + high) / 2
+                z = (middle[:, None] - part[:, :, None]) / noise[:, None]
+                below = torch.special.ndtr(z).mean(1) < wanted[:, None]
+                low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+            found.append((low + high) / 2)
+        values = torch.cat(found).cpu().numpy() * self.target_scale_ + self.target_mean_
+        return values[:, :, 0] if self._flat else values
+
+    @torch.no_grad()
+    def sample(self, X: Any, random_state: int | np.random.RandomState | None = None) -> np.ndarray:
+        """Draw y for each row through the hidden units, (n,) or (n, d); each row through a start drawn for it."""
+        inputs = self._inputs(self._check_inputs(X))
+        rng = check_random_state(random_state)
+        generator = torch.Generator(device=inputs.device).manual_seed(int(rng.randint(2**31)))
+        drawn = torch.stack([member.sample(inputs, generator)[1] for member in self._used])
+        chosen = torch.as_tensor(rng.randint(len(drawn), size=len(inputs)), device=inputs.device)
+        return self._in_units(drawn[chosen, torch.arange(len(inputs), device=inputs.device)])
+
+    @torch.no_grad()
+    def log_density(self, X: Any, y: Any) -> np.ndarray:
+        """log p(y | x) of each row in the units of y, (n,), in nats: exact, a bound or an estimate as the E-step is."""
+        inputs = self._inputs(self._check_inputs(X))
+        target = self._scaled(np.asarray(y, dtype=np.float64).reshape(len(inputs), -1))
+        batch = Batch(torch.as_tensor(target, dtype=inputs.dtype, device=inputs.device), inputs)
+        logs = torch.stack([self._posterior_e_step()(member, batch).log_evidence for member in self._used])
+        mixed = logs.logsumexp(0) - np.log(len(logs))
+        return mixed.cpu().numpy() - np.log(self.target_scale_).sum()
+
+    @torch.no_grad()
+    def hidden_posterior(self, X: Any, y: Any = None) -> np.ndarray:
+        """E[z | x], or with targets E[z | x, y], of the best start and the layer next to the inputs: (n, m)."""
+        inputs = self._inputs(self._check_inputs(X))
+        if y is None:
+            return self._best.layers[0].predictor(inputs).sigmoid().cpu().numpy()
+        target = np.asarray(y, dtype=np.float64).reshape(len(np.asarray(y)), -1)
+        if len(target) != len(inputs):
+            raise InvalidInputError(f"X and y must have as many rows; X has {len(inputs)}, y {len(target)}.")
+        batch = Batch(torch.as_tensor(self._scaled(target), dtype=inputs.dtype, device=inputs.device), inputs)
+        posterior: Any = self._posterior_e_step()(self._best, batch)
+        return posterior.mean.to(inputs.dtype).cpu().numpy()
+
+    def _moments(self, model: BernoulliNetwork, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of standardized targets, (n, d): the top units are independent given those below."""
+        weights, variance = model.output.weights64(), _noise(model).square()
+        if len(model.layers) == 1:
+            probability = model.layers[0].predictor(inputs).sigmoid().double()
+            mean = with_constant(probability) @ weights.T
+            return mean, variance + (probability * (1 - probability)) @ weights[:, 1:].square().T
+        draws = torch.cat([states @ weights.T.to(states) for states in self._draws(model, inputs)], dim=1).double()
+        return draws.mean(0), variance + draws.var(0)
+
+    def _mixture(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Means of equally probable Gaussians, (n, s, d), and their standard deviations, (s, d), over all starts."""
+        means, noise = [], []
+        for member in self._used:
+            draws = torch.cat([member.output.predictor(states) for states in self._draws(member, inputs)], dim=1)
+            means.append(draws.double().transpose(0, 1))
+            noise.append(_noise(member).expand(len(draws), -1))
+        return torch.cat(means, dim=1), torch.cat(noise)
+
+    def _draws(self, model: BernoulliNetwork, inputs: Tensor) -> Iterable[Tensor]:
+        return top_states(model, inputs, self.prediction_samples, 0)
+
+    def _in_units(self, standardized: Tensor) -> np.ndarray:
+        return self._shaped(standardized.cpu().numpy() * self.target_scale_ + self.target_mean_)
+
+    def _shaped(self, values: np.ndarray) -> np.ndarray:
+        return values[:, 0] if self._flat else values
+
+    # -- files ------------------------------------------------------------------------------------------------------
+
+    def _to_state(self) -> serialization.State:
+        manifest, tensors = super()._to_state()
+        tensors["target_mean"], tensors["target_scale"] = self.target_mean_, self.target_scale_
+        noise = np.stack([2 * _noise(member).log().cpu().numpy() for member in self.members_])
+        tensors["output_weights"] = np.concatenate((tensors["output_weights"], noise[:, :, None]), axis=2)
+        return {**manifest, "flat": self._flat}, tensors
+
+    @classmethod
+    def _from_state(cls, manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> Self:
+        self = cls(**{k: options.from_json(v) for k, v in manifest["parameters"].items()})
+        self._flat = bool(manifest["flat"])
+        self.target_mean_, self.target_scale_ = tensors["target_mean"], tensors["target_scale"]
+        if self.target_mean_.shape != self.target_scale_.shape or not (self.target_scale_ > 0).all():
+            raise ValueError("the targets' scale is not one")
+        self._restore(manifest, tensors, len(self.target_mean_))
+        self._restore_members(manifest, tensors)
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        tags.regressor_tags.poor_score = True  # the checks' data are a plane with little noise, which steps fit badly
+        return tags
+
+
+def _noise(model: BernoulliNetwork) -> Tensor:
+    """σ of the standardized targets, (d,)."""
+    output: Any = model.output
+    return output.variance.sqrt()
