@@ -116,6 +116,7 @@ def main() -> None:
             times[name][m] = seconds
             rows.append([str(m), name, f"{seconds:.4f}", mean_error, evidence_error])
         print(f"m = {m}: {time.perf_counter() - began:.0f} s", flush=True)
+    plot(times)
     header = ["m", "E-step", "s", "RMS error of E[z]", "mean error of log evidence"]
     body = markdown(header, rows) + "\n\n![seconds against units](scale.png)\n\n"
     body += "A pass of mini-batches of 200 over 5000 rows of 64 inputs, ours beside PyTorch's back-propagation:\n\n"
