@@ -13,11 +13,12 @@ from emnet.algorithms.gradient import LBFGS
 from emnet.algorithms.squarem import Squarem
 from emnet.batch import Batch, with_constant
 from emnet.factors.gaussian_output import GaussianOutput
+from emnet.factors.module import ModuleOutput, ModuleUnits
 from emnet.factors.regression import BernoulliUnits, FixedBound, MStep, Newton, SoftmaxOutput
 from emnet.inference.exact import Exact
 from emnet.models.base import LatentModel
 from emnet.models.bernoulli_network import BernoulliNetwork
-from tests.oracles import enumerate_layers, enumerate_regression
+from tests.oracles import all_configurations, enumerate_layers, enumerate_regression, enumerate_table
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,29 @@ def regression_oracle(model: BernoulliNetwork, batch: Batch) -> tuple:
     return truth.log_evidence, truth.mean
 
 
+def neural(seed: int, dtype: torch.dtype, *, p=2, m=3, g=3) -> BernoulliNetwork:
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.nn.Sequential(torch.nn.Linear(p, 4), torch.nn.Tanh(), torch.nn.Linear(4, m))
+    output = torch.nn.Sequential(torch.nn.Linear(m, 4), torch.nn.Tanh(), torch.nn.Linear(4, g))
+    for module in (hidden, output):
+        for parameter in module.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(dtype)
+    return BernoulliNetwork(
+        [ModuleUnits(hidden, m, precision=0.3, learning_rate=1e-3)],
+        ModuleOutput(output, m, g, precision=0.3, learning_rate=1e-3),
+    )
+
+
+def neural_oracle(model: BernoulliNetwork, batch: Batch) -> tuple:
+    seen = batch.target if batch.observed is None else torch.where(batch.observed, batch.target, -1)
+    states = torch.from_numpy(all_configurations(3))
+    with torch.no_grad():
+        table = model.output.network(states).log_softmax(1).numpy()
+        logits = model.layers[0].network(batch.given[:, 1:]).numpy()
+    truth = enumerate_table(logits, seen.numpy(), table)
+    return truth.log_evidence, truth.mean
+
+
 CASES = [
     _network_case("network-newton", widths=(3,), p=2, g=3, m_step=Newton()),
     _network_case("network-newton-one-unit", widths=(1,), p=1, g=2, m_step=Newton()),
@@ -107,6 +131,7 @@ CASES = [
     _network_case("network-bound", widths=(4,), p=2, g=3, m_step=FixedBound()),
     _network_case("network-deep", widths=(3, 2), p=2, g=3, m_step=Newton()),
     _network_case("network-deeper-bound", widths=(2, 3, 2), p=2, g=2, m_step=FixedBound()),
+    Case("network-neural", neural, labelled, neural_oracle, lambda posterior: posterior.mean),
     Case("regression", regression, measured, regression_oracle, lambda posterior: posterior.mean),
     Case(
         "regression-one-target",

@@ -35,11 +35,16 @@ def log_output(output_weights: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 def enumerate_network(logits, labels, output_weights, weights=None) -> Enumerated:
     """The EM-MLP's posterior by enumeration; label −1 is unknown."""
+    states = all_configurations(logits.shape[1])
+    return enumerate_table(logits, labels, [log_output(output_weights, z) for z in states], weights)
+
+
+def enumerate_table(logits, labels, outputs, weights=None) -> Enumerated:
+    """The same where log p(y | z) of every configuration is given, (2^m, g)."""
     n, m = logits.shape
     states = all_configurations(m)
-    outputs = [log_output(output_weights, z) for z in states]
     log_evidence, posterior = np.zeros(n), np.zeros((n, 2**m))
-    counts = np.zeros((len(output_weights), 2**m))
+    counts = np.zeros((len(outputs[0]), 2**m))
     for j in range(n):
         joint = np.array(
             [

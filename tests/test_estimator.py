@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 
 import emnet
 from emnet import (
@@ -463,3 +464,47 @@ def test_early_stopping_keeps_the_best_on_held_out_rows():
 def test_one_seed_gives_one_sampled_fit():
     first, second = (classifier(hidden_units=20, max_iter=5).fit(X, Y).predict_proba(X) for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+# -- torch modules in it -----------------------------------------------------------------------------------------------
+
+
+def modules(m=4):
+    hidden = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, m))
+    output = nn.Sequential(nn.Linear(m, 6), nn.Tanh(), nn.Linear(6, 3))
+    return {"hidden_network": hidden, "output_network": output, "hidden_units": m}
+
+
+@pytest.mark.parametrize("options", [{}, {"e_step": "importance", "max_iter": 60}, {"e_step": "gibbs", "max_iter": 30}])
+def test_any_torch_module_may_be_the_hidden_or_the_output_block(options):
+    model = classifier(**modules(), **options).fit(X, Y)
+    assert model.score(X, Y) > 0.93
+    assert model.hidden_weights_ is None
+    if not options:
+        assert model.converged_
+        log_likelihood = model.predict_log_proba(X)[np.arange(150), Y].sum()
+        assert log_likelihood == pytest.approx(model.log_evidence_, rel=1e-10)
+    again = clone(model).fit(X, Y)
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    assert model.hidden_network is not model.members_[0].layers[0].network
+
+
+def test_a_hidden_network_solves_what_one_layer_of_units_cannot():
+    rng = np.random.RandomState(0)
+    inputs = rng.uniform(-1, 1, (400, 2))
+    rings = (np.sin(6 * np.hypot(*inputs.T)) > 0).astype(int)
+    network = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 2))
+    joined = classifier(hidden_units=2, hidden_network=network, prior=1e-3).fit(inputs, rings)
+    plain = classifier(hidden_units=2, prior=1e-3).fit(inputs, rings)
+    assert joined.score(inputs, rings) > plain.score(inputs, rings) + 0.1
+
+
+def test_modules_of_the_wrong_shape_are_named(tmp_path):
+    with pytest.raises(InvalidInputError, match="hidden_network does not take 4 inputs"):
+        classifier(hidden_network=nn.Linear(5, 3)).fit(X, Y)
+    with pytest.raises(InvalidInputError, match="hidden_network must give 3 numbers"):
+        classifier(hidden_network=nn.Linear(4, 2)).fit(X, Y)
+    with pytest.raises(InvalidInputError, match=r"must be a torch\.nn\.Module"):
+        classifier(output_network="linear").fit(X, Y)
+    with pytest.raises(InvalidInputError, match="holds no code"):
+        classifier(hidden_network=nn.Linear(4, 3), max_iter=3).fit(X, Y).save(tmp_path / "m.emnet")

@@ -91,7 +91,9 @@ def test_both_branches_are_sampled_where_back_propagation_gives_their_mean():
     drawn = model.sample(np.full((1000, 1), 0.5), random_state=0)
     assert (drawn < 0.35).mean() > 0.2
     assert (drawn > 0.65).mean() > 0.2
-    network = MLPRegressor(hidden_layer_sizes=(8,), activation="logistic", solver="lbfgs", max_iter=2000, random_state=0).fit(X, y)
+    network = MLPRegressor(
+        hidden_layer_sizes=(8,), activation="logistic", solver="lbfgs", max_iter=2000, random_state=0
+    ).fit(X, y)
     mean = network.predict([[0.5]])[0]
     assert 0.4 < mean < 0.6
     gaussian = norm.logpdf(y, network.predict(X), np.std(y - network.predict(X)))

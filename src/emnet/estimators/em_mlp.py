@@ -11,20 +11,22 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
-from torch import Tensor
+from torch import Tensor, nn
 
 from emnet import serialization
 from emnet.algorithms.base import Algorithm, Callback
 from emnet.batch import Batch
 from emnet.estimators import options
 from emnet.estimators.callbacks import with_callbacks
+from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.network import NetworkEstimator
 from emnet.estimators.validation import class_weights, plain_labels
 from emnet.exceptions import InvalidInputError
+from emnet.factors.module import ModuleOutput
 from emnet.factors.regression import MStep, SoftmaxOutput
 from emnet.inference.base import EStep
 from emnet.inference.predict import class_probabilities
-from emnet.models.bernoulli_network import BernoulliNetwork
+from emnet.models.bernoulli_network import BernoulliNetwork, Output
 
 
 class EMMLPClassifier(ClassifierMixin, NetworkEstimator):
@@ -36,6 +38,9 @@ class EMMLPClassifier(ClassifierMixin, NetworkEstimator):
     Parameters
     ----------
     hidden_units : number of units, m; or one for each layer, from the inputs up.
+    hidden_network : a torch module that ends in the m logits of the lowest layer's units, p → m, in place of their
+        linear predictor; every start has a copy with parameters drawn anew. Learned by the gradient of EM's Q.
+    output_network : a torch module that takes the m bits of the top layer to the logits of the g classes, m → g.
     e_step : "auto" (exact where no layer has more than 12 units and no two adjacent layers more than 20, else
         "importance"), "exact", "importance", "gibbs", "mean_field", or an object of `emnet.inference` with its
         options, such as ``Importance(samples=100)``.
@@ -96,6 +101,8 @@ class EMMLPClassifier(ClassifierMixin, NetworkEstimator):
         self,
         hidden_units: int | Sequence[int] = 8,
         *,
+        hidden_network: nn.Module | None = None,
+        output_network: nn.Module | None = None,
         e_step: str | EStep = "auto",
         m_step: str | MStep = "auto",
         algorithm: str | Algorithm = "auto",
@@ -119,6 +126,8 @@ class EMMLPClassifier(ClassifierMixin, NetworkEstimator):
         callbacks: Iterable[Callback] = (),
     ):
         self.hidden_units = hidden_units
+        self.hidden_network = hidden_network
+        self.output_network = output_network
         self.e_step = e_step
         self.m_step = m_step
         self.algorithm = algorithm
@@ -203,8 +212,13 @@ class EMMLPClassifier(ClassifierMixin, NetworkEstimator):
 
     def _network(self, hidden: list[Tensor], output: Tensor, seed: int) -> BernoulliNetwork:
         m_step = options.choose_m_step(self.m_step, len(output), output.shape[1] - 1, self._e_step(seed))
-        top = SoftmaxOutput(output.to(options.DTYPES[self.dtype]), precision=self.prior_[1], m_step=m_step)
-        return BernoulliNetwork(self._units(hidden, m_step), top).to(options.choose_device(self.device))
+        dtype = options.DTYPES[self.dtype]
+        top: Output = SoftmaxOutput(output.to(dtype), precision=self.prior_[1], m_step=m_step)
+        if self.output_network is not None:
+            module = fresh_module("output_network", self.output_network, dtype, seed + 1)
+            require_shape("output_network", module, self._widths()[-1], len(self.classes_), dtype)
+            top = ModuleOutput(module, self._widths()[-1], len(self.classes_), precision=self.prior_[1])
+        return BernoulliNetwork(self._units(hidden, m_step, seed), top).to(options.choose_device(self.device))
 
     # -- use --------------------------------------------------------------------------------------------------------
 

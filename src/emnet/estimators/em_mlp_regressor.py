@@ -10,7 +10,7 @@ import torch
 from sklearn.base import RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight
-from torch import Tensor
+from torch import Tensor, nn
 
 from emnet import serialization
 from emnet.algorithms.base import Algorithm, Callback
@@ -41,10 +41,10 @@ class EMMLPRegressor(RegressorMixin, NetworkEstimator):
 
     Parameters
     ----------
-    hidden_units, e_step, m_step, algorithm, prior, n_init, combine, max_iter, tol, batch_size, early_stopping,
-    validation_fraction, n_iter_no_change, warm_start, prediction_samples, standardize, dtype, device, random_state,
-    verbose, callbacks : as in `EMMLPClassifier`. Targets are always standardized inside. The exact E-step is for one
-        layer; with several, or with more than 10 units, "auto" is "importance". The output's prior is
+    hidden_units, hidden_network, e_step, m_step, algorithm, prior, n_init, combine, max_iter, tol, batch_size,
+    early_stopping, validation_fraction, n_iter_no_change, warm_start, prediction_samples, standardize, dtype, device,
+    random_state, verbose, callbacks : as in `EMMLPClassifier`. Targets are always standardized inside. The exact E-step
+        is for one layer; with several, or with more than 10 units, "auto" is "importance". The output's prior is
         v | σ² ~ Normal(0, σ²/precision).
 
     Attributes
@@ -67,6 +67,7 @@ class EMMLPRegressor(RegressorMixin, NetworkEstimator):
         self,
         hidden_units: int | Sequence[int] = 8,
         *,
+        hidden_network: nn.Module | None = None,
         e_step: str | EStep = "auto",
         m_step: str | MStep = "auto",
         algorithm: str | Algorithm = "auto",
@@ -89,6 +90,7 @@ class EMMLPRegressor(RegressorMixin, NetworkEstimator):
         callbacks: Iterable[Callback] = (),
     ):
         self.hidden_units = hidden_units
+        self.hidden_network = hidden_network
         self.e_step = e_step
         self.m_step = m_step
         self.algorithm = algorithm
@@ -172,7 +174,7 @@ class EMMLPRegressor(RegressorMixin, NetworkEstimator):
         m_step = options.choose_m_step(self.m_step, 1, 1, e_step)
         weights = output[:, :-1].to(options.DTYPES[self.dtype])
         top = GaussianOutput(weights, output[:, -1].exp(), precision=self.prior_[1])
-        return BernoulliNetwork(self._units(hidden, m_step), top).to(options.choose_device(self.device))
+        return BernoulliNetwork(self._units(hidden, m_step, seed), top).to(options.choose_device(self.device))
 
     def _weights_of(self, model: BernoulliNetwork) -> dict[str, Any]:
         noise = _noise(model).cpu().numpy() * self.target_scale_
@@ -252,7 +254,8 @@ class EMMLPRegressor(RegressorMixin, NetworkEstimator):
 
     def _moments(self, model: BernoulliNetwork, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of standardized targets, (n, d): the top units are independent given those below."""
-        weights, variance = model.output.weights64(), _noise(model).square()
+        output: Any = model.output
+        weights, variance = output.weights64(), _noise(model).square()
         if len(model.layers) == 1:
             probability = model.layers[0].predictor(inputs).sigmoid().double()
             mean = with_constant(probability) @ weights.T

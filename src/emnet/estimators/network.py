@@ -27,6 +27,7 @@ from emnet.estimators import options
 from emnet.estimators.callbacks import CallbackSupportMixin, SklearnCallbacks
 from emnet.estimators.early_stopping import EarlyStopping
 from emnet.estimators.history import as_dict, fit_from_json, fit_to_json, printer
+from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.standardize import weighted_location_scale
 from emnet.estimators.validation import (
     require_callbacks,
@@ -36,11 +37,12 @@ from emnet.estimators.validation import (
     require_positive_integer,
 )
 from emnet.exceptions import DegenerateFitError, FitInterrupted, InvalidInputError
+from emnet.factors.module import ModuleUnits
 from emnet.factors.regression import BernoulliUnits
 from emnet.inference.base import EStep
 from emnet.inference.exact import Exact
 from emnet.inference.importance import Importance
-from emnet.models.bernoulli_network import BernoulliNetwork
+from emnet.models.bernoulli_network import BernoulliNetwork, Units
 
 NAN_REMEDY = "Drop or impute those rows, for example with sklearn.impute.SimpleImputer."
 _DETERMINISTIC_ITERATIONS, _SAMPLED_PASSES = 500, 100
@@ -206,7 +208,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         with np.errstate(over="ignore", invalid="ignore"):
             scaled = (X - self.input_mean_) / self.input_scale_
         members = getattr(self, "members_", None)
-        like = members[0].layers[0].weights if members else None
+        like = next(members[0].layers[0].parameters()) if members else None
         dtype = options.DTYPES[self.dtype] if like is None else like.dtype
         device = options.choose_device(self.device) if like is None else like.device
         if not (np.abs(scaled) < torch.finfo(dtype).max / 2**20).all():
@@ -231,9 +233,16 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             fan_in = m
         return self._network(hidden, self._start_output(fan_in, generator), seed)
 
-    def _units(self, hidden: list[Tensor], m_step: Any) -> list[BernoulliUnits]:
+    def _units(self, hidden: list[Tensor], m_step: Any, seed: int) -> list[Units]:
         dtype = options.DTYPES[self.dtype]
-        return [BernoulliUnits(weights.to(dtype), precision=self.prior_[0], m_step=m_step) for weights in hidden]
+        units: list[Units] = [
+            BernoulliUnits(weights.to(dtype), precision=self.prior_[0], m_step=m_step) for weights in hidden
+        ]
+        if self.hidden_network is not None:
+            network = fresh_module("hidden_network", self.hidden_network, dtype, seed)
+            require_shape("hidden_network", network, self.n_features_in_, self._widths()[0], dtype)
+            units[0] = ModuleUnits(network, self._widths()[0], precision=self.prior_[0])
+        return units
 
     def _split(self, batch: Batch, target: np.ndarray, seed: int) -> tuple[Batch, Batch | None]:
         if not self.early_stopping:
@@ -326,10 +335,12 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         return {**kept, **self._weights_of(model), "members_": [model], "fits_": [_NO_FIT]}
 
     def _weights_of(self, model: BernoulliNetwork) -> dict[str, Any]:
-        hidden = [layer.weights64().cpu().numpy() for layer in model.layers]
+        """Weights of linear layers; None where a module stands in for one, whose parameters `members_` holds."""
+        layers: list[Any] = [*model.layers, model.output]
+        *hidden, output = [x.weights64().cpu().numpy() if hasattr(x, "weights64") else None for x in layers]
         return {
             "hidden_weights_": hidden[0] if isinstance(self.hidden_units, Integral) else hidden,
-            "output_weights_": model.output.weights64().cpu().numpy(),
+            "output_weights_": output,
         }
 
     def _warn_not_converged(self) -> None:
@@ -362,6 +373,12 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
     def save(self, path: str | os.PathLike) -> None:
         """Write the fitted model to `path`: see `emnet.serialization`. Callbacks are not kept."""
         check_is_fitted(self, "members_")
+        for name in ("hidden_network", "output_network"):
+            if getattr(self, name, None) is not None:
+                raise InvalidInputError(
+                    f"A model file holds no code, so a model with {name}= cannot be saved to one; keep its "
+                    "members_' state_dict() with torch.save."
+                )
         serialization.save(self, path)
 
     def _to_state(self) -> serialization.State:
@@ -376,9 +393,10 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         }
         tensors = {"input_mean": self.input_mean_, "input_scale": self.input_scale_}
         for number in range(len(self._widths())):
-            layers = [member.layers[number].weights64().cpu().numpy() for member in self.members_]
-            tensors[f"hidden_weights_{number + 1}"] = np.stack(layers)
-        tensors["output_weights"] = np.stack([member.output.weights64().cpu().numpy() for member in self.members_])
+            layers: list[Any] = [member.layers[number] for member in self.members_]
+            tensors[f"hidden_weights_{number + 1}"] = np.stack([x.weights64().cpu().numpy() for x in layers])
+        outputs: list[Any] = [member.output for member in self.members_]
+        tensors["output_weights"] = np.stack([x.weights64().cpu().numpy() for x in outputs])
         return manifest, tensors
 
     def _restore(self, manifest: dict[str, Any], tensors: dict[str, np.ndarray], n_outputs: int) -> None:

@@ -50,6 +50,12 @@ class Factor(nn.Module, ABC, Generic[S]):
         """Write θ from such a vector."""
 
 
+def linear_predictor_with(weights: Tensor, given: Tensor, columns: Tensor, values: Tensor) -> Tensor:
+    """given @ weightsᵀ with some columns of given set to each row of values: (n, 1 + p), (b,), (c, b) → (c, n, k)."""
+    rest = given @ weights.T - given[:, columns] @ weights[:, columns].T
+    return rest + (values @ weights[:, columns].T)[:, None]
+
+
 def require_given(given: Tensor | None) -> Tensor:
     """`given`, for factors that condition on inputs."""
     if given is None:

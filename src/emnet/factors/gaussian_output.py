@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from emnet.exceptions import InvalidInputError
-from emnet.factors.base import Factor, require_given
+from emnet.factors.base import Factor, linear_predictor_with, require_given
 from emnet.kernels import bits
 from emnet.kernels.logistic import solve
 from emnet.statistics import Moments
@@ -59,6 +59,10 @@ class GaussianOutput(Factor[RegressionMoments]):
     def predictor(self, given: Tensor) -> Tensor:
         """Means: (…, n, 1 + m) → (…, n, d)."""
         return given @ self.weights.T
+
+    def predictor_with(self, given: Tensor, columns: Tensor, values: Tensor) -> Tensor:
+        """The means with some columns of `given` set to each row of `values`: (c, n, d)."""
+        return linear_predictor_with(self.weights, given, columns, values)
 
     def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:
         return self.log_prob_of_predictor(target, self.predictor(require_given(given)))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from emnet.batch import with_constant
-from emnet.factors.base import Factor, require_given
+from emnet.factors.base import Factor, linear_predictor_with, require_given
 from emnet.kernels import bits, logistic
 from emnet.kernels.logistic import softplus
 from emnet.kernels.mean_field import FactorizedSoftmaxRegression
@@ -146,6 +146,10 @@ class LinearFactor(Factor[Rows]):
     def predictor(self, given: Tensor) -> Tensor:
         """Linear predictor, here of logits: (…, n, 1 + p) → (…, n, k)."""
         return given @ self.weights.T
+
+    def predictor_with(self, given: Tensor, columns: Tensor, values: Tensor) -> Tensor:
+        """The predictor with some columns of `given` set to each row of `values`: (c, n, k)."""
+        return linear_predictor_with(self.weights, given, columns, values)
 
     def weights64(self) -> Tensor:
         return self.weights.detach().double()

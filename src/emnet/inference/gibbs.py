@@ -94,11 +94,11 @@ class Gibbs:
         prior = logsigmoid(logits) @ configurations.T + logsigmoid(-logits) @ (1 - configurations).T
         joint = prior.clone()
         factor, target = model.above(number, batch, states)
-        columns, state = factor.weights[:, 1 + block], states[number]
-        rest = factor.predictor(with_constant(state)) - state[:, block] @ columns.T
-        moves = (configurations @ columns.T)[:, None]
-        for rows in torch.arange(len(batch), device=logits.device).split(max(1, _CHUNK_ELEMENTS // moves.numel())):
-            joint[rows] += factor.log_prob_of_predictor(target[rows], rest[rows] + moves).T
+        given = with_constant(states[number])
+        chunk = max(1, _CHUNK_ELEMENTS // (len(configurations) * given.shape[1]))
+        for rows in torch.arange(len(batch), device=logits.device).split(chunk):
+            candidates = factor.predictor_with(given[rows], 1 + block, configurations)
+            joint[rows] += factor.log_prob_of_predictor(target[rows], candidates).T
         if target is batch.target and batch.observed is not None:
             joint = torch.where(batch.observed[:, None], joint, prior)
         return joint.softmax(1)

@@ -12,12 +12,16 @@ from emnet.batch import Batch, with_constant
 from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor
 from emnet.factors.gaussian_output import GaussianOutput
-from emnet.factors.regression import BernoulliUnits, LinearFactor, SoftmaxOutput
+from emnet.factors.module import ModuleOutput, ModuleUnits
+from emnet.factors.regression import BernoulliUnits, SoftmaxOutput
 from emnet.kernels import bits
 from emnet.kernels.logistic import softplus
 from emnet.models.base import LatentModel
 from emnet.posteriors import Bits, BitsPosterior, EvidenceKind, FactorizedBits, SampledBits
 from emnet.statistics import ModelStatistics, Statistics
+
+Units = BernoulliUnits | ModuleUnits
+Output = SoftmaxOutput | GaussianOutput | ModuleOutput
 
 
 class BernoulliNetwork(LatentModel[BitsPosterior]):
@@ -30,9 +34,10 @@ class BernoulliNetwork(LatentModel[BitsPosterior]):
     the lowest does not depend on the row, so they are summed once for each of its 2^m configurations.
     """
 
-    layers: Sequence[BernoulliUnits]
+    layers: Sequence[Units]
+    output: Output
 
-    def __init__(self, layers: Sequence[BernoulliUnits], output: SoftmaxOutput | GaussianOutput):
+    def __init__(self, layers: Sequence[Units], output: Output):
         super().__init__()
         self.layers = nn.ModuleList(layers)  # type: ignore[assignment]
         self.output = output
@@ -51,10 +56,10 @@ class BernoulliNetwork(LatentModel[BitsPosterior]):
 
     def require_memory(self, n: int) -> None:
         """Raise InsufficientMemoryError where the exact E-step of n rows does not fit."""
-        dtype, device, g = self.layers[0].weights.dtype, self.layers[0].weights.device, self.output.n_tables
+        own, g = next(self.layers[0].parameters()), self.output.n_tables
         rows = n
         for m in self.widths:
-            bits.require_memory(rows, m, g, dtype, device)
+            bits.require_memory(rows, m, g, own.dtype, own.device)
             rows = g * 2**m
 
     def posterior(self, batch: Batch) -> Bits:
@@ -89,7 +94,7 @@ class BernoulliNetwork(LatentModel[BitsPosterior]):
         """log p(y = i | z^l) for all configurations of each layer, the layers above summed out: (g, 2^m) each."""
         tables = [self.output.log_table()]
         for layer, below in zip(reversed(self.layers[1:]), reversed(self.widths[:-1]), strict=True):
-            logits = layer.predictor(_all_inputs(below, layer.weights))
+            logits = layer.predictor(_all_inputs(below, next(layer.parameters())))
             tables.append(bits.log_marginal(logits, tables[-1]).log_softmax(1).T.to(logits.dtype))
         return tuple(reversed(tables))
 
@@ -108,7 +113,7 @@ class BernoulliNetwork(LatentModel[BitsPosterior]):
         counts, found = posterior.counts, []
         for layer, below, log_table in zip(self.layers[1:], self.widths, posterior.log_tables[1:], strict=False):
             g = len(counts)
-            given = _all_inputs(below, layer.weights).repeat(g, 1)
+            given = _all_inputs(below, next(layer.parameters())).repeat(g, 1)
             classes = torch.arange(g, device=given.device).repeat_interleave(2**below)
             groups = bits.group_by_class(classes, g, layer.n_units)
             weights = counts.flatten()
@@ -142,9 +147,7 @@ class BernoulliNetwork(LatentModel[BitsPosterior]):
         likelihood = self.output.log_prob(batch.target, top)
         return likelihood if batch.observed is None else likelihood * batch.observed.view(len(batch), -1).all(1)
 
-    def above(
-        self, number: int, batch: Batch, states: Sequence[Tensor]
-    ) -> tuple[LinearFactor | GaussianOutput, Tensor]:
+    def above(self, number: int, batch: Batch, states: Sequence[Tensor]) -> tuple[Units | Output, Tensor]:
         """The factor that hidden layer `number` feeds, and its target: the next layer's states, or the classes."""
         if number + 1 < len(self.layers):
             return self.layers[number + 1], states[number + 1]

@@ -1,0 +1,157 @@
+"""Any torch network as a factor: its statistics are the gradient of Q, its M-step a gradient step."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from emnet.exceptions import InvalidInputError
+from emnet.factors.base import Factor, require_given
+from emnet.factors.regression import pick
+from emnet.kernels import bits
+from emnet.kernels.logistic import softplus
+from emnet.statistics import Moments
+
+
+@dataclass(frozen=True, eq=False)
+class Gradient(Moments):
+    """∇Q at the θ of the E-step, without the prior's part: additive, of constant size, used for one step."""
+
+    vector: Tensor
+
+
+class ModuleFactor(Factor[Gradient]):
+    """p(target | network(given)). `given` carries the constant 1 first, which the network does not see.
+
+    Parameters
+    ----------
+    network : a torch module, deterministic (no dropout in training), of which all parameters that require a gradient
+        are learned.
+    precision : of a Gaussian prior on all of them.
+    learning_rate : η of the M-step θ ← θ + η ∇(Q + log prior). L-BFGS and Adam take no M-steps.
+    """
+
+    def __init__(self, network: nn.Module, *, precision: float = 0.0, learning_rate: float = 0.01):
+        super().__init__()
+        self.network = network
+        self.precision, self.learning_rate = float(precision), learning_rate
+
+    @staticmethod
+    @abstractmethod
+    def log_prob_of_predictor(target: Tensor, predictor: Tensor) -> Tensor:
+        """log p(target | what the network says): (…, n, k) → (…, n)."""
+
+    def predictor(self, given: Tensor) -> Tensor:
+        """What the network says, with no graph behind it: (…, n, 1 + p) → (…, n, k)."""
+        with torch.no_grad():
+            return self.network(given[..., 1:])
+
+    def predictor_with(self, given: Tensor, columns: Tensor, values: Tensor) -> Tensor:
+        """The predictor with some columns of `given` set to each row of `values`: (c, n, k)."""
+        candidates = given.expand(len(values), *given.shape).clone()
+        candidates[:, :, columns] = values[:, None]
+        return self.predictor(candidates)
+
+    def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:
+        return self.log_prob_of_predictor(target, self.predictor(require_given(given)))
+
+    def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> Gradient:
+        own = next(self.network.parameters())
+        given = require_given(given).to(own.dtype)
+        target = target.to(own.dtype) if target.is_floating_point() else target
+        with torch.enable_grad():
+            terms = self.log_prob_of_predictor(target, self.network(given[..., 1:]))
+            return self._gradient_of(terms.sum() if weights is None else (terms * weights.to(terms)).sum())
+
+    def _gradient_of(self, total: Tensor) -> Gradient:
+        parts = torch.autograd.grad(total, self._learned(), allow_unused=True, materialize_grads=True)
+        return Gradient(parameters_to_vector(parts).double())
+
+    def maximize(self, statistics: Gradient) -> None:
+        self.set_coordinates(self.coordinates() + self.learning_rate * self.gradient(statistics))
+
+    def gradient(self, statistics: Gradient) -> Tensor:
+        return statistics.vector - self.precision * self.coordinates()
+
+    def log_prior(self) -> float:
+        return -0.5 * self.precision * float(self.coordinates().square().sum())
+
+    def coordinates(self) -> Tensor:
+        return parameters_to_vector(self._learned()).detach().double().clone()
+
+    def set_coordinates(self, vector: Tensor) -> None:
+        learned = self._learned()
+        vector_to_parameters(vector.to(learned[0].dtype), learned)
+
+    def _learned(self) -> list[nn.Parameter]:
+        return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+
+
+class ModuleUnits(ModuleFactor):
+    """m Bernoulli units whose logits a network gives: p → m."""
+
+    def __init__(self, network: nn.Module, n_units: int, *, precision: float = 0.0, learning_rate: float = 0.01):
+        super().__init__(network, precision=precision, learning_rate=learning_rate)
+        self.n_units = n_units
+
+    @staticmethod
+    def log_prob_of_predictor(target: Tensor, predictor: Tensor) -> Tensor:
+        return (target * predictor - softplus(predictor)).sum(-1)
+
+
+class ModuleOutput(ModuleFactor):
+    """A class whose logits a network gives from m bits: m → g. Exact EM asks it of 2^m configurations, not of rows."""
+
+    def __init__(
+        self, network: nn.Module, n_bits: int, n_classes: int, *, precision: float = 0.0, learning_rate: float = 0.01
+    ):
+        super().__init__(network, precision=precision, learning_rate=learning_rate)
+        self.n_bits, self.n_classes = n_bits, n_classes
+
+    @property
+    def n_tables(self) -> int:
+        return self.n_classes
+
+    def statistics_of_means(self, target: Tensor, weights: Tensor | None, means: Tensor) -> Gradient:
+        raise InvalidInputError(
+            "The mean-field E-step is for a linear output; take the exact or the importance E-step."
+        )
+
+    @staticmethod
+    def log_prob_of_predictor(target: Tensor, predictor: Tensor) -> Tensor:
+        """`target` are class indices, (n,)."""
+        return pick(predictor, target) - predictor.logsumexp(-1)
+
+    def log_table(self) -> Tensor:
+        """log p(y = i | z) for all configurations, (g, 2^m)."""
+        with torch.no_grad():
+            return self._log_table()
+
+    def _log_table(self) -> Tensor:
+        own = next(self.network.parameters())
+        states = bits.configurations(self.n_bits, dtype=own.dtype, device=own.device)
+        return self.network(states).log_softmax(1).T.contiguous()
+
+    @staticmethod
+    def table_of(target: Tensor) -> Tensor:
+        return target
+
+    def tilt(self, target: Tensor) -> None:
+        """No part of the likelihood but the tables."""
+
+    def log_scale(self, target: Tensor) -> float:
+        return 0.0
+
+    def draw(self, given: Tensor, generator: torch.Generator) -> Tensor:
+        """A class for each row: (n,)."""
+        return torch.multinomial(self.predictor(given).softmax(1), 1, generator=generator)[:, 0]
+
+    def statistics_of_bits(self, target: Tensor, weights: Tensor | None, mean: Tensor, counts: Tensor) -> Gradient:
+        """From the rows' weight in each class and configuration, (g, 2^m)."""
+        with torch.enable_grad():
+            table = self._log_table()
+            return self._gradient_of((table * counts.to(table)).sum())
