@@ -171,6 +171,17 @@ def test_wrong_words_end_in_code_two(arguments, message):
     assert "Traceback" not in done.stderr
 
 
+def test_wide_and_deep_networks():
+    done = emnet("compare", "iris", "--hidden", "20", "--epochs", 5)
+    assert done.returncode == 0, done.stderr
+    assert "E-step Importance, as the configurations of 20 units are too many to sum" in done.stdout
+    assert "EM, classic text, is left out" in done.stdout
+    done = emnet("compare", "iris", "--hidden", "4,3", "--iterations", 5, "--e-step", "gibbs", "--epochs", 3)
+    assert done.returncode == 0, done.stderr
+    assert "4 + 3 hidden units in 2 layers" in done.stdout
+    assert "E-step Gibbs" in done.stdout
+
+
 def test_booleans_quoted_lines_and_a_terminal_of_few_letters(table, tmp_path):
     path = tmp_path / "t.csv"
     table["flag"] = [i % 2 == 0 for i in range(150)]

@@ -171,7 +171,7 @@ class EMMLPRegressor(RegressorMixin, NetworkEstimator):
     def _network(self, hidden: list[Tensor], output: Tensor, seed: int) -> BernoulliNetwork:
         """`output` are the weights, and last the log variance."""
         e_step = self._e_step(seed)
-        m_step = options.choose_m_step(self.m_step, 1, 1, e_step)
+        m_step = options.choose_m_step(self.m_step, 1, 1, e_step, self.algorithm)
         weights = output[:, :-1].to(options.DTYPES[self.dtype])
         top = GaussianOutput(weights, output[:, -1].exp(), precision=self.prior_[1])
         return BernoulliNetwork(self._units(hidden, m_step, seed), top).to(options.choose_device(self.device))

@@ -54,11 +54,16 @@ def choose(name: str, value: Any, table: Mapping[str, Any], kind: Any, *argument
     raise InvalidInputError(f"{name} must be one of {', '.join(map(repr, table))} or an object; got {value!r}.")
 
 
-def choose_m_step(value: Any, n_classes: int, n_units: int, e_step: EStep) -> MStep:
-    """`auto`: Newton, but the fixed bound where the output's Hessian is large or the posterior is sampled."""
+def choose_m_step(value: Any, n_classes: int, n_units: int, e_step: EStep, algorithm: Any) -> MStep:
+    """`auto`: Newton, but the fixed bound where the output's Hessian is large or the posterior is sampled.
+
+    Adam, which takes no M-step, is spared all statistics but the gradient.
+    """
     if isinstance(value, str) and value == "auto":
         small = n_classes * (n_units + 1) <= _NEWTON_PARAMETERS
         value = "newton" if small and is_deterministic(e_step) else "mm"
+        if not is_deterministic(e_step) and isinstance(algorithm, str) and algorithm in ("auto", "adam"):
+            value = "gradient"
     return choose("m_step", value, {"auto": Newton, **M_STEPS}, MStep)
 
 

@@ -11,7 +11,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor, require_given
-from emnet.factors.regression import pick
+from emnet.factors.classes import ClassOutput, log_softmax_of
 from emnet.kernels import bits
 from emnet.kernels.logistic import softplus
 from emnet.statistics import Moments
@@ -103,7 +103,7 @@ class ModuleUnits(ModuleFactor):
         return (target * predictor - softplus(predictor)).sum(-1)
 
 
-class ModuleOutput(ModuleFactor):
+class ModuleOutput(ModuleFactor, ClassOutput):
     """A class whose logits a network gives from m bits: m → g. Exact EM asks it of 2^m configurations, not of rows."""
 
     def __init__(
@@ -111,10 +111,6 @@ class ModuleOutput(ModuleFactor):
     ):
         super().__init__(network, precision=precision, learning_rate=learning_rate)
         self.n_bits, self.n_classes = n_bits, n_classes
-
-    @property
-    def n_tables(self) -> int:
-        return self.n_classes
 
     def statistics_of_means(self, target: Tensor, weights: Tensor | None, means: Tensor) -> Gradient:
         raise InvalidInputError(
@@ -124,7 +120,7 @@ class ModuleOutput(ModuleFactor):
     @staticmethod
     def log_prob_of_predictor(target: Tensor, predictor: Tensor) -> Tensor:
         """`target` are class indices, (n,)."""
-        return pick(predictor, target) - predictor.logsumexp(-1)
+        return log_softmax_of(target, predictor)
 
     def log_table(self) -> Tensor:
         """log p(y = i | z) for all configurations, (g, 2^m)."""
@@ -135,20 +131,6 @@ class ModuleOutput(ModuleFactor):
         own = next(self.network.parameters())
         states = bits.configurations(self.n_bits, dtype=own.dtype, device=own.device)
         return self.network(states).log_softmax(1).T.contiguous()
-
-    @staticmethod
-    def table_of(target: Tensor) -> Tensor:
-        return target
-
-    def tilt(self, target: Tensor) -> None:
-        """No part of the likelihood but the tables."""
-
-    def log_scale(self, target: Tensor) -> float:
-        return 0.0
-
-    def draw(self, given: Tensor, generator: torch.Generator) -> Tensor:
-        """A class for each row: (n,)."""
-        return torch.multinomial(self.predictor(given).softmax(1), 1, generator=generator)[:, 0]
 
     def statistics_of_bits(self, target: Tensor, weights: Tensor | None, mean: Tensor, counts: Tensor) -> Gradient:
         """From the rows' weight in each class and configuration, (g, 2^m)."""

@@ -16,6 +16,7 @@ from torch.nn.functional import one_hot
 
 from emnet.batch import with_constant
 from emnet.factors.base import Factor, linear_predictor_with, require_given
+from emnet.factors.classes import ClassOutput, log_softmax_of
 from emnet.kernels import bits, logistic
 from emnet.kernels.logistic import softplus
 from emnet.kernels.mean_field import FactorizedSoftmaxRegression
@@ -234,7 +235,7 @@ class BernoulliUnits(LinearFactor):
         return Score((residual.T @ weighted).double(), self._gram(rows.given, rows.weights))
 
 
-class SoftmaxOutput(LinearFactor):
+class SoftmaxOutput(LinearFactor, ClassOutput):
     """A class given m bits: p(y = i | z) = softmax_i(v_i·(1, z)).
 
     `given` is (1, z); `target` are class indices (n,) or, expected, distributions over the classes (n, g).
@@ -250,28 +251,9 @@ class SoftmaxOutput(LinearFactor):
     def n_classes(self) -> int:
         return len(self.weights)
 
-    @property
-    def n_tables(self) -> int:
-        return self.n_classes
-
     def log_table(self) -> Tensor:
         """log p(y = i | z) for all configurations, (g, 2^m)."""
         return bits.log_output_table(self.weights)
-
-    @staticmethod
-    def table_of(target: Tensor) -> Tensor:
-        """Which table holds a row's likelihood: (n,)."""
-        return target
-
-    def tilt(self, target: Tensor) -> None:
-        """No part of the likelihood but the tables."""
-
-    def log_scale(self, target: Tensor) -> float:
-        return 0.0
-
-    def draw(self, given: Tensor, generator: torch.Generator) -> Tensor:
-        """A class for each row: (n,)."""
-        return torch.multinomial(self.predictor(given).softmax(1), 1, generator=generator)[:, 0]
 
     @staticmethod
     def statistics_of_bits(target: Tensor, weights: Tensor | None, mean: Tensor, counts: Tensor) -> Rows:
@@ -283,7 +265,7 @@ class SoftmaxOutput(LinearFactor):
 
     @staticmethod
     def log_prob_of_predictor(target: Tensor, logits: Tensor) -> Tensor:
-        return pick(logits, target) - logits.logsumexp(-1)
+        return log_softmax_of(target, logits)
 
     def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> Rows:
         given = require_given(given)
@@ -319,12 +301,6 @@ class SoftmaxOutput(LinearFactor):
         gradient = self.regression(rows).gradient(self.weights64()) + self.precision * self.weights64()
         identity = torch.eye(1 + self.n_bits, dtype=gradient.dtype, device=gradient.device)
         return Score(gradient, mass * (1.5 + self.n_bits) * identity)
-
-
-def pick(values: Tensor, classes: Tensor) -> Tensor:
-    """The value of each row's own class: (…, n, g), (n,) → (…, n)."""
-    index = classes.expand(values.shape[:-1])[..., None]
-    return values.gather(-1, index)[..., 0]
 
 
 def _as_rows(statistics: Rows) -> Observations:

@@ -1,0 +1,110 @@
+"""python -m benchmarks.gpu: everything that needs a GPU, in one go, with PyTorch and NumPy alone; says what it skipped.
+
+Prints lines of JSON; nothing is written.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import torch
+
+from emnet.batch import Batch, with_constant
+from emnet.factors.regression import BernoulliUnits, GradientStep, SoftmaxOutput
+from emnet.inference.exact import Exact
+from emnet.inference.importance import Importance, Recognition
+from emnet.kernels import bits
+from emnet.models.bernoulli_network import BernoulliNetwork
+
+_ROWS, _INPUTS, _CLASSES = 60_000, 50, 10
+_UNITS = (20, 24, 28)
+_GEMM = 8192
+
+
+def report(**line: object) -> None:
+    print(json.dumps(line), flush=True)
+
+
+def seconds(task: Callable[[], object], repeats: int = 3) -> float:
+    """Best of some runs, after one to warm up."""
+    task()
+    times = []
+    for _ in range(repeats):
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        task()
+        torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def product_rate() -> float:
+    """The card's own float32 product rate, FLOP/s, with PyTorch's default precision."""
+    square = torch.randn(_GEMM, _GEMM, device="cuda")
+    return 2 * _GEMM**3 / seconds(lambda: square @ square)
+
+
+def network(m: int, device: str, dtype: torch.dtype = torch.float32) -> BernoulliNetwork:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(m, 1 + _INPUTS, generator=generator, dtype=torch.float64) / _INPUTS**0.5
+    output = torch.randn(_CLASSES, 1 + m, generator=generator, dtype=torch.float64) / m**0.5
+    m_step = GradientStep()
+    units, top = BernoulliUnits(hidden.to(dtype), m_step=m_step), SoftmaxOutput(output.to(dtype), m_step=m_step)
+    return BernoulliNetwork([units], top).to(device)
+
+
+def rows(n: int, device: str, dtype: torch.dtype = torch.float32) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randn(n, _INPUTS, generator=generator, dtype=torch.float64).to(dtype)
+    target = torch.randint(_CLASSES, (n,), generator=generator)
+    return Batch(target.to(device), with_constant(inputs).to(device))
+
+
+def agreement() -> None:
+    """CPU and GPU give the same posterior, in float64 to rounding."""
+    on_cpu = Exact()(network(10, "cpu", torch.float64), rows(500, "cpu", torch.float64))
+    on_gpu = Exact()(network(10, "cuda", torch.float64), rows(500, "cuda", torch.float64))
+    off = (on_cpu.log_evidence - on_gpu.log_evidence.cpu()).abs().max()
+    report(check="CPU and GPU agree in float64", largest_difference=float(off), passed=bool(off < 1e-9))
+
+
+def exact(m: int, rate: float) -> None:
+    model, batch = network(m, "cuda"), rows(_ROWS, "cuda")
+    taken = seconds(lambda: model.posterior(batch), repeats=1 if m > 24 else 3)
+    reached = 3 * 2 * _ROWS * 2**m / taken
+    memory = torch.cuda.max_memory_allocated() / 2**30
+    report(e_step="exact", m=m, seconds=taken, teraflops=reached / 1e12, share=reached / rate, gib=memory)
+
+
+def sampled(m: int) -> None:
+    model, batch = network(m, "cuda"), rows(_ROWS, "cuda")
+    for inference in (Importance(30), Importance(30, Recognition())):
+        taken = seconds(lambda i=inference: model.statistics(batch, i(model, batch)))
+        report(e_step="importance", proposal=type(inference.proposal).__name__, m=m, seconds=taken)
+
+
+@torch.no_grad()
+def main() -> None:
+    if not torch.cuda.is_available():
+        report(skipped="everything", reason="PyTorch sees no GPU")
+        return
+    rate = product_rate()
+    report(device=torch.cuda.get_device_name(), torch=torch.__version__, product_teraflops=rate / 1e12)
+    agreement()
+    for task, m in [*((exact, m) for m in _UNITS), (sampled, 256), (sampled, 1024)]:
+        needed = bits.required_bytes(_ROWS, m, _CLASSES, torch.float32) if task is exact else 0
+        free = torch.cuda.mem_get_info()[0]
+        if needed > free:
+            report(skipped=task.__name__, m=m, reason=f"needs {needed / 2**30:.1f} GiB, {free / 2**30:.1f} are free")
+            continue
+        torch.cuda.reset_peak_memory_stats()
+        if task is exact:
+            exact(m, rate)
+        else:
+            sampled(m)
+
+
+if __name__ == "__main__":
+    main()

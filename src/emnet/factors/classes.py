@@ -1,0 +1,39 @@
+"""What outputs over classes share, whatever gives their logits."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class ClassOutput:
+    """The likelihood of a row, as a function of the bits, is the table of its class and nothing else."""
+
+    @property
+    def n_tables(self) -> int:
+        return self.n_classes  # type: ignore[attr-defined, no-any-return]
+
+    @staticmethod
+    def table_of(target: Tensor) -> Tensor:
+        """Which table holds a row's likelihood: (n,)."""
+        return target
+
+    def tilt(self, target: Tensor) -> None:
+        """No part of the likelihood is linear in the bits."""
+
+    def log_scale(self, target: Tensor) -> float:
+        return 0.0
+
+    def predictor(self, given: Tensor) -> Tensor:
+        """Logits of the classes."""
+        raise NotImplementedError
+
+    def draw(self, given: Tensor, generator: torch.Generator) -> Tensor:
+        """A class for each row: (n,)."""
+        return torch.multinomial(self.predictor(given).softmax(1), 1, generator=generator)[:, 0]
+
+
+def log_softmax_of(target: Tensor, logits: Tensor) -> Tensor:
+    """log softmax of each row's own class: (n,) class indices, (…, n, g) → (…, n)."""
+    index = target.expand(logits.shape[:-1])[..., None]
+    return logits.gather(-1, index)[..., 0] - logits.logsumexp(-1)
