@@ -42,8 +42,8 @@ class EMMLPClassifier(ClassifierMixin, NetworkEstimator):
         linear predictor; every start has a copy with parameters drawn anew. Learned by the gradient of EM's Q.
     output_network : a torch module that takes the m bits of the top layer to the logits of the g classes, m → g.
     e_step : "auto" (exact where no layer has more than 12 units and no two adjacent layers more than 20, else
-        "importance"), "exact", "importance", "gibbs", "mean_field", or an object of `emnet.inference` with its
-        options, such as ``Importance(samples=100)``.
+        "importance"), "exact", "importance" (10 samples a row), "gibbs", "mean_field", or an object of
+        `emnet.inference` with its options, such as ``Importance(samples=100)``.
     m_step : "auto", "newton", "mm" (the fixed bound of Böhning & Lindsay 1988), "gradient", or an object of
         `emnet.factors.regression` such as ``GradientStep(learning_rate=0.01)``. "auto" is Newton unless the output
         has more than 2000 weights or the E-step samples. Algorithms "lbfgs" and "adam" take no M-steps.
@@ -55,7 +55,7 @@ class EMMLPClassifier(ClassifierMixin, NetworkEstimator):
     n_init : number of starts; None is 3, and 1 where the E-step samples.
     combine : "average" predicts with the mean of all starts' probabilities, "best" with the start of highest
         penalised evidence.
-    max_iter : most iterations of one start, or passes over the data; None is 500, and 100 passes where the E-step
+    max_iter : most iterations of one start, or passes over the data; None is 500, and 200 passes where the E-step
         samples or there is a `batch_size`.
     tol : converged when the penalised log evidence per row rises by at most tol · (1 + |itself|) in an iteration.
         An estimated evidence never ends a run.

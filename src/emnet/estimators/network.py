@@ -45,7 +45,7 @@ from emnet.inference.importance import Importance
 from emnet.models.bernoulli_network import BernoulliNetwork, Units
 
 NAN_REMEDY = "Drop or impute those rows, for example with sklearn.impute.SimpleImputer."
-_DETERMINISTIC_ITERATIONS, _SAMPLED_PASSES = 500, 100
+_DETERMINISTIC_ITERATIONS, _SAMPLED_PASSES = 500, 200
 _DETERMINISTIC_STARTS = 3
 _MOST_UNITS = 2**20
 

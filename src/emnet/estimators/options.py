@@ -28,7 +28,7 @@ from emnet.inference.mean_field import MeanField
 M_STEPS: Mapping[str, Callable[[], MStep]] = {"newton": Newton, "mm": FixedBound, "gradient": GradientStep}
 E_STEPS: Mapping[str, Callable[[int], EStep]] = {
     "exact": lambda seed: Exact(),
-    "importance": lambda seed: Importance(seed=seed),
+    "importance": lambda seed: Importance(_USUAL_SAMPLES, seed=seed),
     "gibbs": lambda seed: Gibbs(seed=seed),
     "mean_field": lambda seed: MeanField(),
 }
@@ -41,6 +41,7 @@ ALGORITHMS: Mapping[str, Callable[[EStep, int], Algorithm]] = {
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 _SAVED = {cls.__name__: cls for cls in (Newton, FixedBound, GradientStep, MeanField)}
 _NEWTON_PARAMETERS = 2000  # beyond it the output's Hessian, of that many rows and columns, costs more than it saves
+_USUAL_SAMPLES = 10  # more are worth less than more passes
 _CHEAP_UNITS, _CHEAP_PAIR = 12, 20  # of a layer, and of two layers together, for which 2^m is summed without asking
 _FEW_ELEMENTS = 2**16  # of one half's products: below it a second thread costs more than it brings
 
