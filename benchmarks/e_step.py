@@ -120,8 +120,8 @@ def main() -> None:
     body += "\n\nThree products of n·2^m multiply–adds, against this machine's own sgemm in the same run:\n\n"
     body += markdown(header, [against_sgemm(20_000, 18)])
     body += (
-        "\n\nGoals, against the whole enumeration: ≥ 50 × at m = 12, which is MISSED: its products take the smaller part "
-        "of the time, and the rest is many small operations. Sorting the rows once a fit, one workspace for "
+        "\n\nGoals, against the whole enumeration: ≥ 50 × at m = 12, which is MISSED: its products take the smaller "
+        "part of the time, and the rest is many small operations. Sorting the rows once a fit, one workspace for "
         "all products and batched products took away the most; tables as outer sums, the evidence as a row of a "
         "product, and other chunk sizes brought nothing. ≥ 150 × at m = 16; ≥ 35 % of sgemm and < 1 GiB at m = 18."
     )
