@@ -4,22 +4,14 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from emnet import EMMLPClassifier, EMMLPRegressor
 
-_BELOW_FLOAT32 = "compares two fits at a relative 1e-7, the resolution of a single float32 number"
-
-
-def expected_failures(estimator):
-    if estimator.dtype == "float32":
-        return {"check_sample_weight_equivalence_on_dense_data": _BELOW_FLOAT32}
-    return {}
-
 
 @parametrize_with_checks(
     [
         EMMLPClassifier(hidden_units=3, n_init=1, max_iter=50, dtype="float64"),
         EMMLPClassifier(hidden_units=3, n_init=2, max_iter=50, dtype="float32"),
         EMMLPRegressor(hidden_units=3, n_init=1, max_iter=50, prior=1.0),
+        EMMLPRegressor(hidden_units=3, n_init=1, max_iter=50, prior=1.0, dtype="float32"),
     ],
-    expected_failed_checks=expected_failures,
 )
 def test_scikit_learn_checks(estimator, check):
     check(estimator)

@@ -30,6 +30,7 @@ from emnet.estimators.history import as_dict, fit_from_json, fit_to_json, printe
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.standardize import weighted_location_scale
 from emnet.estimators.validation import (
+    merge_repeated_rows,
     require_callbacks,
     require_finite,
     require_not_negative,
@@ -79,6 +80,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             raise
 
     def _fit(self, X: np.ndarray, target: np.ndarray, weights: np.ndarray, callback_target: Any) -> Self:
+        given, (X, target, weights) = X, merge_repeated_rows(X, target, weights)
         if not self._continues():
             self._standardize(X, weights)
         self.prior_ = self._resolve_prior(X.shape[1])
@@ -86,7 +88,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         starts = self._starts([int(seed) for seed in seeds])
         batch = self._batch(X, target, weights)
         train, held_out = self._split(batch, target, int(seeds[0]))
-        sklearn_callbacks = SklearnCallbacks(self, len(starts), X, callback_target, self._reconstruct)
+        sklearn_callbacks = SklearnCallbacks(self, len(starts), given, callback_target, self._reconstruct)
         self.members_: list[BernoulliNetwork] = []
         self.fits_: list[Fit] = []
         with options.few_threads(len(X) * 2 ** min(16, -(-max(self._widths()) // 2))):
