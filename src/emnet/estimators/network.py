@@ -46,7 +46,7 @@ from emnet.inference.importance import Importance
 from emnet.models.bernoulli_network import BernoulliNetwork, Units
 
 NAN_REMEDY = "Drop or impute those rows, for example with sklearn.impute.SimpleImputer."
-_DETERMINISTIC_ITERATIONS, _SAMPLED_PASSES = 500, 200
+_DETERMINISTIC_ITERATIONS, _SAMPLED_PASSES = 500, 150
 _DETERMINISTIC_STARTS = 3
 _MOST_UNITS = 2**20
 
@@ -451,7 +451,7 @@ def _objective(fit: Fit) -> float:
 
 
 def _usual_batch(n: int) -> int:
-    return min(200, max(16, n // 10))
+    return min(200, max(16, n // 25))
 
 
 def _device_at_hand(device: Any) -> Any:
