@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -15,10 +15,18 @@ from emnet.batch import Batch, with_constant
 from emnet.factors.gaussian_output import GaussianOutput
 from emnet.factors.module import ModuleOutput, ModuleUnits
 from emnet.factors.regression import BernoulliUnits, FixedBound, MStep, Newton, SoftmaxOutput
+from emnet.factors.tables import Categorical, MixingWeights
 from emnet.inference.exact import Exact
 from emnet.models.base import LatentModel
 from emnet.models.bernoulli_network import BernoulliNetwork
-from tests.oracles import all_configurations, enumerate_layers, enumerate_regression, enumerate_table
+from emnet.models.mixture import Mixture
+from tests.oracles import (
+    all_configurations,
+    enumerate_layers,
+    enumerate_mixture,
+    enumerate_regression,
+    enumerate_table,
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,7 @@ class Case:
     data: Callable[[int, torch.dtype], Batch]
     oracle: Callable[[LatentModel, Batch], tuple]
     summary: Callable  # of a posterior, beside the oracle's
+    closed: bool = False  # whether every factor's M-step ends where the gradient of Q vanishes
 
 
 def network(seed: int, dtype: torch.dtype, *, widths=(3,), p=2, g=3, m_step: MStep, precision=0.3) -> BernoulliNetwork:
@@ -124,6 +133,48 @@ def neural_oracle(model: BernoulliNetwork, batch: Batch) -> tuple:
     return truth.log_evidence, truth.mean
 
 
+def latent_class(seed: int, dtype: torch.dtype, *, k=3, sizes=(2, 3, 4)) -> Mixture:
+    generator = torch.Generator().manual_seed(seed)
+    tables = [torch.rand(k, g, generator=generator, dtype=torch.float64) + 0.2 for g in sizes]
+    emissions = {f"column_{j}": Categorical(table, concentration=1.3) for j, table in enumerate(tables)}
+    weights = torch.rand(k, generator=generator, dtype=torch.float64) + 0.5
+    return Mixture(
+        MixingWeights(weights, concentration=2.0), emissions, {f"column_{j}": [j] for j in range(len(sizes))}
+    )
+
+
+def categories(seed: int, dtype: torch.dtype, *, n=40, sizes=(2, 3, 4), missing=0.2) -> Batch:
+    """Categories that hang together, with holes."""
+    generator = torch.Generator().manual_seed(1000 + seed)
+    state = torch.rand(n, 1, generator=generator, dtype=torch.float64)
+    noise = 0.5 * torch.rand(n, len(sizes), generator=generator, dtype=torch.float64)
+    target = ((state + noise) / 1.5 * torch.tensor(sizes)).floor()
+    target[torch.rand(n, len(sizes), generator=generator) < missing] = torch.nan
+    weights = torch.rand(n, generator=generator, dtype=torch.float64) + 0.5
+    return Batch(target.to(dtype), weights=weights.to(dtype))
+
+
+def latent_class_oracle(model: Mixture, batch: Batch) -> tuple:
+    seen = batch.target if batch.observed is None else torch.where(batch.observed[:, None], batch.target, torch.nan)
+    tables = [factor.log_probabilities.numpy() for factor in model.emissions.values()]
+
+    def density(state: int) -> Callable[[int], float]:
+        return lambda j: sum(
+            table[state, int(cell)] for table, cell in zip(tables, seen[j].tolist(), strict=True) if cell == cell
+        )
+
+    weights = model.weights.log_probabilities.exp().expand(len(batch), -1).numpy()
+    densities = [density(state) for state in range(model.weights.n_states)]
+    return enumerate_mixture(weights, densities, None if batch.labels is None else batch.labels.numpy())
+
+
+def some_labels(batch: Batch, seed: int, k: int) -> Batch:
+    """The same rows, of which a third have a known state."""
+    generator = torch.Generator().manual_seed(2000 + seed)
+    labels = torch.randint(k, (len(batch),), generator=generator)
+    return replace(batch, labels=torch.where(torch.rand(len(batch), generator=generator) < 1 / 3, labels, -1))
+
+
 CASES = [
     _network_case("network-newton", widths=(3,), p=2, g=3, m_step=Newton()),
     _network_case("network-newton-one-unit", widths=(1,), p=1, g=2, m_step=Newton()),
@@ -139,6 +190,22 @@ CASES = [
         lambda seed, dtype: measured(seed, dtype, p=3, d=1),
         regression_oracle,
         lambda posterior: posterior.mean,
+    ),
+    Case(
+        "latent-class",
+        latent_class,
+        categories,
+        latent_class_oracle,
+        lambda posterior: posterior.responsibilities,
+        closed=True,
+    ),
+    Case(
+        "latent-class-some-labels",
+        latent_class,
+        lambda seed, dtype: some_labels(categories(seed, dtype), seed, 3),
+        latent_class_oracle,
+        lambda posterior: posterior.responsibilities,
+        closed=True,
     ),
 ]
 

@@ -103,6 +103,19 @@ def enumerate_regression(inputs, target, seen, hidden, output, variance) -> Enum
     return EnumeratedLayers(log_evidence, mean)
 
 
+def enumerate_mixture(weights, densities, labels=None) -> tuple[np.ndarray, np.ndarray]:
+    """Log evidence (n,) and responsibilities (n, k); `densities[k](row)` is log p(row | k), label −1 is unknown."""
+    n = len(weights)
+    log_evidence, responsibilities = np.zeros(n), np.zeros((n, len(densities)))
+    for j in range(n):
+        joint = np.array([math.log(w) + density(j) for w, density in zip(weights[j], densities, strict=True)])
+        if labels is not None and labels[j] >= 0:
+            joint[np.arange(len(joint)) != labels[j]] = -math.inf
+        log_evidence[j] = joint.max() + math.log(np.exp(joint - joint.max()).sum())
+        responsibilities[j] = np.exp(joint - log_evidence[j])
+    return log_evidence, responsibilities
+
+
 def finite_difference(function, vector: np.ndarray, step: float = 1e-6) -> np.ndarray:
     """Central differences of a scalar function."""
     gradient = np.zeros_like(vector)
