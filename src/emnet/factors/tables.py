@@ -60,16 +60,20 @@ class Table(Factor[Counts]):
     def gradient(self, statistics: Counts) -> Tensor:
         pseudo = self._pseudo_counts(statistics)
         expected = pseudo.sum(-1, keepdim=True) * self.log_probabilities.exp()
-        return (0.0 if self.fixed else 1.0) * (pseudo - expected).flatten()
+        return (pseudo - expected).flatten()[: self._n_free()]
 
     def log_prior(self) -> float:
         return 0.0 if self.fixed else float(((self.concentration - 1) * self.log_probabilities).sum())
 
     def coordinates(self) -> Tensor:
-        return self.logits.detach().flatten().clone()
+        return self.logits.detach().flatten()[: self._n_free()].clone()
 
     def set_coordinates(self, vector: Tensor) -> None:
-        self.logits.data.copy_(vector.view(self.logits.shape))
+        if not self.fixed:
+            self.logits.data.copy_(vector.view(self.logits.shape))
+
+    def _n_free(self) -> int:
+        return 0 if self.fixed else self.logits.numel()
 
     def _pseudo_counts(self, statistics: Counts) -> Tensor:
         return statistics.counts + self.concentration - 1
