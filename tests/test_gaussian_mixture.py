@@ -1,6 +1,7 @@
 """The Gaussian mixture beside scikit-learn's, beside brute force, and where scikit-learn's cannot go."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -383,3 +384,28 @@ def test_a_model_file_holds_it_all(kind, tmp_path):
     assert (other.bic(X), other.converged_, other.lower_bounds_) == (model.bic(X), True, model.lower_bounds_)
     np.testing.assert_allclose(other.set_params(warm_start=True).fit(X).means_, model.means_, rtol=1e-2)
     other.save(tmp_path / "again.emnet")
+
+
+# -- figures published elsewhere --------------------------------------------------------------------------------------
+
+OLD_FAITHFUL = np.loadtxt(Path(__file__).parent / "data" / "faithful.csv", delimiter=",", skiprows=1)
+"""Eruptions of Old Faithful, minutes, and waiting times to the next: R's `datasets::faithful`."""
+
+
+def test_mclusts_fit_of_old_faithful():
+    """Scrucca et al. 2016, The R Journal 8:289: EEE with three components, log L −1126.326, BIC −2314.316."""
+    model = GaussianMixture(3, covariance_type="tied", n_init=20, random_state=0, reg_covar=0, tol=1e-5, max_iter=1000)
+    model.fit(OLD_FAITHFUL)
+    assert model.log_evidence_ == pytest.approx(-1126.326, abs=1e-3)
+    assert -2 * model.log_evidence_ + 11 * np.log(272) == pytest.approx(2314.316, abs=1e-3)
+    assert model._n_parameters() == 11
+
+
+def test_mixtools_fit_of_waiting_times():
+    """Benaglia et al. 2009, JSS 32(6): two components with one variance."""
+    waiting = OLD_FAITHFUL[:, 1:]
+    model = GaussianMixture(2, covariance_type="tied", random_state=0, reg_covar=0, tol=1e-10, max_iter=1000)
+    model.fit(waiting)
+    assert model.log_evidence_ == pytest.approx(-1034.002, abs=1e-3)
+    np.testing.assert_allclose(np.sort(model.means_[:, 0]), [54.614, 80.090], atol=1e-3)
+    assert np.sqrt(model.covariances_[0, 0]) == pytest.approx(5.869, abs=1e-3)
