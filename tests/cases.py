@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
@@ -13,9 +14,11 @@ from emnet.algorithms.gradient import LBFGS
 from emnet.algorithms.squarem import Squarem
 from emnet.batch import Batch, with_constant
 from emnet.factors.covariances import Diagonal, Full, Spherical, Tied
+from emnet.factors.factor_analysis import FactorAnalytic
 from emnet.factors.gaussian import Gaussian, NormalInverseWishart
 from emnet.factors.gaussian_output import GaussianOutput
 from emnet.factors.module import ModuleOutput, ModuleUnits
+from emnet.factors.parsimonious import EqualVolumeEqualOrientation
 from emnet.factors.regression import BernoulliUnits, FixedBound, MStep, Newton, SoftmaxOutput
 from emnet.factors.tables import Categorical, MixingWeights
 from emnet.inference.exact import Exact
@@ -273,6 +276,8 @@ CASES = [
     _gaussian_case("diagonal-holes", Diagonal, missing=0.3, prior=_weak_prior(shrinkage=0.0)),
     _gaussian_case("spherical", Spherical, d=1, prior=_weak_prior(1)),
     _gaussian_case("spherical-holes-labels", Spherical, missing=0.3, labels=True, prior=_weak_prior()),
+    _gaussian_case("parsimonious", EqualVolumeEqualOrientation, prior=_weak_prior(), closed=False),
+    _gaussian_case("factor", partial(FactorAnalytic, n_factors=1), prior=_weak_prior(), closed=False),
     _gaussian_case("fixed-means", missing=0.1, fixed=("means",), prior=_weak_prior()),
 ]
 

@@ -409,3 +409,24 @@ def test_mixtools_fit_of_waiting_times():
     assert model.log_evidence_ == pytest.approx(-1034.002, abs=1e-3)
     np.testing.assert_allclose(np.sort(model.means_[:, 0]), [54.614, 80.090], atol=1e-3)
     assert np.sqrt(model.covariances_[0, 0]) == pytest.approx(5.869, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "bic"),
+    [
+        ("EII", -878.7650),
+        ("VII", -853.8144),
+        ("EEI", -813.0504),
+        ("VEI", -779.1566),
+        ("EVI", -797.8342),
+        ("VVI", -744.6382),
+        ("EEE", -632.9647),
+        ("VEE", -605.3982),
+        ("VEV", -562.5522),
+        ("VVV", -580.8396),
+    ],
+)
+def test_mclusts_bic_of_iris_with_three_components(kind, bic):
+    """The table that `mclustBIC(iris[, -5])` prints; mclust's BIC has the other sign, and it stops a little sooner."""
+    model = GaussianMixture(3, covariance_type=kind, reg_covar=0, random_state=0, tol=1e-6, max_iter=1000).fit(X)
+    assert -model.bic(X) == pytest.approx(bic, abs=0.02)

@@ -52,7 +52,11 @@ class GaussianMixture(FittedGaussianMixture):
     Parameters
     ----------
     n_components : k.
-    covariance_type : "full", "tied", "diag", "spherical".
+    covariance_type : "full", "tied", "diag" or "spherical"; "factor", mixtures of factor analysers with `n_factors`
+        factors; or one of the parsimonious families of Celeux & Govaert 1995 as mclust names them, volume, shape and
+        orientation each Equal, Varying or the Identity: EII, VII, EEI, VEI, EVI, VVI, EEE, VEE, EVE, VVE, EEV, VEV,
+        EVV, VVV.
+    n_factors : of "factor".
     tol : EM ends when the mean log-likelihood of a row changes by less.
     reg_covar : added to the diagonal of covariances in every M-step.
     max_iter : M-steps at most; with 0 the parameters stay at the start.
@@ -101,6 +105,7 @@ class GaussianMixture(FittedGaussianMixture):
         n_components: int = 1,
         *,
         covariance_type: str = "full",
+        n_factors: int = 1,
         tol: float = 1e-3,
         reg_covar: float = 1e-6,
         max_iter: int = 100,
@@ -124,6 +129,7 @@ class GaussianMixture(FittedGaussianMixture):
     ):
         self.n_components = n_components
         self.covariance_type = covariance_type
+        self.n_factors = n_factors
         self.tol = tol
         self.reg_covar = reg_covar
         self.max_iter = max_iter
@@ -292,7 +298,7 @@ class GaussianMixture(FittedGaussianMixture):
         fixed: Collection[str] | None = None,
     ) -> Mixture:
         fixed = self.fixed if fixed is None else fixed
-        structure = options.COVARIANCES[self.covariance_type](covariances.cpu())
+        structure = options.choose_covariance(self.covariance_type, covariances.cpu(), self.n_factors)
         emission = Gaussian(
             torch.as_tensor(means),
             structure,
@@ -409,7 +415,8 @@ class GaussianMixture(FittedGaussianMixture):
             require_not_negative(name, getattr(self, name))
         if not isinstance(self.max_iter, Integral) or isinstance(self.max_iter, bool) or self.max_iter < 0:
             raise InvalidInputError(f"max_iter must be a whole number of at least 0; got {self.max_iter!r}.")
-        require_one_of("covariance_type", self.covariance_type, tuple(options.COVARIANCES))
+        require_one_of("covariance_type", self.covariance_type, options.COVARIANCE_TYPES)
+        require_positive_integer("n_factors", self.n_factors)
         require_one_of("init_params", self.init_params, tuple(mixture_start.STARTS))
         require_one_of("labels", self.labels, ("auto", True, False))
         require_one_of("dtype", self.dtype, tuple(options.DTYPES))

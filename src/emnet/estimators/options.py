@@ -18,8 +18,9 @@ from emnet.algorithms.em import EM
 from emnet.algorithms.gradient import LBFGS
 from emnet.algorithms.squarem import Squarem
 from emnet.exceptions import InvalidInputError
-from emnet.factors import covariances
+from emnet.factors import covariances, parsimonious
 from emnet.factors.covariances import Covariance
+from emnet.factors.factor_analysis import FactorAnalytic
 from emnet.factors.gaussian import NormalInverseWishart
 from emnet.factors.regression import FixedBound, GradientStep, MStep, Newton
 from emnet.inference.base import EStep
@@ -46,7 +47,22 @@ COVARIANCES: Mapping[str, Callable[[torch.Tensor], Covariance]] = {
     "tied": covariances.Tied,
     "diag": covariances.Diagonal,
     "spherical": covariances.Spherical,
+    "EII": parsimonious.EqualSpherical,
+    "VII": covariances.Spherical,
+    "EEI": parsimonious.EqualDiagonal,
+    "VEI": parsimonious.VaryingVolumeDiagonal,
+    "EVI": parsimonious.EqualVolumeDiagonal,
+    "VVI": covariances.Diagonal,
+    "EEE": covariances.Tied,
+    "VEE": parsimonious.VaryingVolume,
+    "EVE": parsimonious.EqualVolumeEqualOrientation,
+    "VVE": parsimonious.EqualOrientation,
+    "EEV": parsimonious.EqualVolumeEqualShape,
+    "VEV": parsimonious.EqualShape,
+    "EVV": parsimonious.EqualVolume,
+    "VVV": covariances.Full,
 }
+COVARIANCE_TYPES = (*COVARIANCES, "factor")
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 _SAVED = {cls.__name__: cls for cls in (Newton, FixedBound, GradientStep, MeanField, NormalInverseWishart)}
 _NEWTON_PARAMETERS = 2000  # beyond it the output's Hessian, of that many rows and columns, costs more than it saves
@@ -100,6 +116,11 @@ def choose_algorithm(value: Any, e_step: EStep, passes: int, whole: bool) -> Alg
     if isinstance(value, str) and value == "auto":
         value = "lbfgs" if whole and is_deterministic(e_step) else "adam"
     return choose("algorithm", value, {"auto": None, **ALGORITHMS}, Algorithm, e_step, passes)
+
+
+def choose_covariance(kind: str, start: torch.Tensor, n_factors: int) -> Covariance:
+    """The structure of that name, near (k, d, d) covariances."""
+    return FactorAnalytic(start, n_factors) if kind == "factor" else COVARIANCES[kind](start)
 
 
 def choose_mixture_algorithm(value: Any) -> Algorithm:

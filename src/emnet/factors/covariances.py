@@ -18,8 +18,6 @@ from torch import Tensor, nn
 from emnet.exceptions import CollapsedComponentError
 from emnet.kernels.gaussian import packed
 
-_INNER_ITERATIONS, _INNER_TOL = 50, 1e-10
-
 
 class Covariance(nn.Module):
     """Covariances of k states in d dimensions, started at `covariances`, (k, d, d) or of diagonals (k, d)."""

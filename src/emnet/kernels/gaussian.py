@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 _CANCELLATION = {torch.float64: 1e-9, torch.float32: 1e-3}  # nats of a row's log density that rounding may cost
-_CHUNK_ELEMENTS = 2**18  # of features: what stays in a core's cache
+_CHUNK_ELEMENTS = 2**17  # of features: what stays in a core's cache
 _MOST_ROWS = 4096
 _LOG_2PI = math.log(2 * math.pi)
 Sums = tuple[Tensor, Tensor, Tensor]
@@ -184,14 +184,30 @@ def _features(x: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Packed features of chunk after chunk, (d (d + 3)/2 + 1, rows), each in the memory of the one before."""
     d = x.shape[1]
     width = (d * (d + 3)) // 2 + 1
-    buffer = None
+    memory = None
     for rows in chunks(len(x), width):
-        columns = x[rows].T.contiguous()
-        if buffer is None or buffer.shape[1] != columns.shape[1]:
-            buffer = x.new_ones(width, columns.shape[1])
+        size = rows.stop - rows.start
+        if memory is None or memory.columns.shape[1] != size:
+            memory = _Features(x, width, size)
+        yield rows, memory.of(x[rows])
+
+
+class _Features:
+    """Memory for the features of a chunk, and the views of it through which they are written."""
+
+    def __init__(self, x: Tensor, width: int, rows: int):
+        d = x.shape[1]
+        self.all = x.new_empty(width, rows)
+        self.all[-1] = 1.0
+        self.columns = self.all[-1 - d : -1]
+        self.products = []
         start = 0
         for i in range(d):
-            torch.mul(columns[i:], columns[i], out=buffer[start : start + d - i])
+            self.products.append((self.columns[i:], self.columns[i], self.all[start : start + d - i]))
             start += d - i
-        buffer[start:-1] = columns
-        yield rows, buffer
+
+    def of(self, x: Tensor) -> Tensor:
+        self.columns.copy_(x.T)
+        for left, right, out in self.products:
+            torch.mul(left, right, out=out)
+        return self.all

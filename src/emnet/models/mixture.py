@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -14,6 +15,8 @@ from emnet.factors.base import Factor
 from emnet.models.base import LatentModel
 from emnet.posteriors import Discrete, EvidenceKind
 from emnet.statistics import ModelStatistics
+
+_NEGLIGIBLE = {torch.float64: -670.0, torch.float32: -70.0}  # beside 0, of a logarithm
 
 Columns = tuple[int, ...] | None
 """The columns of the target that an emission explains; None is the target as it is."""
@@ -73,10 +76,8 @@ class Mixture(LatentModel[Discrete]):
         return joint if batch.labels is None else _restricted(joint, batch.labels)
 
     def posterior(self, batch: Batch) -> Discrete:
-        joint = self.log_joint(batch)
-        log_evidence = joint.logsumexp(1)
-        responsibilities = joint.sub_(log_evidence[:, None]).exp_()
-        return Discrete(self._exactly_one(batch, log_evidence.double()), EvidenceKind.EXACT, responsibilities)
+        log_evidence, responsibilities = normalized(self.log_joint(batch))
+        return Discrete(self._exactly_one(batch, log_evidence), EvidenceKind.EXACT, responsibilities)
 
     def statistics(self, batch: Batch, posterior: Discrete) -> ModelStatistics:
         responsibilities = posterior.responsibilities
@@ -98,6 +99,20 @@ class Mixture(LatentModel[Discrete]):
         if batch.labels is None and (unseen := batch.derived(_unseen)) is not None:
             log_evidence[unseen] = 0.0
         return log_evidence
+
+
+def normalized(joint: Tensor) -> tuple[Tensor, Tensor]:
+    """log Σ_k e^{joint}, (n,) in float64, and e^{joint} over it, (n, k), in the memory of `joint`.
+
+    What is negligible beside a row's largest is 0: subnormal numbers would take a hundred times as long, here and in
+    every product to come.
+    """
+    least = _NEGLIGIBLE[joint.dtype]
+    top = joint.amax(1, keepdim=True)
+    shares = joint.sub_(top).clamp_(min=least).exp_()
+    torch.threshold_(shares, math.exp(least + 1), 0.0)
+    total = shares.sum(1, keepdim=True)
+    return (top.double() + total.double().log())[:, 0], shares.div_(total)
 
 
 def _checked_columns(emissions: Mapping[str, Any], columns: Mapping[str, Sequence[int]]) -> dict[str, Columns]:
