@@ -430,3 +430,28 @@ def test_mclusts_bic_of_iris_with_three_components(kind, bic):
     """The table that `mclustBIC(iris[, -5])` prints; mclust's BIC has the other sign, and it stops a little sooner."""
     model = GaussianMixture(3, covariance_type=kind, reg_covar=0, random_state=0, tol=1e-6, max_iter=1000).fit(X)
     assert -model.bic(X) == pytest.approx(bic, abs=0.02)
+
+
+# -- streams ----------------------------------------------------------------------------------------------------------
+
+
+def test_partial_fit_learns_from_pieces(tmp_path):
+    rows = clouds(6000, missing=0.05)[0]
+    model = GaussianMixture(3, random_state=0)
+    for piece in np.array_split(rows, 20):
+        model.partial_fit(piece)
+    whole = GaussianMixture(3, random_state=0).fit(rows)
+    assert model.score(rows) == pytest.approx(whole.score(rows), abs=0.02)
+    model.save(tmp_path / "m.emnet")
+    went_on = emnet.load(tmp_path / "m.emnet").partial_fit(rows[:500])
+    assert went_on.score(rows) == pytest.approx(whole.score(rows), abs=0.05)
+    assert not model.converged_
+
+
+def test_the_first_partial_fit_is_a_step_of_em():
+    rows = clouds(300)[0]
+    model = GaussianMixture(3, random_state=0, reg_covar=0).partial_fit(rows)
+    with pytest.warns(ConvergenceWarning):
+        once = GaussianMixture(3, random_state=0, reg_covar=0, max_iter=1).fit(rows)
+    np.testing.assert_allclose(model.means_, once.means_, rtol=1e-10)
+    np.testing.assert_allclose(model.covariances_, once.covariances_, rtol=1e-9)

@@ -202,6 +202,14 @@ class Gaussian(Factor[GaussianMoments]):
         )
         return complete + GaussianMoments(counts, first, self._summed(second), means)
 
+    def implied(self, counts: Tensor) -> GaussianMoments:
+        """Moments of so many rows of each state, (k,), that are spread as the parameters have it."""
+        covariances, means = self.covariance.covariances(), self.means.detach()
+        if self.covariance.diagonal:
+            covariances = covariances.diagonal(dim1=1, dim2=2)
+        second = counts.view(-1, *[1] * (covariances.dim() - 1)) * covariances
+        return GaussianMoments(counts, torch.zeros_like(means), self._summed(second), means)
+
     def maximize(self, statistics: GaussianMoments) -> None:
         statistics = self._with_idle(statistics)
         means = self._best_means(statistics)
@@ -269,13 +277,7 @@ class Gaussian(Factor[GaussianMoments]):
         idle = statistics.counts < _NO_ROWS
         if not bool(idle.any()):
             return statistics
-        counts = _PSEUDO_ROWS * idle
-        covariances = self.covariance.covariances()
-        if self.covariance.diagonal:
-            covariances = covariances.diagonal(dim1=1, dim2=2)
-        second = counts.view(-1, *[1] * (covariances.dim() - 1)) * covariances
-        means = self.means.detach()
-        return statistics + GaussianMoments(counts, torch.zeros_like(means), self._summed(second), means)
+        return statistics + self.implied(_PSEUDO_ROWS * idle)
 
     def _best_means(self, statistics: GaussianMoments) -> Tensor:
         if "means" in self.fixed:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from emnet.kernels.gaussian import Sums, chunks
 
-_CHUNK_ELEMENTS = 2**20  # of factors, and of whitened rows
+_CHUNK_ELEMENTS = 2**18  # of factors, and of whitened rows
 _LOG_2PI = math.log(2 * math.pi)
 
 
@@ -144,9 +144,12 @@ def fill(x: Tensor, groups: list[Patterns], weights: Tensor, means: Tensor, fact
 
 def _whitened(x: Tensor, group: Patterns, means: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
     """L with the pattern's columns in order, (g, k, d, d), and (y, 0), (g, k, d, c), in float64."""
-    covariance = factor @ factor.mT
+    k, d = means.shape
     order = group.order
-    lower = torch.linalg.cholesky(covariance[:, order[:, :, None], order[:, None, :]].transpose(0, 1))
+    by_row = (factor @ factor.mT).transpose(0, 1).reshape(d, k * d)
+    rows = by_row.index_select(0, order.flatten()).view(-1, d, k, d).transpose(1, 2)  # whole rows, then columns
+    columns = order[:, None, None, :].expand(-1, k, d, d)
+    lower = torch.linalg.cholesky_ex(rows.gather(3, columns))[0]
     own = x[group.rows[:, :, None], order[:, None, :]].double().transpose(1, 2)  # (g, d, c)
     away = own[:, None] - means[:, order].transpose(0, 1)[..., None]
     seen = group.observed[:, None, :, None]
