@@ -25,8 +25,10 @@ class MeanGain:
     def __call__(self, model: LatentModel, iteration: Iteration) -> bool:
         reached = iteration.progress.objective / self.rows
         change, self.last = reached - self.last, reached
-        self.parameters = model.coordinates()
         number = iteration.number + 1
         self.report(number, change)
         self.converged = math.isfinite(change) and abs(change) < self.tol
-        return self.converged or number >= self.max_iter
+        if not self.converged and number < self.max_iter:
+            return False
+        self.parameters = model.coordinates()
+        return True

@@ -11,12 +11,16 @@ in W and n before it sees them. Its parameters are free of constraints, and so a
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from emnet.exceptions import CollapsedComponentError
 from emnet.kernels.gaussian import packed
+
+_Written = Sequence[tuple[Tensor, int, torch.device]]
+"""Tensors, how often each was written, and where it is: what tells whether something worked out of them still holds."""
 
 
 class Covariance(nn.Module):
@@ -28,6 +32,7 @@ class Covariance(nn.Module):
     def __init__(self, n_states: int, n_features: int):
         super().__init__()
         self.n_states, self.n_features = n_states, n_features
+        self._inverse: tuple[_Written, Tensor] | None = None
 
     @property
     @abstractmethod
@@ -47,14 +52,18 @@ class Covariance(nn.Module):
         factor = self.factor(*(parameters or self.parameters()))
         if self.diagonal:
             return -(counts @ factor.log().sum(1)) - 0.5 * (scatter / factor.square()).sum()
-        identity = torch.eye(self.n_features, dtype=factor.dtype, device=factor.device).expand_as(factor)
-        inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
+        inverse = self._inverted(factor)
         log_scales = factor.diagonal(dim1=1, dim2=2).log().sum(1)
         return -(counts @ log_scales) - 0.5 * ((inverse @ scatter) * inverse).sum()
 
     def inverse_factor(self) -> Tensor:
-        """U with Σ⁻¹ = UᵀU: (k or 1, d, d), or (k, d) of diagonals."""
-        factor = self.factor(*self.parameters()).detach()
+        """U with Σ⁻¹ = UᵀU: (k or 1, d, d), or (k, d) of diagonals; worked out once for the same parameters."""
+        now = [(tensor, tensor._version, tensor.device) for tensor in (*self.parameters(), *self.buffers())]
+        if self._inverse is None or not _same(now, self._inverse[0]):
+            self._inverse = (now, self._inverted(self.factor(*self.parameters()).detach()))
+        return self._inverse[1]
+
+    def _inverted(self, factor: Tensor) -> Tensor:
         if self.diagonal:
             return factor.reciprocal()
         identity = torch.eye(self.n_features, dtype=factor.dtype, device=factor.device).expand_as(factor)
@@ -76,7 +85,11 @@ class Covariance(nn.Module):
     def set_coordinates(self, vector: Tensor) -> None:
         sizes = [parameter.numel() for parameter in self.parameters()]
         for parameter, part in zip(self.parameters(), vector.split(sizes), strict=True):
-            parameter.data.copy_(part.view(parameter.shape))
+            parameter.copy_(part.view(parameter.shape))
+
+
+def _same(now: _Written, then: _Written) -> bool:
+    return all(a[0] is b[0] and a[1:] == b[1:] for a, b in zip(now, then, strict=True))
 
 
 def free(values: Tensor) -> nn.Parameter:
@@ -128,9 +141,10 @@ def from_log_cholesky(vector: Tensor, d: int) -> Tensor:
     """The inverse: (k, d (d + 1)/2) → lower triangular (k, d, d)."""
     columns, rows = packed(d, vector.device)
     on_diagonal = rows == columns
-    values = torch.where(on_diagonal, torch.where(on_diagonal, vector, 0.0).exp(), vector)
+    values = torch.where(on_diagonal, (vector * on_diagonal).exp(), vector)
     factor = vector.new_zeros(len(vector), d, d)
-    return factor.index_put((torch.arange(len(vector))[:, None], rows[None], columns[None]), values)
+    states = torch.arange(len(vector), device=vector.device)[:, None]
+    return factor.index_put((states, rows[None], columns[None]), values)
 
 
 def to_log_variances(variances: Tensor) -> Tensor:
@@ -175,7 +189,7 @@ class Full(Covariance):
         return from_log_cholesky(parameters[0], self.n_features)
 
     def maximize(self, scatter: Tensor, counts: Tensor) -> None:
-        self.log_cholesky.data.copy_(to_log_cholesky(scatter / counts[:, None, None]))
+        self.log_cholesky.copy_(to_log_cholesky(scatter / counts[:, None, None]))
 
 
 class Tied(Covariance):
@@ -195,7 +209,7 @@ class Tied(Covariance):
         return from_log_cholesky(parameters[0], self.n_features)
 
     def maximize(self, scatter: Tensor, counts: Tensor) -> None:
-        self.log_cholesky.data.copy_(to_log_cholesky(scatter / counts[:, None, None]))
+        self.log_cholesky.copy_(to_log_cholesky(scatter / counts[:, None, None]))
 
 
 class DiagonalCovariance(Covariance):
@@ -230,7 +244,7 @@ class Diagonal(DiagonalCovariance):
         return self.n_states * self.n_features
 
     def maximize(self, scatter: Tensor, counts: Tensor) -> None:
-        self.log_variances.data.copy_(to_log_variances(scatter / counts[:, None]))
+        self.log_variances.copy_(to_log_variances(scatter / counts[:, None]))
 
 
 class Spherical(DiagonalCovariance):
@@ -244,4 +258,4 @@ class Spherical(DiagonalCovariance):
         return self.n_states
 
     def maximize(self, scatter: Tensor, counts: Tensor) -> None:
-        self.log_variances.data.copy_(to_log_variances((scatter / counts[:, None]).mean(1, keepdim=True)))
+        self.log_variances.copy_(to_log_variances((scatter / counts[:, None]).mean(1, keepdim=True)))

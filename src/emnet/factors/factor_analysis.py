@@ -51,8 +51,8 @@ class FactorAnalytic(Covariance):
         for _ in range(_INNER_ITERATIONS):
             loadings, noise = _em_step(sample, loadings, noise)
         log_noise = to_log_variances(noise)
-        self.loadings.data.copy_(loadings)
-        self.log_noise.data.copy_(log_noise)
+        self.loadings.copy_(loadings)
+        self.log_noise.copy_(log_noise)
 
 
 def _em_step(sample: Tensor, loadings: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,6 +31,11 @@ class Rows:
     reach: Tensor  # (d,), the largest |x| of each column
 
     @cached_property
+    def features(self) -> Tensor | None:
+        """Packed features of few rows without holes."""
+        return gaussian.kept_features(self.values)
+
+    @cached_property
     def complete(self) -> Tensor | None:
         """Which rows have no hole, as indices; None for all."""
         return None if self.observed is None else torch.nonzero(self.observed.all(1)).flatten()
@@ -174,7 +179,7 @@ class Gaussian(Factor[GaussianMoments]):
         inverse, means = self.covariance.inverse_factor(), self.means.detach()
         narrow = gaussian.is_narrow(inverse, rows.reach, rows.values.dtype)
         if rows.observed is None:
-            return gaussian.log_density(rows.values, means, inverse, narrow)
+            return gaussian.log_density(rows.values, means, inverse, narrow, self._features_of(rows))
         if self.covariance.diagonal:
             return gaussian_missing.log_density_diagonal(rows.values, rows.observed, means, inverse, narrow)
         out = rows.values.new_zeros(len(rows.values), self.n_states)
@@ -193,7 +198,7 @@ class Gaussian(Factor[GaussianMoments]):
         narrow = gaussian.is_narrow(self.covariance.inverse_factor(), rows.reach, rows.values.dtype)
         origin = torch.where(narrow[:, None], means, 0.0).expand_as(means)
         if rows.observed is None:
-            return self._of_complete(rows.values, weights, origin)
+            return self._of_complete(rows.values, weights, origin, self._features_of(rows))
         if self.covariance.diagonal:
             return self._of_diagonal(rows, weights, origin)
         complete = self._of_complete(rows.values[rows.complete], weights[rows.complete], origin)
@@ -216,7 +221,7 @@ class Gaussian(Factor[GaussianMoments]):
         if "covariances" not in self.fixed:
             scatter, counts = self._posterior_scatter(statistics, means)
             self.covariance.maximize(self._regularized(scatter, counts), counts)
-        self.means.data.copy_(means)
+        self.means.copy_(means)
 
     def gradient(self, statistics: GaussianMoments) -> Tensor:
         with torch.enable_grad():
@@ -243,7 +248,7 @@ class Gaussian(Factor[GaussianMoments]):
     def set_coordinates(self, vector: Tensor) -> None:
         n_means = 0 if "means" in self.fixed else self.means.numel()
         if n_means:
-            self.means.data.copy_(vector[:n_means].view(self.means.shape))
+            self.means.copy_(vector[:n_means].view(self.means.shape))
         if "covariances" not in self.fixed:
             self.covariance.set_coordinates(vector[n_means:])
 
@@ -254,9 +259,18 @@ class Gaussian(Factor[GaussianMoments]):
 
     # -- moments ----------------------------------------------------------------------------------------------------
 
-    def _of_complete(self, values: Tensor, weights: Tensor, origin: Tensor) -> GaussianMoments:
+    def _features_of(self, rows: Rows) -> Tensor | None:
+        """None where the kernel does without."""
+        return None if self.covariance.diagonal or self.covariance.shared else rows.features
+
+    def _of_complete(
+        self, values: Tensor, weights: Tensor, origin: Tensor, features: Tensor | None = None
+    ) -> GaussianMoments:
         diagonal, shared = self.covariance.diagonal, self.covariance.shared
-        return GaussianMoments(*gaussian.moments(values, weights, origin, diagonal=diagonal, shared=shared), origin)
+        counts, first, second = gaussian.moments(
+            values, weights, origin, diagonal=diagonal, shared=shared, features=features
+        )
+        return GaussianMoments(counts, first, second, origin)
 
     def _of_diagonal(self, rows: Rows, weights: Tensor, origin: Tensor) -> GaussianMoments:
         """Columns are independent: a missing one has its mean and variance of the state."""

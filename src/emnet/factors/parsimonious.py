@@ -38,7 +38,7 @@ class EqualSpherical(DiagonalCovariance):
 
     def maximize(self, scatter: Tensor, counts: Tensor) -> None:
         total = scatter.sum() / (counts.sum() * self.n_features)
-        self.log_variances.data.copy_(to_log_variances(total.view(1, 1)))
+        self.log_variances.copy_(to_log_variances(total.view(1, 1)))
 
 
 class EqualDiagonal(DiagonalCovariance):
@@ -52,7 +52,7 @@ class EqualDiagonal(DiagonalCovariance):
         return self.n_features
 
     def maximize(self, scatter: Tensor, counts: Tensor) -> None:
-        self.log_variances.data.copy_(to_log_variances(scatter.sum(0, keepdim=True) / counts.sum()))
+        self.log_variances.copy_(to_log_variances(scatter.sum(0, keepdim=True) / counts.sum()))
 
 
 class VaryingVolumeDiagonal(DiagonalCovariance):
@@ -72,8 +72,8 @@ class VaryingVolumeDiagonal(DiagonalCovariance):
         for _ in range(_INNER_ITERATIONS):
             log_volumes = _log_volumes((scatter / log_shape.exp()).sum(1), counts, self.n_features)
             log_shape = centered(to_log_variances((scatter / log_volumes.exp()).sum(0, keepdim=True)))
-        self.log_volumes.data.copy_(_log_volumes((scatter / log_shape.exp()).sum(1), counts, self.n_features))
-        self.log_shape.data.copy_(log_shape)
+        self.log_volumes.copy_(_log_volumes((scatter / log_shape.exp()).sum(1), counts, self.n_features))
+        self.log_shape.copy_(log_shape)
 
 
 class EqualVolumeDiagonal(DiagonalCovariance):
@@ -92,8 +92,8 @@ class EqualVolumeDiagonal(DiagonalCovariance):
 
     def maximize(self, scatter: Tensor, counts: Tensor) -> None:
         logs = to_log_variances(scatter)
-        self.log_volume.data.fill_(float((logs.mean(1).exp().sum() / counts.sum()).log()))
-        self.log_shapes.data.copy_(centered(logs))
+        self.log_volume.fill_(float((logs.mean(1).exp().sum() / counts.sum()).log()))
+        self.log_shapes.copy_(centered(logs))
 
 
 class VaryingVolume(Covariance):
@@ -121,8 +121,8 @@ class VaryingVolume(Covariance):
             log_volumes = self._log_volumes(vector, scatter, counts)
             total = (scatter / log_volumes.exp()[:, :, None]).sum(0, keepdim=True) / counts.sum()
             vector = to_log_cholesky(total)
-        self.log_volumes.data.copy_(self._log_volumes(vector, scatter, counts))
-        self.log_cholesky.data.copy_(vector)
+        self.log_volumes.copy_(self._log_volumes(vector, scatter, counts))
+        self.log_cholesky.copy_(vector)
 
     def _log_volumes(self, vector: Tensor, scatter: Tensor, counts: Tensor) -> Tensor:
         lower = from_log_cholesky(vector, self.n_features)
@@ -154,8 +154,8 @@ class EqualVolume(Covariance):
     def maximize(self, scatter: Tensor, counts: Tensor) -> None:
         vector = to_log_cholesky(scatter / counts[:, None, None])
         logs = from_log_cholesky(vector, self.n_features).diagonal(dim1=1, dim2=2).log().mean(1)
-        self.log_volume.data.copy_(((2 * logs).exp() @ counts / counts.sum()).log())
-        self.log_cholesky.data.copy_(vector)
+        self.log_volume.copy_(((2 * logs).exp() @ counts / counts.sum()).log())
+        self.log_cholesky.copy_(vector)
 
 
 # -- structures with an orientation ---------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ class Oriented(Covariance):
     def _set_orientations(self, rotations: Tensor) -> None:
         skew = skew_of(rotations)
         if hasattr(self, "skew"):
-            self.skew.data.copy_(skew)
+            self.skew.copy_(skew)
         else:
             self.skew = free(skew)
 
@@ -224,7 +224,7 @@ class EqualVolumeEqualShape(Oriented):
 
     def maximize(self, scatter: Tensor, counts: Tensor) -> None:
         values, rotations = torch.linalg.eigh(scatter)
-        self.log_eigenvalues.data.copy_(to_log_variances(values.sum(0, keepdim=True) / counts.sum()))
+        self.log_eigenvalues.copy_(to_log_variances(values.sum(0, keepdim=True) / counts.sum()))
         self._set_orientations(rotations)
 
 
@@ -250,8 +250,8 @@ class EqualShape(Oriented):
         for _ in range(_INNER_ITERATIONS):
             log_volumes = _log_volumes((values / log_shape.exp()).sum(1), counts, self.n_features)
             log_shape = centered(to_log_variances((values / log_volumes.exp()).sum(0, keepdim=True)))
-        self.log_volumes.data.copy_(_log_volumes((values / log_shape.exp()).sum(1), counts, self.n_features))
-        self.log_shape.data.copy_(log_shape)
+        self.log_volumes.copy_(_log_volumes((values / log_shape.exp()).sum(1), counts, self.n_features))
+        self.log_shape.copy_(log_shape)
         self._set_orientations(rotations)
 
 
@@ -275,7 +275,7 @@ class EqualOrientation(Oriented):
         for _ in range(_INNER_ITERATIONS):
             values = _rotated_diagonals(rotation, scatter) / counts[:, None]
             rotation = _better_rotation(rotation, scatter, to_log_variances(values).exp())
-        self.log_eigenvalues.data.copy_(to_log_variances(_rotated_diagonals(rotation, scatter) / counts[:, None]))
+        self.log_eigenvalues.copy_(to_log_variances(_rotated_diagonals(rotation, scatter) / counts[:, None]))
         self._set_orientations(rotation[None])
 
 
@@ -301,8 +301,8 @@ class EqualVolumeEqualOrientation(Oriented):
             logs = to_log_variances(_rotated_diagonals(rotation, scatter))
             rotation = _better_rotation(rotation, scatter, centered(logs).exp())
         logs = to_log_variances(_rotated_diagonals(rotation, scatter))
-        self.log_volume.data.fill_(float((logs.mean(1).exp().sum() / counts.sum()).log()))
-        self.log_shapes.data.copy_(centered(logs))
+        self.log_volume.fill_(float((logs.mean(1).exp().sum() / counts.sum()).log()))
+        self.log_shapes.copy_(centered(logs))
         self._set_orientations(rotation[None])
 
 

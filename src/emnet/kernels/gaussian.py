@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -28,23 +29,32 @@ def is_narrow(inverse: Tensor, reach: Tensor, dtype: torch.dtype) -> Tensor:
     return ~(torch.finfo(dtype).eps * size <= _CANCELLATION[dtype])
 
 
-def log_density(x: Tensor, means: Tensor, inverse: Tensor, narrow: Tensor) -> Tensor:
-    """log Normal(x; m_k, Σ_k): (n, d) → (n, k), in the type of x."""
+def kept_features(x: Tensor) -> Tensor | None:
+    """Packed features of so few rows that they fit a chunk, to be kept for the next pass; None of more."""
+    if len(list(chunks(len(x), _width(x.shape[1])))) != 1:
+        return None
+    return next(_features(x, None))[1]
+
+
+def log_density(x: Tensor, means: Tensor, inverse: Tensor, narrow: Tensor, features: Tensor | None = None) -> Tensor:
+    """log Normal(x; m_k, Σ_k): (n, d) → (n, k), in the type of x; `features` are those of `kept_features`."""
     k, shared = len(means), len(inverse) == 1
     narrow = narrow.expand(k)
     constant = _log_scale(inverse, x.shape[1]).expand(k)
     if not bool(narrow.any()):
-        return _expanded(x, means, inverse, constant)
+        return _expanded(x, means, inverse, constant, features)
     out = x.new_empty(len(x), k)
     wide = torch.nonzero(~narrow).flatten()
     if len(wide):
-        out[:, wide] = _expanded(x, means[wide], inverse[wide], constant[wide])
+        out[:, wide] = _expanded(x, means[wide], inverse[wide], constant[wide], features)
     for state in torch.nonzero(narrow).flatten().tolist():
         out[:, state] = _by_factor(x, means[state], inverse[0 if shared else state], constant[state])
     return out
 
 
-def moments(x: Tensor, weights: Tensor, origin: Tensor, *, diagonal: bool, shared: bool) -> Sums:
+def moments(
+    x: Tensor, weights: Tensor, origin: Tensor, *, diagonal: bool, shared: bool, features: Tensor | None = None
+) -> Sums:
     """Σ r, Σ r (x − o), Σ r (x − o)(x − o)ᵀ of each state, about its origin o: (k,), (k, d), (g, d, d), in float64.
 
     `weights` r are (n, k); of a diagonal only the squares are summed, (g, d); shared matrices are summed over the
@@ -52,25 +62,35 @@ def moments(x: Tensor, weights: Tensor, origin: Tensor, *, diagonal: bool, share
     """
     apart = origin.abs().amax(1) > 0
     if not bool(apart.any()):
-        return _moments_about_zero(x, weights, diagonal, shared)
+        return _moments_about_zero(x, weights, diagonal, shared, features)
     counts, first, second = _empty_moments(weights.shape[1], x, diagonal, shared)
     rest = torch.nonzero(~apart).flatten()
     if len(rest):
-        n, f, s = _moments_about_zero(x, weights[:, rest], diagonal, shared)
+        n, f, s = _moments_about_zero(x, weights[:, rest], diagonal, shared, features)
         counts[rest], first[rest] = n, f
         second[slice(None) if shared else rest] = s
     for state in torch.nonzero(apart).flatten().tolist():
         moved = (x - origin[state]).to(x.dtype)
-        n, f, s = _moments_about_zero(moved, weights[:, state : state + 1], diagonal, shared)
+        n, f, s = _moments_about_zero(moved, weights[:, state : state + 1], diagonal, shared, None)
         counts[state], first[state] = n[0], f[0]
         second[0 if shared else state] += s[0]
     return counts, first, second
 
 
+@lru_cache
 def packed(d: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """Row and column of each entry of a packed symmetric matrix, in the order of the features: i ≤ j, row by row."""
     rows, columns = torch.triu_indices(d, d, device=device)
     return rows, columns
+
+
+@lru_cache
+def _unpacked(d: int, device: torch.device) -> Tensor:
+    """Where each entry of a symmetric matrix stands among the packed ones, (d·d,)."""
+    rows, columns = packed(d, device)
+    places = torch.empty(d, d, dtype=torch.int64, device=device)
+    places[rows, columns] = places[columns, rows] = torch.arange(len(rows), device=device)
+    return places.flatten()
 
 
 # -- densities ------------------------------------------------------------------------------------------------------
@@ -82,12 +102,12 @@ def _log_scale(inverse: Tensor, d: int) -> Tensor:
     return scales.log().sum(1) - 0.5 * d * _LOG_2PI
 
 
-def _expanded(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor) -> Tensor:
+def _expanded(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor, features: Tensor | None) -> Tensor:
     if inverse.dim() == 2:
         return _expanded_diagonal(x, means, inverse, constant)
     if len(inverse) == 1:
         return _expanded_shared(x, means, inverse[0], constant)
-    return _expanded_packed(x, means, inverse, constant)
+    return _expanded_packed(x, means, inverse, constant, features)
 
 
 def _expanded_diagonal(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor) -> Tensor:
@@ -114,7 +134,7 @@ def _expanded_shared(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor
     return out
 
 
-def _expanded_packed(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor) -> Tensor:
+def _expanded_packed(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor, kept: Tensor | None) -> Tensor:
     precision = inverse.mT @ inverse
     i, j = packed(x.shape[1], x.device)
     linear = (precision @ means[:, :, None])[:, :, 0]
@@ -122,7 +142,7 @@ def _expanded_packed(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor
     bias = constant - 0.5 * (linear * means).sum(1)
     coefficients = torch.cat((quadratic, linear, bias[:, None]), dim=1).T.to(x.dtype)
     out = x.new_empty(len(x), len(means))
-    for rows, features in _features(x):
+    for rows, features in _features(x, kept):
         torch.mm(features.T, coefficients, out=out[rows])
     return out
 
@@ -147,17 +167,15 @@ def _empty_moments(k: int, x: Tensor, diagonal: bool, shared: bool) -> Sums:
     return zero.new_zeros(k), zero.new_zeros(k, d), zero.new_zeros((g, d) if diagonal else (g, d, d))
 
 
-def _moments_about_zero(x: Tensor, weights: Tensor, diagonal: bool, shared: bool) -> Sums:
+def _moments_about_zero(x: Tensor, weights: Tensor, diagonal: bool, shared: bool, kept: Tensor | None) -> Sums:
     if diagonal or shared:
         return _plain_moments(x, weights, diagonal, shared)
     k, d = weights.shape[1], x.shape[1]
     total = torch.zeros((d * (d + 3)) // 2 + 1, k, dtype=torch.float64, device=x.device)
-    for rows, features in _features(x):
+    for rows, features in _features(x, kept):
         total += features @ weights[rows]
-    i, j = packed(d, x.device)
-    second = total.new_empty(k, d, d)
-    second[:, i, j] = second[:, j, i] = total[: len(i)].T
-    return total[-1].clone(), total[len(i) : -1].T.clone(), second
+    second = total.T[:, _unpacked(d, x.device)].view(k, d, d)
+    return total[-1].clone(), total[-1 - d : -1].T.clone(), second
 
 
 def _plain_moments(x: Tensor, weights: Tensor, diagonal: bool, shared: bool) -> Sums:
@@ -180,11 +198,16 @@ def chunks(n: int, width: int) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
-def _features(x: Tensor) -> Iterator[tuple[slice, Tensor]]:
+def _width(d: int) -> int:
+    return (d * (d + 3)) // 2 + 1
+
+
+def _features(x: Tensor, kept: Tensor | None) -> Iterator[tuple[slice, Tensor]]:
     """Packed features of chunk after chunk, (d (d + 3)/2 + 1, rows), each in the memory of the one before."""
-    d = x.shape[1]
-    width = (d * (d + 3)) // 2 + 1
-    memory = None
+    if kept is not None:
+        yield slice(0, len(x)), kept
+        return
+    width, memory = _width(x.shape[1]), None
     for rows in chunks(len(x), width):
         size = rows.stop - rows.start
         if memory is None or memory.columns.shape[1] != size:
