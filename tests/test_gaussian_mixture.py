@@ -181,8 +181,21 @@ def test_an_m_step_with_holes_equals_brute_force(kind):
 
 
 @types
-def test_holes_do_not_lower_the_evidence_and_find_the_clusters(kind):
-    rows, state = clouds(400, missing=0.25)
+def test_imputed_cells_are_their_conditional_means(kind):
+    rows, _ = clouds(50, missing=0.3)
+    rows[4] = np.nan
+    model = GaussianMixture(3, covariance_type=kind, random_state=0).fit(clouds(300)[0])
+    r, own = model.predict_proba(rows), matrices(model)
+    truth = [
+        sum(r[j, k] * expected_moments(row, model.means_[k], own[k])[0] for k in range(3)) for j, row in enumerate(rows)
+    ]
+    np.testing.assert_allclose(model.impute(rows), truth, rtol=1e-9, atol=1e-9)
+
+
+@types
+@pytest.mark.parametrize("d", [4, 10])
+def test_holes_do_not_lower_the_evidence_and_find_the_clusters(kind, d):
+    rows, state = clouds(400, d=d, missing=0.25)
     model = GaussianMixture(3, covariance_type=kind, random_state=0, reg_covar=0, tol=1e-6, max_iter=500).fit(rows)
     assert (np.diff(model.lower_bounds_) > -1e-12).all()
     labels = model.predict(rows)

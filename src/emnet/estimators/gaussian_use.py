@@ -93,6 +93,13 @@ class FittedGaussianMixture(DensityMixin, BaseEstimator):
             return rng.multivariate_normal(mean, covariance, count)
         return mean + rng.standard_normal(size=(count, len(mean))) * np.sqrt(covariance)
 
+    def impute(self, X: Any) -> np.ndarray:
+        """X with E[x | what is there of the row] for what is missing, (n, d), in float64."""
+        gaussian = gaussian_parameters.gaussian_of(self._fitted_model())
+        filled = self._each(X, lambda batch, p: gaussian.to(batch.target.device).fill(batch.target, p.responsibilities))
+        X = self._check_rows(X, reset=False)
+        return np.where(np.isnan(X), filled * self._scale + self._center, X)
+
     @torch.no_grad()
     def _each(self, X: Any, wanted: Callable[[Batch, Discrete], torch.Tensor]) -> np.ndarray:
         """What is wanted of the posterior of batch after batch, end to end."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -13,7 +13,8 @@ from torch import Tensor
 from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor
 from emnet.factors.covariances import Covariance, free
-from emnet.kernels import gaussian, gaussian_missing
+from emnet.kernels import gaussian, gaussian_halves, gaussian_missing
+from emnet.kernels.gaussian_halves import Halves
 from emnet.kernels.gaussian_missing import Patterns
 from emnet.statistics import Statistics
 
@@ -29,6 +30,7 @@ class Rows:
     values: Tensor
     observed: Tensor | None  # (n, d); None if everything
     reach: Tensor  # (d,), the largest |x| of each column
+    _halves: dict[int, list[Halves]] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def features(self) -> Tensor | None:
@@ -39,6 +41,14 @@ class Rows:
     def complete(self) -> Tensor | None:
         """Which rows have no hole, as indices; None for all."""
         return None if self.observed is None else torch.nonzero(self.observed.all(1)).flatten()
+
+    def halves(self, k: int) -> list[Halves]:
+        """The rows with some holes, by patterns of the halves of the columns; none where patterns are few."""
+        if self.observed is None:
+            return []
+        if k not in self._halves:
+            self._halves[k] = gaussian_halves.group_by_halves(self.observed, k)
+        return self._halves[k]
 
     @cached_property
     def patterns(self) -> list[Patterns]:
@@ -185,7 +195,10 @@ class Gaussian(Factor[GaussianMoments]):
         out = rows.values.new_zeros(len(rows.values), self.n_states)
         if len(rows.complete):  # type: ignore[arg-type]
             out[rows.complete] = gaussian.log_density(rows.values[rows.complete], means, inverse, narrow)
-        gaussian_missing.log_density(rows.values, rows.patterns, means, self.covariance.lower(), out)
+        if (halves := self._halves_of(rows)) is not None:
+            gaussian_halves.log_density(rows.values, halves, means, self.covariance.covariances(), out)
+        else:
+            gaussian_missing.log_density(rows.values, rows.patterns, means, self.covariance.lower(), out)
         return out
 
     def statistics(self, target: Tensor | Rows, weights: Tensor | None, given: Tensor | None = None) -> GaussianMoments:
@@ -202,10 +215,23 @@ class Gaussian(Factor[GaussianMoments]):
         if self.covariance.diagonal:
             return self._of_diagonal(rows, weights, origin)
         complete = self._of_complete(rows.values[rows.complete], weights[rows.complete], origin)
-        counts, first, second = gaussian_missing.moments(
-            rows.values, rows.patterns, weights, means, self.covariance.lower()
-        )
+        if (halves := self._halves_of(rows)) is not None:
+            parts = gaussian_halves.moments(rows.values, halves, weights, means, self.covariance.covariances())
+        else:
+            parts = gaussian_missing.moments(rows.values, rows.patterns, weights, means, self.covariance.lower())
+        counts, first, second = parts
         return complete + GaussianMoments(counts, first, self._summed(second), means)
+
+    def fill(self, target: Tensor | Rows, responsibilities: Tensor) -> Tensor:
+        """E[x | what is observed] under responsibilities (n, k): the target, (n, d), in float64, without its holes."""
+        rows = target if isinstance(target, Rows) else self.prepare(target)
+        values, means = rows.values.double(), self.means.detach()
+        if rows.observed is None:
+            return values
+        plain = torch.where(rows.observed, values, responsibilities.double() @ means)
+        if self.covariance.diagonal:
+            return plain
+        return gaussian_missing.fill(plain, rows.patterns, responsibilities, means, self.covariance.lower())
 
     def implied(self, counts: Tensor) -> GaussianMoments:
         """Moments of so many rows of each state, (k,), that are spread as the parameters have it."""
@@ -258,6 +284,11 @@ class Gaussian(Factor[GaussianMoments]):
         return torch.cat([of_means.new_zeros(0), *(part for name, part in parts.items() if name not in self.fixed)])
 
     # -- moments ----------------------------------------------------------------------------------------------------
+
+    def _halves_of(self, rows: Rows) -> list[Halves] | None:
+        """For many patterns of holes and covariances that are far from singular."""
+        halves = rows.halves(self.n_states)
+        return halves if halves and gaussian_halves.is_safe(self.covariance.covariances()) else None
 
     def _features_of(self, rows: Rows) -> Tensor | None:
         """None where the kernel does without."""
