@@ -468,3 +468,26 @@ def test_the_first_partial_fit_is_a_step_of_em():
         once = GaussianMixture(3, random_state=0, reg_covar=0, max_iter=1).fit(rows)
     np.testing.assert_allclose(model.means_, once.means_, rtol=1e-10)
     np.testing.assert_allclose(model.covariances_, once.covariances_, rtol=1e-9)
+
+
+# -- selection --------------------------------------------------------------------------------------------------------
+
+
+def test_select_finds_the_number_of_components_and_shows_its_table():
+    rows, _ = clouds(500, missing=0.05)
+    found = GaussianMixture(random_state=0).select(rows, range(1, 6), ("full", "diag"))
+    assert (found.best.n_components, found.best.covariance_type) == (3, "full")
+    assert len(found.table) == 10
+    assert found.table[0]["bic"] == found.best.bic(rows) == min(line["bic"] for line in found.table)
+    assert GaussianMixture(random_state=0).select(rows, [2, 3], ["full"], "icl").best.n_components == 3
+
+
+def test_select_passes_over_collapsed_fits():
+    rows = np.concatenate([clouds(60)[0], np.full((4, 4), 50.0)])
+    found = GaussianMixture(random_state=0).select(rows, range(1, 7), ["full"])
+    problems = [line for line in found.table if line["problem"]]
+    assert problems
+    assert "component" in problems[0]["problem"]
+    assert found.table[0]["problem"] is None
+    with pytest.raises(InvalidInputError, match="criterion"):
+        GaussianMixture().select(rows, [1], ["full"], "lowest")

@@ -16,6 +16,7 @@ from emnet.estimators import gaussian_parameters, mixture_start, options
 from emnet.estimators.gaussian_fit import LearningGaussianMixture
 from emnet.estimators.history import fit_from_json, fit_to_json
 from emnet.estimators.keeping import keeping_what_was_fitted
+from emnet.estimators.mixture_selection import Selection, select
 from emnet.estimators.validation import (
     require_callbacks,
     require_not_negative,
@@ -165,6 +166,22 @@ class GaussianMixture(LearningGaussianMixture):
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
         """Fit, and give each row's most probable component, (n,): the same as `fit(X).predict(X)`."""
         return self.fit(X, y, sample_weight).predict(X)
+
+    def select(
+        self,
+        X: Any,
+        n_components: Iterable[int] = range(1, 10),
+        covariance_types: Iterable[str] = ("full", "tied", "diag", "spherical"),
+        criterion: str = "bic",
+    ) -> Selection:
+        """Fit all pairs of those parameters, the others as here; see `Selection` for the table and the best model.
+
+        Parameters
+        ----------
+        n_components, covariance_types : what to try.
+        criterion : "bic", "icl" or "aic"; the lowest is the best.
+        """
+        return select(self, X, n_components, covariance_types, criterion)
 
     def _check_data(
         self, X: Any, y: Any, sample_weight: Any, first: bool
