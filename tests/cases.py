@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
@@ -12,13 +13,26 @@ from emnet.algorithms.em import EM
 from emnet.algorithms.gradient import LBFGS
 from emnet.algorithms.squarem import Squarem
 from emnet.batch import Batch, with_constant
+from emnet.factors.covariances import Diagonal, Full, Spherical, Tied
+from emnet.factors.factor_analysis import FactorAnalytic
+from emnet.factors.gaussian import Gaussian, NormalInverseWishart
 from emnet.factors.gaussian_output import GaussianOutput
 from emnet.factors.module import ModuleOutput, ModuleUnits
+from emnet.factors.parsimonious import EqualVolumeEqualOrientation
 from emnet.factors.regression import BernoulliUnits, FixedBound, MStep, Newton, SoftmaxOutput
+from emnet.factors.tables import Categorical, MixingWeights
 from emnet.inference.exact import Exact
 from emnet.models.base import LatentModel
 from emnet.models.bernoulli_network import BernoulliNetwork
-from tests.oracles import all_configurations, enumerate_layers, enumerate_regression, enumerate_table
+from emnet.models.mixture import Mixture
+from tests.oracles import (
+    all_configurations,
+    enumerate_layers,
+    enumerate_mixture,
+    enumerate_regression,
+    enumerate_table,
+    log_normal,
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +44,7 @@ class Case:
     data: Callable[[int, torch.dtype], Batch]
     oracle: Callable[[LatentModel, Batch], tuple]
     summary: Callable  # of a posterior, beside the oracle's
+    closed: bool = False  # whether every factor's M-step ends where the gradient of Q vanishes
 
 
 def network(seed: int, dtype: torch.dtype, *, widths=(3,), p=2, g=3, m_step: MStep, precision=0.3) -> BernoulliNetwork:
@@ -124,6 +139,104 @@ def neural_oracle(model: BernoulliNetwork, batch: Batch) -> tuple:
     return truth.log_evidence, truth.mean
 
 
+def latent_class(seed: int, dtype: torch.dtype, *, k=3, sizes=(2, 3, 4)) -> Mixture:
+    generator = torch.Generator().manual_seed(seed)
+    tables = [torch.rand(k, g, generator=generator, dtype=torch.float64) + 0.2 for g in sizes]
+    emissions = {f"column_{j}": Categorical(table, concentration=1.3) for j, table in enumerate(tables)}
+    weights = torch.rand(k, generator=generator, dtype=torch.float64) + 0.5
+    return Mixture(
+        MixingWeights(weights, concentration=2.0), emissions, {f"column_{j}": [j] for j in range(len(sizes))}
+    )
+
+
+def categories(seed: int, dtype: torch.dtype, *, n=40, sizes=(2, 3, 4), missing=0.2) -> Batch:
+    """Categories that hang together, with holes."""
+    generator = torch.Generator().manual_seed(1000 + seed)
+    state = torch.rand(n, 1, generator=generator, dtype=torch.float64)
+    noise = 0.5 * torch.rand(n, len(sizes), generator=generator, dtype=torch.float64)
+    target = ((state + noise) / 1.5 * torch.tensor(sizes)).floor()
+    target[torch.rand(n, len(sizes), generator=generator) < missing] = torch.nan
+    weights = torch.rand(n, generator=generator, dtype=torch.float64) + 0.5
+    return Batch(target.to(dtype), weights=weights.to(dtype))
+
+
+def latent_class_oracle(model: Mixture, batch: Batch) -> tuple:
+    seen = batch.target if batch.observed is None else torch.where(batch.observed[:, None], batch.target, torch.nan)
+    tables = [factor.log_probabilities.numpy() for factor in model.emissions.values()]
+
+    def density(state: int) -> Callable[[int], float]:
+        return lambda j: sum(
+            table[state, int(cell)] for table, cell in zip(tables, seen[j].tolist(), strict=True) if cell == cell
+        )
+
+    weights = model.weights.log_probabilities.exp().expand(len(batch), -1).numpy()
+    densities = [density(state) for state in range(model.weights.n_states)]
+    return enumerate_mixture(weights, densities, None if batch.labels is None else batch.labels.numpy())
+
+
+def random_covariances(k: int, d: int, generator: torch.Generator) -> torch.Tensor:
+    root = torch.randn(k, d, d + 2, generator=generator, dtype=torch.float64)
+    return root @ root.mT / d
+
+
+def gaussians(seed: int, dtype: torch.dtype, structure=Full, *, k=3, d=3, prior=None, fixed=()) -> Mixture:
+    generator = torch.Generator().manual_seed(seed)
+    means = torch.randn(k, d, generator=generator, dtype=torch.float64)
+    weights = torch.rand(k, generator=generator, dtype=torch.float64) + 0.5
+    covariance = structure(random_covariances(k, d, generator))
+    return Mixture(MixingWeights(weights), Gaussian(means, covariance, prior=prior, fixed=fixed))
+
+
+def points(seed: int, dtype: torch.dtype, *, n=40, d=3, missing=0.0) -> Batch:
+    """Three clouds, with holes."""
+    generator = torch.Generator().manual_seed(1000 + seed)
+    centers = 3 * torch.randn(3, d, generator=generator, dtype=torch.float64)
+    target = centers[torch.arange(n) % 3] + torch.randn(n, d, generator=generator, dtype=torch.float64)
+    target[torch.rand(n, d, generator=generator) < missing] = torch.nan
+    weights = torch.rand(n, generator=generator, dtype=torch.float64) + 0.5
+    return Batch(target.to(dtype), weights=weights.to(dtype))
+
+
+def gaussians_oracle(model: Mixture, batch: Batch) -> tuple:
+    factor = model.emissions["emission"]
+    means, covariances = factor.means.numpy(), factor.covariance.covariances().numpy()
+    seen = batch.target if batch.observed is None else torch.where(batch.observed[:, None], batch.target, torch.nan)
+    rows = seen.double().numpy()
+
+    def density(state: int) -> Callable[[int], float]:
+        return lambda j: log_normal(rows[j], means[state], covariances[state])
+
+    weights = model.weights.log_probabilities.exp().expand(len(batch), -1).numpy()
+    labels = None if batch.labels is None else batch.labels.numpy()
+    return enumerate_mixture(weights, [density(state) for state in range(len(means))], labels)
+
+
+def _gaussian_case(name: str, structure=Full, *, missing=0.0, d=3, prior=None, fixed=(), labels=False, closed=True):
+    def data(seed: int, dtype: torch.dtype) -> Batch:
+        batch = points(seed, dtype, d=d, missing=missing)
+        return some_labels(batch, seed, 3) if labels else batch
+
+    return Case(
+        f"gaussians-{name}",
+        lambda seed, dtype: gaussians(seed, dtype, structure, d=d, prior=prior, fixed=fixed),
+        data,
+        gaussians_oracle,
+        lambda posterior: posterior.responsibilities,
+        closed=closed,
+    )
+
+
+def _weak_prior(d: int = 3, shrinkage: float = 0.1) -> NormalInverseWishart:
+    return NormalInverseWishart(0.3 * torch.eye(d).double(), 1.0, torch.zeros(d).double(), shrinkage)
+
+
+def some_labels(batch: Batch, seed: int, k: int) -> Batch:
+    """The same rows, of which a third have a known state."""
+    generator = torch.Generator().manual_seed(2000 + seed)
+    labels = torch.randint(k, (len(batch),), generator=generator)
+    return replace(batch, labels=torch.where(torch.rand(len(batch), generator=generator) < 1 / 3, labels, -1))
+
+
 CASES = [
     _network_case("network-newton", widths=(3,), p=2, g=3, m_step=Newton()),
     _network_case("network-newton-one-unit", widths=(1,), p=1, g=2, m_step=Newton()),
@@ -140,6 +253,32 @@ CASES = [
         regression_oracle,
         lambda posterior: posterior.mean,
     ),
+    Case(
+        "latent-class",
+        latent_class,
+        categories,
+        latent_class_oracle,
+        lambda posterior: posterior.responsibilities,
+        closed=True,
+    ),
+    Case(
+        "latent-class-some-labels",
+        latent_class,
+        lambda seed, dtype: some_labels(categories(seed, dtype), seed, 3),
+        latent_class_oracle,
+        lambda posterior: posterior.responsibilities,
+        closed=True,
+    ),
+    _gaussian_case("full", prior=_weak_prior()),
+    _gaussian_case("full-holes", prior=_weak_prior(), missing=0.3),
+    _gaussian_case("tied", Tied),
+    _gaussian_case("tied-holes", Tied, missing=0.3, prior=_weak_prior()),
+    _gaussian_case("diagonal-holes", Diagonal, missing=0.3, prior=_weak_prior(shrinkage=0.0)),
+    _gaussian_case("spherical", Spherical, d=1, prior=_weak_prior(1)),
+    _gaussian_case("spherical-holes-labels", Spherical, missing=0.3, labels=True, prior=_weak_prior()),
+    _gaussian_case("parsimonious", EqualVolumeEqualOrientation, prior=_weak_prior(), closed=False),
+    _gaussian_case("factor", partial(FactorAnalytic, n_factors=1), prior=_weak_prior(), closed=False),
+    _gaussian_case("fixed-means", missing=0.1, fixed=("means",), prior=_weak_prior()),
 ]
 
 ALGORITHMS: dict[str, Callable[[], Algorithm]] = {

@@ -103,6 +103,39 @@ def enumerate_regression(inputs, target, seen, hidden, output, variance) -> Enum
     return EnumeratedLayers(log_evidence, mean)
 
 
+def enumerate_mixture(weights, densities, labels=None) -> tuple[np.ndarray, np.ndarray]:
+    """Log evidence (n,) and responsibilities (n, k); `densities[k](row)` is log p(row | k), label −1 is unknown."""
+    n = len(weights)
+    log_evidence, responsibilities = np.zeros(n), np.zeros((n, len(densities)))
+    for j in range(n):
+        joint = np.array([math.log(w) + density(j) for w, density in zip(weights[j], densities, strict=True)])
+        if labels is not None and labels[j] >= 0:
+            joint[np.arange(len(joint)) != labels[j]] = -math.inf
+        log_evidence[j] = joint.max() + math.log(np.exp(joint - joint.max()).sum())
+        responsibilities[j] = np.exp(joint - log_evidence[j])
+    return log_evidence, responsibilities
+
+
+def log_normal(row: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> float:
+    """log Normal of the entries of a row that are not NaN."""
+    seen = ~np.isnan(row)
+    if not seen.any():
+        return 0.0
+    away, own = (row - mean)[seen], covariance[np.ix_(seen, seen)]
+    return -0.5 * float(away @ np.linalg.solve(own, away) + np.linalg.slogdet(2 * math.pi * own)[1])
+
+
+def expected_moments(row: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """E[x] and E[x xᵀ] given the entries of a row that are not NaN."""
+    seen = ~np.isnan(row)
+    filled, spread = mean.copy(), covariance.copy()
+    if seen.any():
+        slope = covariance[:, seen] @ np.linalg.inv(covariance[np.ix_(seen, seen)])
+        filled = mean + slope @ (row - mean)[seen]
+        spread = covariance - slope @ covariance[seen]
+    return filled, np.outer(filled, filled) + spread
+
+
 def finite_difference(function, vector: np.ndarray, step: float = 1e-6) -> np.ndarray:
     """Central differences of a scalar function."""
     gradient = np.zeros_like(vector)

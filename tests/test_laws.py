@@ -1,6 +1,7 @@
 """The ten laws, for every row of the tables."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,8 +53,8 @@ def test_2_statistics_are_additive(case, cut):
 def test_3_weight_two_is_the_row_twice_and_weight_zero_no_row(case):
     batch = case.data(0, F64)
     counts = torch.arange(len(batch)) % 3
-    weighted = Batch(batch.target, batch.given, weights=counts.double())
-    repeated = Batch(batch.target.repeat_interleave(counts, 0), batch.given.repeat_interleave(counts, 0))
+    weighted = replace(batch, weights=counts.double())
+    repeated = replace(batch.rows(torch.arange(len(batch)).repeat_interleave(counts)), weights=None)
     models = case.make(0, F64), case.make(0, F64)
     for model, data in zip(models, (weighted, repeated), strict=True):
         run(model, data, ALGORITHMS["em"](), inference=Exact(), max_iter=5)
@@ -71,6 +72,9 @@ def test_4_maximize_does_not_lower_q_and_ends_where_its_gradient_vanishes(case):
         for _ in range(30):
             model.m_step(statistics)
         assert model.gradient(statistics).norm() < 1e-7 * before
+    elif case.closed:
+        model.m_step(statistics)
+        assert model.gradient(statistics).norm() < 1e-10 * before
     for factor in model.factors.values():
         assert all(torch.isfinite(factor.coordinates()))
 
@@ -125,7 +129,7 @@ def test_8_copies_state_dicts_and_types_agree(case):
 def test_8_cpu_and_gpu_agree(case):
     model, batch = case.make(5, F64), case.data(5, F64)
     truth = evaluate(model, [batch], Exact()).log_evidence
-    on_gpu = Batch(batch.target.cuda(), batch.given.cuda(), weights=batch.weights.cuda())
+    on_gpu = Batch(**{name: value.cuda() for name, value in batch._tensors()})
     assert evaluate(model.cuda(), [on_gpu], Exact()).log_evidence == pytest.approx(truth, rel=1e-10)
 
 
@@ -133,7 +137,7 @@ def test_8_cpu_and_gpu_agree(case):
 def test_9_a_row_with_nothing_observed_has_evidence_one_and_the_prior(case):
     model, batch = case.make(7, F64), case.data(7, F64)
     observed = torch.arange(len(batch)) % 2 == 0
-    half = Batch(batch.target, batch.given, observed=observed)
+    half = replace(batch, observed=observed, weights=None, labels=None)
     posterior = model.posterior(half)
     assert (posterior.log_evidence[~observed] == 0).all()
     _, summary = case.oracle(model, half)

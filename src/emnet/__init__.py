@@ -6,6 +6,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _WHERE = {  # public name → module; imported when first used, so that `import emnet` stays as light as PyTorch
+    "CollapsedComponentError": "emnet.exceptions",
+    "CollapsedComponentWarning": "emnet.exceptions",
     "DegenerateFitError": "emnet.exceptions",
     "EMMLPClassifier": "emnet.estimators.em_mlp",
     "EMMLPRegressor": "emnet.estimators.em_mlp_regressor",
@@ -13,10 +15,12 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "EmnetWarning": "emnet.exceptions",
     "EvidenceDecreasedWarning": "emnet.exceptions",
     "FitInterrupted": "emnet.exceptions",
+    "GaussianMixture": "emnet.estimators.gaussian_mixture",
     "InsufficientMemoryError": "emnet.exceptions",
     "InvalidInputError": "emnet.exceptions",
     "MissingDependencyError": "emnet.exceptions",
     "ModelFileError": "emnet.exceptions",
+    "NormalInverseWishart": "emnet.factors.gaussian",
     "SampleCollapseWarning": "emnet.exceptions",
     "SeparationWarning": "emnet.exceptions",
     "load": "emnet.serialization",

@@ -20,12 +20,12 @@ class Batch:
 
     Attributes
     ----------
-    target : (n,) or (n, d), what the model explains. For a classifier (n,) class indices.
+    target : (n,) or (n, d), what the model explains. For a classifier (n,) class indices. NaN is not observed.
     given : (n, p), what it is explained from, or None. Factors with a bias expect a leading constant 1.
     observed : like `target`, boolean: which entries were seen.
     weights : (n,), how many rows each row stands for.
     lengths : (number of sequences,), where the rows are sequences end to end.
-    labels : (n,), the latent state where it is known, else −1.
+    labels : (n,), the latent state where it is known, else −1; or (n, k), what multiplies each state's probability.
     """
 
     target: Tensor

@@ -6,10 +6,12 @@
     ├── InvalidInputError (ValueError)          the data or a parameter cannot be used; says which and what to do
     ├── InsufficientMemoryError (MemoryError)   what is asked for does not fit; gives the bytes and the alternatives
     ├── DegenerateFitError (ArithmeticError)    parameters or evidence became NaN; the last finite ones are kept
+    │   └── CollapsedComponentError (ValueError) a component of a mixture has no positive definite covariance
     ├── ModelFileError (ValueError)             a model file is truncated, altered, foreign or too new
     └── MissingDependencyError (ImportError)    an optional package is needed; gives the pip command
     FitInterrupted (KeyboardInterrupt)          Ctrl-C during a fit; the best parameters are kept
     EmnetWarning (UserWarning)
+    ├── CollapsedComponentWarning               a component of a mixture has shrunk onto few rows or none
     ├── EvidenceDecreasedWarning                an update lowered the evidence; the best parameters are kept
     ├── SampleCollapseWarning                   of a sampled E-step's draws a single one has nearly all the weight
     └── SeparationWarning                       classes are separable and no prior holds the weights finite
@@ -17,6 +19,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -40,6 +43,14 @@ class DegenerateFitError(EmnetError, ArithmeticError):
         self.fit = fit
 
 
+class CollapsedComponentError(DegenerateFitError, ValueError):
+    """A covariance is not positive definite; `components` are the states that have it."""
+
+    def __init__(self, message: str, fit: Any = None, components: Sequence[int] = ()):
+        super().__init__(message, fit)
+        self.components = tuple(components)
+
+
 class FitInterrupted(KeyboardInterrupt):
     """The user stopped a run. `fit` is its record; the model holds its best parameters."""
 
@@ -58,6 +69,10 @@ class MissingDependencyError(EmnetError, ImportError):
 
 class EmnetWarning(UserWarning):
     """Base of every warning that emnet gives."""
+
+
+class CollapsedComponentWarning(EmnetWarning):
+    """A component of a mixture has shrunk onto few rows, or has none."""
 
 
 class EvidenceDecreasedWarning(EmnetWarning):

@@ -41,6 +41,13 @@ class Posterior(ABC):
 
 
 @dataclass(frozen=True, eq=False)
+class Discrete(Posterior):
+    """Posterior over one of k states. `responsibilities` is (n, k), p(state | row); each row adds up to 1."""
+
+    responsibilities: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class BitsPosterior(Posterior):
     """Posterior over Bernoulli units. `mean` is (n, m), E[z | x, y] of the layer next to the inputs."""
 

@@ -28,6 +28,7 @@ _MAX_TENSORS = 10_000
 _CLASSES = {  # what a file may name; nothing else is ever imported
     "EMMLPClassifier": "emnet.estimators.em_mlp",
     "EMMLPRegressor": "emnet.estimators.em_mlp_regressor",
+    "GaussianMixture": "emnet.estimators.gaussian_mixture",
 }
 _NUMPY_TYPES = {"F64": np.float64, "F32": np.float32, "I64": np.int64}
 

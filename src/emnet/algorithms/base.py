@@ -174,7 +174,7 @@ class _Loop:
     def judge(self, step: Callable[[], Progress], tol: float) -> Reason | None:
         """Take one step; None if the run should go on. Parameters end where the history does."""
         before = self.model.coordinates()
-        progress = step()
+        progress = self._try(step)
         gain = self._gain(progress)
         if math.isnan(gain) or not bool(torch.isfinite(before).all()):
             self._raise_degenerate()
@@ -191,6 +191,15 @@ class _Loop:
             return None
         self.restore()
         return Reason.CONVERGED if converged else Reason.STOPPED
+
+    def _try(self, step: Callable[[], Progress]) -> Progress:
+        """The step; an M-step that fails leaves the parameters that it met, and says how far the run had come."""
+        try:
+            return step()
+        except DegenerateFitError as error:
+            self.restore()
+            error.fit = self.fit(Reason.DEGENERATE)
+            raise
 
     def restore(self) -> None:
         self.model.set_coordinates(self.best)

@@ -18,6 +18,7 @@ from emnet.algorithms.base import Algorithm, Callback
 from emnet.batch import Batch
 from emnet.estimators import options
 from emnet.estimators.callbacks import with_callbacks
+from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.network import NetworkEstimator
 from emnet.estimators.validation import class_weights, plain_labels
@@ -165,7 +166,7 @@ class EMMLPClassifier(ClassifierMixin, NetworkEstimator):
         InsufficientMemoryError : the sum over 2^m configurations does not fit.
         DegenerateFitError : the evidence became NaN; the estimator is fitted with the last finite parameters.
         """
-        with self._keeping_what_was_fitted():
+        with keeping_what_was_fitted(self):
             self._check_parameters()
             X, codes, weights = self._check_data(X, y, sample_weight)
             return self._fit(X, codes, weights, self.classes_[codes])
@@ -175,7 +176,7 @@ class EMMLPClassifier(ClassifierMixin, NetworkEstimator):
 
         The first rows also say how inputs are standardized.
         """
-        with self._keeping_what_was_fitted():
+        with keeping_what_was_fitted(self):
             self._check_parameters()
             known = getattr(self, "classes_", None) if classes is None else np.unique(plain_labels(classes))
             X, codes, weights = self._check_data(X, y, sample_weight, known, reset=not hasattr(self, "members_"))

@@ -17,6 +17,7 @@ from emnet.algorithms.base import Algorithm, Callback
 from emnet.batch import Batch, with_constant
 from emnet.estimators import options
 from emnet.estimators.callbacks import with_callbacks
+from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.network import NetworkEstimator
 from emnet.estimators.standardize import weighted_location_scale
@@ -130,7 +131,7 @@ class EMMLPRegressor(RegressorMixin, NetworkEstimator):
         InsufficientMemoryError : the sum over 2^m configurations does not fit.
         DegenerateFitError : the evidence became NaN; the estimator is fitted with the last finite parameters.
         """
-        with self._keeping_what_was_fitted():
+        with keeping_what_was_fitted(self):
             self._check_parameters()
             X, target, weights = self._check_data(X, y, sample_weight, reset=True)
             if not self._continues():
@@ -139,7 +140,7 @@ class EMMLPRegressor(RegressorMixin, NetworkEstimator):
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """One pass over these rows, from the present parameters; the first rows say how data are standardized."""
-        with self._keeping_what_was_fitted():
+        with keeping_what_was_fitted(self):
             self._check_parameters()
             first = not hasattr(self, "members_")
             X, target, weights = self._check_data(X, y, sample_weight, reset=first)

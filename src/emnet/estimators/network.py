@@ -6,8 +6,6 @@ import os
 import time
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from numbers import Integral
 from typing import Any, Self
 
@@ -65,19 +63,6 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         """The model with those weights."""
 
     # -- training ---------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _keeping_what_was_fitted(self) -> Iterator[None]:
-        """A fit that fails before it has parameters leaves the estimator as it was."""
-        before = dict(vars(self))
-        try:
-            yield
-        except (FitInterrupted, DegenerateFitError):
-            raise
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
 
     def _fit(self, X: np.ndarray, target: np.ndarray, weights: np.ndarray, callback_target: Any) -> Self:
         given, (X, target, weights) = X, merge_repeated_rows(X, target, weights)
@@ -403,7 +388,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _restore(self, manifest: dict[str, Any], tensors: dict[str, np.ndarray], n_outputs: int) -> None:
         """Set what `_to_state` took down, after checking that it hangs together."""
-        self.device: Any = _device_at_hand(self.device)
+        self.device: Any = options.device_at_hand(self.device)
         self._check_parameters()
         self.input_mean_, self.input_scale_ = tensors["input_mean"], tensors["input_scale"]
         p, k = len(self.input_mean_), len(manifest["fits"])
@@ -452,13 +437,3 @@ def _objective(fit: Fit) -> float:
 
 def _usual_batch(n: int) -> int:
     return min(200, max(16, n // 25))
-
-
-def _device_at_hand(device: Any) -> Any:
-    """A model from a machine with a GPU goes where this one can hold it."""
-    try:
-        options.choose_device(device)
-    except InvalidInputError:
-        warnings.warn(f"The model was fitted on {device!r}, which this machine lacks; it uses 'auto'.", stacklevel=4)
-        return "auto"
-    return device

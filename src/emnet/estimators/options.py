@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +18,10 @@ from emnet.algorithms.em import EM
 from emnet.algorithms.gradient import LBFGS
 from emnet.algorithms.squarem import Squarem
 from emnet.exceptions import InvalidInputError
+from emnet.factors import covariances, parsimonious
+from emnet.factors.covariances import Covariance
+from emnet.factors.factor_analysis import FactorAnalytic
+from emnet.factors.gaussian import NormalInverseWishart
 from emnet.factors.regression import FixedBound, GradientStep, MStep, Newton
 from emnet.inference.base import EStep
 from emnet.inference.exact import Exact
@@ -38,8 +42,29 @@ ALGORITHMS: Mapping[str, Callable[[EStep, int], Algorithm]] = {
     "lbfgs": lambda e_step, passes: LBFGS(EM(e_step)),
     "adam": lambda e_step, passes: Adam(e_step, passes=passes),
 }
+COVARIANCES: Mapping[str, Callable[[torch.Tensor], Covariance]] = {
+    "full": covariances.Full,
+    "tied": covariances.Tied,
+    "diag": covariances.Diagonal,
+    "spherical": covariances.Spherical,
+    "EII": parsimonious.EqualSpherical,
+    "VII": covariances.Spherical,
+    "EEI": parsimonious.EqualDiagonal,
+    "VEI": parsimonious.VaryingVolumeDiagonal,
+    "EVI": parsimonious.EqualVolumeDiagonal,
+    "VVI": covariances.Diagonal,
+    "EEE": covariances.Tied,
+    "VEE": parsimonious.VaryingVolume,
+    "EVE": parsimonious.EqualVolumeEqualOrientation,
+    "VVE": parsimonious.EqualOrientation,
+    "EEV": parsimonious.EqualVolumeEqualShape,
+    "VEV": parsimonious.EqualShape,
+    "EVV": parsimonious.EqualVolume,
+    "VVV": covariances.Full,
+}
+COVARIANCE_TYPES = (*COVARIANCES, "factor")
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
-_SAVED = {cls.__name__: cls for cls in (Newton, FixedBound, GradientStep, MeanField)}
+_SAVED = {cls.__name__: cls for cls in (Newton, FixedBound, GradientStep, MeanField, NormalInverseWishart)}
 _NEWTON_PARAMETERS = 2000  # beyond it the output's Hessian, of that many rows and columns, costs more than it saves
 _USUAL_SAMPLES = 10  # more are worth less than more passes
 _CHEAP_UNITS, _CHEAP_PAIR = 12, 20  # of a layer, and of two layers together, for which 2^m is summed without asking
@@ -93,6 +118,17 @@ def choose_algorithm(value: Any, e_step: EStep, passes: int, whole: bool) -> Alg
     return choose("algorithm", value, {"auto": None, **ALGORITHMS}, Algorithm, e_step, passes)
 
 
+def choose_covariance(kind: str, start: torch.Tensor, n_factors: int) -> Covariance:
+    """The structure of that name, near (k, d, d) covariances."""
+    return FactorAnalytic(start, n_factors) if kind == "factor" else COVARIANCES[kind](start)
+
+
+def choose_mixture_algorithm(value: Any) -> Algorithm:
+    """Plain or accelerated EM, each with exact posteriors."""
+    algorithms = {"em": lambda: EM(Exact()), "squarem": lambda: Squarem(EM(Exact()))}
+    return choose("algorithm", value, algorithms, Algorithm)  # type: ignore[no-any-return]
+
+
 def choose_device(value: str | torch.device) -> torch.device:
     """`auto`: a GPU when there is one."""
     if value == "auto":
@@ -104,6 +140,16 @@ def choose_device(value: str | torch.device) -> torch.device:
         raise InvalidInputError(
             f"device must be 'auto' or a device of this machine's PyTorch; got {value!r}."
         ) from error
+    return device
+
+
+def device_at_hand(device: Any) -> Any:
+    """A model from a machine with a GPU goes where this one can hold it."""
+    try:
+        choose_device(device)
+    except InvalidInputError:
+        warnings.warn(f"The model was fitted on {device!r}, which this machine lacks; it uses 'auto'.", stacklevel=4)
+        return "auto"
     return device
 
 
@@ -122,13 +168,17 @@ def few_threads(elements: int) -> Iterator[None]:
 def to_json(value: Any) -> Any:
     """A parameter as a model file holds it; objects of the tables above by their name."""
     if type(value).__name__ in _SAVED:
-        return {"option": type(value).__name__, **asdict(value)}
+        return {"option": type(value).__name__, **{k: to_json(v) for k, v in vars(value).items()}}
     if isinstance(value, dict):
         return {"pairs": [[to_json(k), to_json(v)] for k, v in value.items()]}
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, torch.device):
         return str(value)
+    if isinstance(value, (np.ndarray, torch.Tensor)):
+        return to_json(value.tolist())
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
     return [to_json(part) for part in value] if isinstance(value, (tuple, list)) else value
 
 
@@ -136,5 +186,5 @@ def from_json(value: Any) -> Any:
     if isinstance(value, dict) and "pairs" in value:
         return {from_json(k): from_json(v) for k, v in value["pairs"]}
     if isinstance(value, dict) and value.get("option") in _SAVED:
-        return _SAVED[value["option"]](**{k: v for k, v in value.items() if k != "option"})
+        return _SAVED[value["option"]](**{k: from_json(v) for k, v in value.items() if k != "option"})
     return tuple(from_json(part) for part in value) if isinstance(value, list) else value

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+_PIECE = 2**16  # rows
+_LARGE_EXPONENT = 100
+
 
 def weighted_location_scale(X: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weighted mean and standard deviation of each column, (p,) each; a constant column has scale 1."""
@@ -17,3 +20,30 @@ def weighted_location_scale(X: np.ndarray, weights: np.ndarray) -> tuple[np.ndar
     deviation = np.sqrt(share @ (unit - mean) ** 2)
     constant = deviation <= 10 * np.finfo(np.float64).eps
     return np.where(constant, first, first + mean) * reach, np.where(constant, 1.0, deviation * reach)
+
+
+def center_and_scale(X: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, float]:
+    """Weighted mean of what is there of each column, (d,), and one power of two by which to divide them all.
+
+    The power is 1 unless squares of the data would come near the ends of what numbers can hold; division by it is
+    exact. A column with nothing in it has NaN for its mean. Rows are gone through in pieces: no copy of X is made.
+    """
+    reach = np.zeros(X.shape[1])
+    for rows in _pieces(X):
+        reach = np.fmax(reach, np.abs(np.where(np.isnan(X[rows]), 0.0, X[rows])).max(axis=0))
+    reach[reach == 0] = 1.0
+    total, mass = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+    for rows in _pieces(X):
+        share = np.ones(len(X[rows])) if weights is None else weights[rows]
+        seen = ~np.isnan(X[rows])
+        total += share @ np.where(seen, X[rows] / reach, 0.0)
+        mass += share @ seen
+    with np.errstate(invalid="ignore"):
+        mean = total / mass
+    spread = float(np.nanmax((1 + np.abs(mean)) * reach))
+    exponent = np.frexp(spread)[1]
+    return mean * reach, float(np.ldexp(1.0, exponent)) if abs(exponent) > _LARGE_EXPONENT else 1.0
+
+
+def _pieces(X: np.ndarray) -> list[slice]:
+    return [slice(start, start + _PIECE) for start in range(0, len(X), _PIECE)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
 
@@ -20,6 +20,14 @@ class Factor(nn.Module, ABC, Generic[S]):
     `maximize` raises Q(θ; s) + log p(θ); it is the only place where EM writes θ.
     Factors are abstract or final: a concrete one is never subclassed.
     """
+
+    @staticmethod
+    def prepare(target: Tensor) -> Any:
+        """What every pass over the same rows needs of `target` and no parameter changes; kept by `Batch.derived`.
+
+        `log_prob` and `statistics` of a mixture's emissions are given this in place of the target.
+        """
+        return target
 
     @abstractmethod
     def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:

@@ -1,0 +1,150 @@
+"""GaussianMixture beside scikit-learn's: an EM iteration, float32, holes, a small fit, memory."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from sklearn.datasets import load_iris
+from sklearn.mixture import GaussianMixture as Peer
+from threadpoolctl import threadpool_limits
+
+from benchmarks.results import markdown, write
+from benchmarks.timing import alternate
+from emnet import GaussianMixture
+from emnet.algorithms.em import EM
+from emnet.inference.exact import Exact
+
+_SIZES = (  # n, d, k, covariance_type, goal
+    (100_000, 10, 10, "full", 5.0),
+    (100_000, 50, 20, "full", 3.0),
+    (200_000, 20, 50, "diag", 6.0),
+    (100_000, 10, 10, "tied", None),
+)
+_SINGLE_GOAL, _HOLES_GOAL = 1.7, 15.0
+_HOLES = (0.0, 0.01, 0.05, 0.1, 0.2)
+_LARGE = 5_000_000
+
+
+def clusters(n: int, d: int, k: int, kind: str, missing: float = 0.0) -> tuple[np.ndarray, dict]:
+    """Overlapping clusters, and a start at their means."""
+    rng = np.random.RandomState(0)
+    centers = 3 * rng.randn(k, d)
+    rows = centers[rng.randint(k, size=n)] + rng.randn(n, d)
+    rows[rng.rand(n, d) < missing] = np.nan
+    precisions = {"full": np.stack([np.eye(d)] * k), "tied": np.eye(d), "diag": np.ones((k, d))}[kind]
+    start = {"weights_init": np.full(k, 1 / k), "means_init": centers, "precisions_init": precisions}
+    return rows, {"n_components": k, "covariance_type": kind, **start}
+
+
+def iteration(rows: np.ndarray, options: dict, dtype: str) -> Callable[[], None]:
+    """An E-step and an M-step of ours, on data that are on their way already."""
+    model = GaussianMixture(max_iter=0, dtype=dtype, **options).fit(rows)
+    data = list(model._batches(rows))
+    mixture, em = model._learnable(data), EM(Exact())
+
+    def step() -> None:
+        with torch.no_grad():
+            em.step(mixture, data)
+
+    return step
+
+
+def peer_iteration(rows: np.ndarray, options: dict) -> Callable[[], None]:
+    peer = Peer(max_iter=1, **options)
+    peer._initialize_parameters(rows, np.random.RandomState(0))
+
+    def step() -> None:
+        _, log_responsibilities = peer._e_step(rows)
+        peer._m_step(rows, log_responsibilities)
+
+    return step
+
+
+def iterations() -> list[list[str]]:
+    lines = []
+    for n, d, k, kind, goal in _SIZES:
+        rows, options = clusters(n, d, k, kind)
+        single = rows.astype(np.float32)
+        tasks = {"peer": peer_iteration(rows, options)}
+        tasks |= {dtype: iteration(part, options, dtype) for dtype, part in (("float64", rows), ("float32", single))}
+        seconds = alternate(tasks)
+        ratio = seconds["peer"] / seconds["float64"]
+        lines.append(
+            [
+                f"{n:,} × {d}, K = {k}, {kind}",
+                *(f"{1000 * seconds[name]:.0f}" for name in ("peer", "float64", "float32")),
+                f"{ratio:.1f} × (goal {goal:g})" if goal else f"{ratio:.1f} ×",
+                f"{seconds['float64'] / seconds['float32']:.1f} × (goal {_SINGLE_GOAL:g})",
+            ]
+        )
+        print(lines[-1], flush=True)
+    return lines
+
+
+def holes(n: int = 20_000, d: int = 20, k: int = 5) -> list[list[str]]:
+    lines, complete = [], 0.0
+    for missing in _HOLES:
+        rows, options = clusters(n, d, k, "full", missing)
+        patterns = len(np.unique(np.isnan(rows), axis=0))
+        seconds = alternate({"ours": iteration(rows, options, "float64")}, 3)["ours"]
+        complete = complete or seconds
+        lines.append([f"{missing:.0%}", f"{patterns:,}", f"{1000 * seconds:.0f}", f"{seconds / complete:.1f} ×"])
+        print(lines[-1], flush=True)
+    return lines
+
+
+def small_fit() -> list[list[str]]:
+    X = load_iris().data
+    lines = []
+    for kind in ("full", "tied", "diag", "spherical"):
+        models = {
+            name: cls(3, covariance_type=kind, random_state=0)
+            for name, cls in (("peer", Peer), ("ours", GaussianMixture))
+        }
+        seconds = alternate({name: lambda m=model: m.fit(X) for name, model in models.items()})
+        ratio = f"{seconds['ours'] / seconds['peer']:.1f} ×"
+        counts = models["ours"].n_iter_
+        lines.append([kind, f"{1000 * seconds['peer']:.1f}", f"{1000 * seconds['ours']:.1f}", ratio, str(counts)])
+    return lines
+
+
+def large() -> None:
+    """Two iterations on 5 million rows in float32; prints the most memory that was taken, in bytes."""
+    d, k = 20, 50
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((_LARGE, d), dtype=np.float32)
+    start = {
+        "weights_init": np.full(k, 1 / k),
+        "means_init": rows[:k].astype(float),
+        "precisions_init": np.ones((k, d)),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        GaussianMixture(k, covariance_type="diag", dtype="float32", max_iter=2, tol=0, **start).fit(rows)
+    print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def main() -> None:
+    with threadpool_limits(torch.get_num_threads()):
+        body = "An EM iteration, ms, same start, same data:\n\n"
+        header = ["data", "scikit-learn", "ours, float64", "ours, float32", "ratio", "float32 against our float64"]
+        body += markdown(header, iterations())
+        body += "\n\nHoles at random, n = 20,000, d = 20, K = 5, full, float64; goal at 20 %: "
+        body += f"{_HOLES_GOAL:g} × the complete data.\n\n"
+        body += markdown(["missing", "patterns", "iteration, ms", "against complete"], holes())
+        body += "\n\nA whole fit on Iris, K = 3, k-means and all, ms; goal: no slower.\n\n"
+        body += markdown(["covariance", "scikit-learn", "ours", "ratio", "iterations"], small_fit())
+    code = "from benchmarks.mixture import large; large()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    gigabytes = int(done.stdout.split()[-1]) / 2**30
+    body += (
+        f"\n\n{_LARGE:,} × 20 in float32, K = 50, diag, with data and libraries: at most {gigabytes:.1f} GiB resident "
+    )
+    body += "(goal: 4)."
+    write("mixture", "Gaussian mixtures beside scikit-learn", body)

@@ -1,0 +1,331 @@
+"""How a Gaussian mixture learns: its starts, its runs, and what of them it publishes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight
+
+from emnet.algorithms.base import Callback, Fit, Iteration, Reason, e_step, evaluate, run
+from emnet.batch import Batch, total_weight
+from emnet.estimators import gaussian_parameters, mixture_start, options
+from emnet.estimators.gaussian_parameters import gaussian_of
+from emnet.estimators.gaussian_use import FittedGaussianMixture
+from emnet.estimators.history import as_dict
+from emnet.estimators.mixture_report import Printer, shifted, warn_of_collapse, warn_of_failed_starts
+from emnet.estimators.standardize import center_and_scale
+from emnet.estimators.stopping import MeanGain
+from emnet.exceptions import CollapsedComponentError, DegenerateFitError, FitInterrupted, InvalidInputError
+from emnet.factors.gaussian import Gaussian, NormalInverseWishart
+from emnet.factors.tables import Counts, MixingWeights
+from emnet.inference.exact import Exact
+from emnet.models.mixture import Mixture
+from emnet.posteriors import Discrete, EvidenceKind
+from emnet.statistics import ModelStatistics
+
+_STEPWISE_POWER = 0.6
+
+
+class LearningGaussianMixture(FittedGaussianMixture):
+    """All of the training but the checks of parameters."""
+
+    n_components: int
+    n_factors: int
+    tol: float
+    reg_covar: float
+    max_iter: int
+    n_init: int
+    init_params: str
+    weights_init: Any
+    means_init: Any
+    precisions_init: Any
+    warm_start: bool
+    verbose: int
+    verbose_interval: int
+    algorithm: Any
+    prior: Any
+    weight_concentration: Any
+    fixed: Collection[str]
+    labels: str | bool
+    callbacks: Iterable[Callback]
+    _online: ModelStatistics | None
+
+    def _fit(self, X: np.ndarray, weights: np.ndarray | None, labels: np.ndarray | None) -> Self:
+        continues = self.warm_start and hasattr(self, "converged_") and self.means_.shape[1] == X.shape[1]
+        if not continues:
+            self._center, self._scale = center_and_scale(X, weights)
+        data = list(self._batches(X, weights, labels))
+        rng = check_random_state(self.random_state)
+        before = self.lower_bound_ if continues else -np.inf
+        self.converged_, best = False, -np.inf
+        self._rows_seen, self._passes, self._online = total_weight(data), 1, None
+        self.fits_: list[Fit] = []
+        failures: list[CollapsedComponentError] = []
+        self._log_scale = self._log_scale_of(X, weights)
+        n_init = 1 if continues else self.n_init
+        for number in range(n_init):
+            try:
+                model = self._learnable(data) if continues else self._start(X, data, rng, weights, labels)
+                best = self._run(model, data, before, best, number)
+            except CollapsedComponentError as error:
+                if number == n_init - 1 and len(failures) == number:
+                    raise
+                failures.append(error)
+        warn_of_failed_starts(failures, n_init)
+        self._warn(data)
+        return self
+
+    def _run(self, model: Mixture, data: list[Batch], before: float, best: float, number: int) -> float:
+        """One start; its parameters are published if its objective is the best so far, which is returned."""
+        rows = total_weight(data)
+        printer = Printer(self.verbose, self.verbose_interval, number)
+        if self.max_iter == 0:
+            self._publish(model, None, rows)
+            return best
+        rule = MeanGain(self.tol, self.max_iter, rows, before + self._log_scale / rows, printer.iteration)
+        try:
+            fit = run(
+                model,
+                data,
+                options.choose_mixture_algorithm(self.algorithm),
+                inference=Exact(),
+                max_iter=self.max_iter,
+                tol=-1.0,  # the rule below is scikit-learn's
+                callbacks=[*self.callbacks, rule],
+                monotone=self.reg_covar == 0 and self.dtype == "float64",
+            )
+        except (FitInterrupted, DegenerateFitError) as end:
+            if end.fit is not None and end.fit.history and not self.fits_:
+                self._publish(model, end.fit, rows)
+                self.converged_ = False
+            raise
+        if rule.parameters is not None and fit.reason is Reason.STOPPED:
+            model.set_coordinates(rule.parameters)
+        if fit.reason is Reason.STOPPED and (rule.converged or len(fit.history) >= self.max_iter):
+            fit = replace(fit, reason=Reason.CONVERGED if rule.converged else Reason.MAX_ITER)
+        printer.end(fit)
+        reached = fit.last.objective
+        if reached > best or best == -np.inf:
+            self._publish(model, fit, rows)
+            best = reached
+        self.fits_.append(fit)
+        return best
+
+    def _start(
+        self,
+        X: np.ndarray,
+        data: list[Batch],
+        rng: np.random.RandomState,
+        weights: np.ndarray | None,
+        labels: np.ndarray | None,
+    ) -> Mixture:
+        """The model after an M-step on the starting responsibilities, with what `…_init` gives in its place."""
+        d = X.shape[1]
+        if self._all_given():
+            covariances = self._given_covariances(d)
+            return self._mixture(self._given_weights(), self._given_means(d), covariances, data)
+        found = mixture_start.start(self.init_params, X, self.n_components, rng, weights, labels)
+        k, variances = self.n_components, _variances(data)
+        first = self._mixture(
+            np.full(k, 1 / k), np.zeros((k, d)), variances.diag_embed().expand(k, d, d), data, fixed=()
+        )
+        statistics, done = None, 0
+        for batch in data:
+            part = torch.as_tensor(
+                found[done : done + len(batch)], dtype=batch.target.dtype, device=batch.target.device
+            )
+            done += len(batch)
+            one = first.statistics(batch, Discrete(part.new_zeros(len(part)), EvidenceKind.EXACT, part))
+            statistics = one if statistics is None else statistics + one
+        assert statistics is not None
+        if self.precisions_init is not None:
+            first.weights.maximize(statistics["weights"])
+            moments: Any = statistics["emission"]
+            gaussian_of(first).means.data.copy_(moments.origin + moments.first / moments.counts[:, None])
+        else:
+            first.m_step(statistics)
+        emission = gaussian_of(first)
+        return self._mixture(
+            first.weights.log_probabilities.exp().cpu().numpy() if self.weights_init is None else self._given_weights(),
+            emission.means.cpu() if self.means_init is None else self._given_means(d),
+            emission.covariance.covariances() if self.precisions_init is None else self._given_covariances(d),
+            data,
+        )
+
+    def _learnable(self, data: list[Batch]) -> Mixture:
+        """The fitted parameters as a model that can go on learning."""
+        fitted = gaussian_of(self._fitted_model())
+        return self._mixture(self.weights_, fitted.means, fitted.covariance.covariances(), data)
+
+    def _mixture(
+        self,
+        weights: Any,
+        means: Any,
+        covariances: torch.Tensor,
+        data: list[Batch],
+        fixed: Collection[str] | None = None,
+    ) -> Mixture:
+        fixed = self.fixed if fixed is None else fixed
+        structure = options.choose_covariance(self.covariance_type, covariances.cpu(), self.n_factors)
+        emission = Gaussian(
+            torch.as_tensor(means),
+            structure,
+            prior=self._prior(data),
+            reg_covar=self.reg_covar / self._scale**2,
+            fixed=set(fixed) - {"weights"},
+        )
+        concentration = torch.as_tensor(self.weight_concentration, dtype=torch.float64)
+        mixing = MixingWeights(torch.as_tensor(weights), concentration=concentration, fixed="weights" in fixed)
+        return Mixture(mixing, emission).to(data[0].target.device)
+
+    def _prior(self, data: list[Batch]) -> NormalInverseWishart | None:
+        if self.prior is None or isinstance(self.prior, NormalInverseWishart):
+            prior = self.prior
+            if prior is None:
+                return None
+            mean = None if prior.mean is None else (prior.mean - torch.as_tensor(self._center)) / self._scale
+            return replace(prior, scale=prior.scale / self._scale**2, mean=mean)
+        variances = _variances(data)
+        d = len(variances)
+        scale = variances.diag_embed() / self.n_components ** (2 / d)
+        return NormalInverseWishart(scale, d + 2, torch.zeros_like(variances), 0.01)
+
+    def _fit_pass(self, X: np.ndarray, weights: np.ndarray | None, labels: np.ndarray | None) -> Self:
+        """A step of stepwise EM (Cappé & Moulines 2009): s ← (1 − γ)·s + γ·ŝ a row, γ = (t + 1)^−0.6, then M."""
+        first = not hasattr(self, "weights_")
+        if first:
+            self._center, self._scale = center_and_scale(X, weights)
+            self._rows_seen, self._passes, self._online = 0.0, 0, None
+        data = list(self._batches(X, weights, labels))
+        rng = check_random_state(self.random_state)
+        model = self._start(X, data, rng, weights, labels) if first else self._learnable(data)
+        self._log_scale, rows = self._log_scale_of(X, weights), total_weight(data)
+        with torch.no_grad():
+            before, found = e_step(model, data, Exact())
+            share = (self._passes + 1) ** -_STEPWISE_POWER
+            kept = self._online or _implied(model)
+            self._online = found * (share / rows) + kept * (1 - share) if self._passes else found * (1 / rows)
+            self._rows_seen, self._passes = self._rows_seen + rows, self._passes + 1
+            model.m_step(self._online * self._rows_seen)
+            after = evaluate(model, data, Exact())
+        lines = tuple(Iteration(number, progress, 0.0) for number, progress in enumerate((before, after)))
+        fit = Fit(lines, Reason.MAX_ITER, rows, 0.0)
+        self.fits_ = [fit]
+        self._publish(model, fit, rows)
+        return self
+
+    # -- what was fitted --------------------------------------------------------------------------------------------
+
+    def _publish(self, model: Mixture, fit: Fit | None, rows: float) -> None:
+        """Set the attributes from a start's parameters and record."""
+        parameters = gaussian_parameters.published(model, self.covariance_type, self._center, self._scale)
+        for name, value in parameters.items():
+            setattr(self, name, value)
+        self._n_free = _n_free(model)
+        self._record(fit, rows)
+
+    def _record(self, fit: Fit | None, rows: float) -> None:
+        """Set the attributes that tell of a run, None of none."""
+        if fit is None:
+            self.converged_ = False
+            self.n_iter_, self.lower_bound_, self.lower_bounds_, self.history_ = 0, -np.inf, [], []
+            self.reason_, self.log_evidence_ = str(Reason.MAX_ITER), float("nan")
+            return
+        self.converged_, self.reason_, self.n_iter_ = fit.converged, str(fit.reason), len(fit.history)
+        self.lower_bounds_ = [(line.log_evidence - self._log_scale) / rows for line in fit.history]
+        self.lower_bound_ = self.lower_bounds_[-1]
+        self.history_ = [shifted(as_dict(line), -self._log_scale) for line in fit.history]
+        self.log_evidence_ = fit.last.log_evidence - self._log_scale
+
+    def _warn(self, data: list[Batch]) -> None:
+        if self.max_iter == 0:
+            return
+        if self.prior is None and self.covariance_type not in gaussian_parameters.TIED:
+            counts = self.weights_ * total_weight(data)
+            warn_of_collapse(counts, self.covariances_, self.reg_covar)
+        if not self.converged_ and self.reason_ == Reason.MAX_ITER:
+            warnings.warn(
+                "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
+                "tol, or check for degenerate data.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    # -- input ------------------------------------------------------------------------------------------------------
+
+    def _require_something_in_each_column(self, X: np.ndarray) -> None:
+        empty = np.flatnonzero(np.isnan(X).all(axis=0))
+        if len(empty):
+            names = getattr(self, "feature_names_in_", None)
+            column = f"Column {empty[0]}" if names is None else f"Column {names[empty[0]]!r}"
+            raise InvalidInputError(f"{column} has nothing but NaN: there is nothing to learn of it. Leave it out.")
+
+    def _check_weights(self, sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
+        if sample_weight is None:
+            return None
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        if not (weights > 0).any():
+            raise InvalidInputError("All sample weights are zero: there is nothing to fit.")
+        return weights
+
+    def _check_labels(self, y: Any, n: int) -> np.ndarray | None:
+        if y is None or self.labels is False:
+            return None
+        y = np.asarray(y)
+        partial = y.shape == (n, self.n_components) and self.n_components > 1 and y.dtype.kind == "f"
+        unknown = y.ndim == 1 and y.dtype.kind in "iu" and bool((y == -1).any())
+        if self.labels == "auto" and not (partial or unknown):
+            return None
+        return mixture_start.require_labels(y, n, self.n_components)
+
+    def _log_scale_of(self, X: np.ndarray, weights: np.ndarray | None) -> float:
+        """What scaling adds to the log evidence of the data: log scale for each weighted cell."""
+        if self._scale == 1.0:
+            return 0.0
+        cells = (~np.isnan(X)).sum(axis=1)
+        return float(np.log(self._scale) * (cells.sum() if weights is None else cells @ weights))
+
+    def _all_given(self) -> bool:
+        return all(value is not None for value in (self.weights_init, self.means_init, self.precisions_init))
+
+    def _given_weights(self) -> np.ndarray:
+        return gaussian_parameters.require_weights(self.weights_init, self.n_components)
+
+    def _given_means(self, d: int) -> np.ndarray:
+        means = gaussian_parameters.require_means(self.means_init, self.n_components, d)
+        return (means - self._center) / self._scale
+
+    def _given_covariances(self, d: int) -> torch.Tensor:
+        return gaussian_parameters.covariances_of_precisions(
+            self.precisions_init, self.covariance_type, self.n_components, d, self._scale
+        )
+
+
+def _implied(model: Mixture) -> ModelStatistics:
+    """Statistics of a row on average, as the parameters have it: their M-step gives the parameters back."""
+    factor, weights = gaussian_of(model), model.weights.log_probabilities.exp()
+    return ModelStatistics({"weights": Counts(weights), "emission": factor.implied(weights)})
+
+
+def _n_free(model: Mixture) -> int:
+    """Free parameters, as information criteria count them."""
+    return gaussian_of(model).n_parameters + (0 if model.weights.fixed else model.weights.n_states - 1)
+
+
+def _variances(data: list[Batch]) -> torch.Tensor:
+    """Mean square of what is there of each column, of centred data, (d,); 1 of a column of zeros."""
+    total, mass = torch.zeros(()), torch.zeros(())
+    for batch in data:
+        seen = (~batch.target.isnan()).double()
+        share = seen if batch.weights is None else seen * batch.weights[:, None]
+        total = total + (share * batch.target.nan_to_num(0.0).double().square()).sum(0)
+        mass = mass + share.sum(0)
+    variances = total / mass
+    return torch.where(variances > 0, variances, 1.0)

@@ -1,0 +1,281 @@
+"""Gaussian mixtures as a scikit-learn estimator."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from emnet import serialization
+from emnet.algorithms.base import Callback
+from emnet.estimators import gaussian_parameters, mixture_start, options
+from emnet.estimators.gaussian_fit import LearningGaussianMixture
+from emnet.estimators.history import fit_from_json, fit_to_json
+from emnet.estimators.keeping import keeping_what_was_fitted
+from emnet.estimators.mixture_selection import Selection, select
+from emnet.estimators.validation import (
+    require_callbacks,
+    require_not_negative,
+    require_one_of,
+    require_positive_integer,
+)
+from emnet.exceptions import InvalidInputError
+from emnet.factors.gaussian import NormalInverseWishart
+
+_FIXABLE = ("weights", "means", "covariances")
+
+
+class GaussianMixture(LearningGaussianMixture):
+    """p(x) = Σ_k w_k Normal(x; m_k, Σ_k), with scikit-learn's interface, for tables with holes, weights and labels.
+
+    What scikit-learn's class of this name has, this one has with the same meaning, and from the same start the same
+    parameters. Beyond it: NaN is a missing value, integrated out exactly (Ghahramani & Jordan 1994); rows may have
+    weights and known or partly known components; parameters may be held fixed or have priors.
+
+    Parameters
+    ----------
+    n_components : k.
+    covariance_type : "full", "tied", "diag" or "spherical"; "factor", mixtures of factor analysers with `n_factors`
+        factors; or one of the parsimonious families of Celeux & Govaert 1995 as mclust names them, volume, shape and
+        orientation each Equal, Varying or the Identity: EII, VII, EEI, VEI, EVI, VVI, EEE, VEE, EVE, VVE, EEV, VEV,
+        EVV, VVV.
+    n_factors : of "factor".
+    tol : EM ends when the mean log-likelihood of a row changes by less.
+    reg_covar : added to the diagonal of covariances in every M-step.
+    max_iter : M-steps at most; with 0 the parameters stay at the start.
+    n_init : starts, of which the best is kept.
+    init_params : "kmeans", "k-means++", "random" or "random_from_data".
+    weights_init, means_init, precisions_init : starts that are given, in the shapes of `weights_`, `means_`,
+        `precisions_`.
+    random_state : seed or generator; draws are those of scikit-learn.
+    warm_start : go on from the last fit's parameters.
+    verbose, verbose_interval : 1 prints the iterations, 2 also changes and times; every so many.
+    algorithm : "em", or "squarem", which is accelerated and ends at the same kind of maximum on another way.
+    prior : None; "auto", a weak data-dependent Normal-inverse-Wishart (Fraley & Raftery 2007), which keeps components
+        from collapsing; or a `NormalInverseWishart` in the units of the data.
+    weight_concentration : α ≥ 1 of a Dirichlet prior on the weights, a number or one for each component.
+    fixed : which of "weights", "means", "covariances" keep their start, given by `…_init`.
+    labels : when `fit` uses `y`. "auto": where it says what is known of components, that is where it is (n, k), or
+        has −1 for unknown. True: always. False: never. Scikit-learn's mixtures ignore y.
+    dtype : of densities and responsibilities, "float64" or "float32"; moments and parameters are float64.
+    device : a PyTorch device, or "auto" for a GPU when there is one.
+    callbacks : called as callback(model, iteration) after every E-step; True ends the run.
+
+    Attributes
+    ----------
+    weights_, means_, covariances_, precisions_, precisions_cholesky_, converged_, n_iter_, lower_bound_,
+    lower_bounds_, n_features_in_, feature_names_in_ : as in scikit-learn.
+    log_evidence_ : Σ_j weight_j log p(x_j) at the last E-step, in nats.
+    history_ : its course: a dict an iteration, with the seconds since the start.
+    reason_ : why the best start ended: "converged", "max_iter", "stopped", "interrupted", "degenerate", "decreased".
+    fits_ : the records of all starts.
+
+    Raises
+    ------
+    InvalidInputError : data or a parameter cannot be used; says which and what to do.
+    CollapsedComponentError : a covariance is not positive definite; names the component.
+
+    Examples
+    --------
+    >>> X = np.array([[1, 2], [1, 4], [1, np.nan], [10, 2], [10, 4], [10, 0]])
+    >>> model = GaussianMixture(n_components=2, random_state=0).fit(X)
+    >>> model.predict([[0, 0], [12, np.nan]]).tolist() == model.predict([[1, 2], [10, 2]]).tolist()
+    True
+    """
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        n_factors: int = 1,
+        tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: str = "kmeans",
+        weights_init: Any = None,
+        means_init: Any = None,
+        precisions_init: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        algorithm: str = "em",
+        prior: str | NormalInverseWishart | None = None,
+        weight_concentration: Any = 1.0,
+        fixed: Collection[str] = (),
+        labels: str | bool = "auto",
+        dtype: str = "float64",
+        device: str = "auto",
+        callbacks: Iterable[Callback] = (),
+    ):
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.n_factors = n_factors
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.algorithm = algorithm
+        self.prior = prior
+        self.weight_concentration = weight_concentration
+        self.fixed = fixed
+        self.labels = labels
+        self.dtype = dtype
+        self.device = device
+        self.callbacks = callbacks
+
+    # -- training ---------------------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Fit by EM from `n_init` starts and keep the best.
+
+        Parameters
+        ----------
+        X : (n, d); NaN is a missing value.
+        y : what is known of the rows' components: see `labels`.
+        sample_weight : (n,), how many rows each row counts for.
+        """
+        with keeping_what_was_fitted(self):
+            self._check_parameters()
+            X, weights, labels = self._check_data(X, y, sample_weight, True)
+            with options.few_threads(X.size * self.n_components):
+                return self._fit(X, weights, labels)
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """A step of stepwise EM on these rows, from the present parameters; the first rows make the start."""
+        with keeping_what_was_fitted(self):
+            self._check_parameters()
+            first = not hasattr(self, "weights_")
+            X, weights, labels = self._check_data(X, y, sample_weight, first)
+            return self._fit_pass(X, weights, labels)
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
+        """Fit, and give each row's most probable component, (n,): the same as `fit(X).predict(X)`."""
+        return self.fit(X, y, sample_weight).predict(X)
+
+    def select(
+        self,
+        X: Any,
+        n_components: Iterable[int] = range(1, 10),
+        covariance_types: Iterable[str] = ("full", "tied", "diag", "spherical"),
+        criterion: str = "bic",
+    ) -> Selection:
+        """Fit all pairs of those parameters, the others as here; see `Selection` for the table and the best model.
+
+        Parameters
+        ----------
+        n_components, covariance_types : what to try.
+        criterion : "bic", "icl" or "aic"; the lowest is the best.
+        """
+        return select(self, X, n_components, covariance_types, criterion)
+
+    def _check_data(
+        self, X: Any, y: Any, sample_weight: Any, first: bool
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Rows that count, their weights and labels."""
+        X = self._check_rows(X, reset=first)
+        if first:
+            if len(X) < self.n_components:
+                raise InvalidInputError(
+                    f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
+                    f"n_samples = {len(X)}"
+                )
+            self._require_something_in_each_column(X)
+        labels = self._check_labels(y, len(X))
+        weights = self._check_weights(sample_weight, X)
+        if weights is None or (weights > 0).all():
+            return X, weights, labels
+        seen = weights > 0
+        return X[seen], weights[seen], None if labels is None else labels[seen]
+
+    def _check_parameters(self) -> None:
+        for name in ("n_components", "n_init", "verbose_interval"):
+            require_positive_integer(name, getattr(self, name))
+        for name in ("tol", "reg_covar"):
+            require_not_negative(name, getattr(self, name))
+        if not isinstance(self.max_iter, Integral) or isinstance(self.max_iter, bool) or self.max_iter < 0:
+            raise InvalidInputError(f"max_iter must be a whole number of at least 0; got {self.max_iter!r}.")
+        require_one_of("covariance_type", self.covariance_type, options.COVARIANCE_TYPES)
+        require_positive_integer("n_factors", self.n_factors)
+        require_one_of("init_params", self.init_params, tuple(mixture_start.STARTS))
+        require_one_of("labels", self.labels, ("auto", True, False))
+        require_one_of("dtype", self.dtype, tuple(options.DTYPES))
+        if not isinstance(self.prior, NormalInverseWishart):
+            require_one_of("prior", self.prior, (None, "auto"), "a NormalInverseWishart")
+        for name in self.fixed:
+            require_one_of("fixed", name, _FIXABLE)
+            given = "precisions_init" if name == "covariances" else f"{name}_init"
+            if getattr(self, given) is None and not (self.warm_start and hasattr(self, "converged_")):
+                raise InvalidInputError(f"fixed names {name!r}: give the values they are to keep as {given}.")
+        require_callbacks(self.callbacks)
+        options.choose_device(self.device)
+        options.choose_mixture_algorithm(self.algorithm)
+
+    # -- files ------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the fitted model to `path`: see `emnet.serialization`. Callbacks are not kept."""
+        check_is_fitted(self)
+        serialization.save(self, path)
+
+    def _to_state(self) -> serialization.State:
+        parameters = {k: options.to_json(v) for k, v in self.get_params(deep=False).items() if k != "callbacks"}
+        if not isinstance(self.random_state, Integral):
+            parameters["random_state"] = None
+        manifest = {
+            "parameters": parameters,
+            "features": list(getattr(self, "feature_names_in_", [])),
+            "fits": [fit_to_json(fit) for fit in self.fits_],
+            "scale": self._scale,
+            "log_scale": self._log_scale,
+            "n_free": self._n_free,
+            "rows_seen": self._rows_seen,
+        }
+        names = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
+        return manifest, {"center": self._center, **{name: np.asarray(getattr(self, name)) for name in names}}
+
+    @classmethod
+    def _from_state(cls, manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> Self:
+        self = cls(**{k: options.from_json(v) for k, v in manifest["parameters"].items()})
+        self.device = options.device_at_hand(self.device)
+        self._check_parameters()
+        k, d = tensors["means_"].shape
+        shapes = {"tied": (d, d), "EEE": (d, d), "spherical": (k,)}
+        matrix = (k, d) if self.covariance_type in gaussian_parameters.DIAGONAL else (k, d, d)
+        shape = shapes.get(self.covariance_type, matrix)
+        expected = {"center": (d,), "weights_": (k,), "means_": (k, d)}
+        expected |= dict.fromkeys(("covariances_", "precisions_", "precisions_cholesky_"), shape)
+        for name, wanted in expected.items():
+            if tensors[name].shape != wanted or not np.isfinite(tensors[name]).all():
+                raise ValueError(f"tensor {name!r} should be finite and of shape {wanted}")
+            setattr(self, "_center" if name == "center" else name, tensors[name])
+        if k != self.n_components or (manifest["features"] and len(manifest["features"]) != d):
+            raise ValueError(f"{k} components and {d} features are not those of the parameters")
+        self._scale, self._log_scale = float(manifest["scale"]), float(manifest["log_scale"])
+        self._n_free, self.n_features_in_ = int(manifest["n_free"]), d
+        self._rows_seen, self._passes, self._online = float(manifest["rows_seen"]), 1, None
+        if manifest["features"]:
+            self.feature_names_in_ = np.array(manifest["features"], dtype=object)
+        self.fits_ = [fit_from_json(record) for record in manifest["fits"]]
+        best = max(self.fits_, key=lambda fit: fit.last.objective, default=None)
+        self._record(best, best.rows if best else 1.0)
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags

@@ -1,0 +1,76 @@
+"""How many components, of what covariances: fits side by side under one criterion."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from emnet.estimators.validation import require_one_of
+from emnet.exceptions import CollapsedComponentError, CollapsedComponentWarning, InvalidInputError
+
+CRITERIA = ("bic", "icl", "aic")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What `select` found.
+
+    best : the fitted model of the lowest criterion.
+    table : a dict a fit, the best first: n_components, covariance_type, log_likelihood, parameters, bic, icl, aic,
+        converged, and in "problem" why a fit does not count, or None.
+    """
+
+    best: Any
+    table: tuple[dict[str, Any], ...]
+
+
+def select(
+    model: Any, X: Any, n_components: Iterable[int], covariance_types: Iterable[str], criterion: str
+) -> Selection:
+    """Fit `model` with every pair of those parameters; the lowest criterion is the best.
+
+    A fit with a collapsed component has an unbounded likelihood, so it stands in the table and cannot be chosen.
+    """
+    require_one_of("criterion", criterion, CRITERIA)
+    lines, fitted = [], {}
+    for kind, k in product(covariance_types, n_components):
+        candidate = type(model)(**{**model.get_params(deep=False), "n_components": k, "covariance_type": kind})
+        line = {"n_components": k, "covariance_type": kind, **_fit(candidate, X)}
+        lines.append(line)
+        fitted[kind, k] = candidate
+    lines.sort(key=lambda line: (line["problem"] is not None, line[criterion]))
+    if not lines or lines[0]["problem"] is not None:
+        reason = lines[0]["problem"] if lines else "there was none to fit"
+        raise InvalidInputError(f"No model could be selected: {reason} Raise reg_covar, or give prior='auto'.")
+    return Selection(fitted[lines[0]["covariance_type"], lines[0]["n_components"]], tuple(lines))
+
+
+def _fit(candidate: Any, X: Any) -> dict[str, Any]:
+    """The line of a fit."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            candidate.fit(X)
+        except CollapsedComponentError as error:
+            nothing = dict.fromkeys(("log_likelihood", "parameters", *CRITERIA), np.inf)
+            return {**nothing, "converged": False, "problem": str(error)}
+    problem = None
+    for warning in caught:
+        if issubclass(warning.category, CollapsedComponentWarning):
+            problem = str(warning.message)
+        elif not issubclass(warning.category, ConvergenceWarning):  # which the table says
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    scores = candidate.score_samples(X)
+    return {
+        "log_likelihood": float(scores.sum()),
+        "parameters": candidate._n_parameters(),
+        **{name: getattr(candidate, name)(X) for name in CRITERIA},
+        "converged": candidate.converged_,
+        "problem": problem,
+    }

@@ -1,0 +1,261 @@
+"""What the covariances of k Gaussians may be: each structure turns expected scatter into covariances.
+
+Σ_k = λ_k D_k A_k D_kᵀ has a volume λ, a shape A (diagonal, |A| = 1) and an orientation D; the three letters of the
+parsimonious families say of each whether it is Equal or Varies over the states, or is the Identity (Celeux & Govaert
+1995, Pattern Recognition 28:781; the names are those of mclust). Full is VVV, Tied EEE, Diagonal VVI, Spherical VII.
+
+A structure maximises −½ Σ_k [n_k log |Σ_k| + tr(Σ_k⁻¹ W_k)] given W, (k, d, d), and n, (k,); priors and reg_covar are
+in W and n before it sees them. Its parameters are free of constraints, and so are EM's coordinates.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from emnet.exceptions import CollapsedComponentError
+from emnet.kernels.gaussian import packed
+
+_Written = Sequence[tuple[Tensor, int, torch.device]]
+"""Tensors, how often each was written, and where it is: what tells whether something worked out of them still holds."""
+
+
+class Covariance(nn.Module):
+    """Covariances of k states in d dimensions, started at `covariances`, (k, d, d) or of diagonals (k, d)."""
+
+    diagonal: bool  # whether variances alone are modelled, and so moments are squares alone
+    shared: bool = False  # whether all states have one matrix, and so moments may be summed over states
+
+    def __init__(self, n_states: int, n_features: int):
+        super().__init__()
+        self.n_states, self.n_features = n_states, n_features
+        self._inverse: tuple[_Written, Tensor] | None = None
+
+    @property
+    @abstractmethod
+    def n_parameters(self) -> int:
+        """Free parameters, as information criteria count them."""
+
+    @abstractmethod
+    def factor(self, *parameters: Tensor) -> Tensor:
+        """L with Σ = LLᵀ from the parameters, (k, d, d), or (1, d, d) if shared; of diagonals √Σ, (k, d)."""
+
+    @abstractmethod
+    def maximize(self, scatter: Tensor, counts: Tensor) -> None:
+        """Write the parameters that maximise, or at least raise, the objective."""
+
+    def objective(self, scatter: Tensor, counts: Tensor, *parameters: Tensor) -> Tensor:
+        """−½ Σ_k [n_k log |Σ_k| + tr(Σ_k⁻¹ W_k)], differentiable in all it is given."""
+        factor = self.factor(*(parameters or self.parameters()))
+        if self.diagonal:
+            return -(counts @ factor.log().sum(1)) - 0.5 * (scatter / factor.square()).sum()
+        inverse = self._inverted(factor)
+        log_scales = factor.diagonal(dim1=1, dim2=2).log().sum(1)
+        return -(counts @ log_scales) - 0.5 * ((inverse @ scatter) * inverse).sum()
+
+    def inverse_factor(self) -> Tensor:
+        """U with Σ⁻¹ = UᵀU: (k or 1, d, d), or (k, d) of diagonals; worked out once for the same parameters."""
+        now = [(tensor, tensor._version, tensor.device) for tensor in (*self.parameters(), *self.buffers())]
+        if self._inverse is None or not _same(now, self._inverse[0]):
+            self._inverse = (now, self._inverted(self.factor(*self.parameters()).detach()))
+        return self._inverse[1]
+
+    def _inverted(self, factor: Tensor) -> Tensor:
+        if self.diagonal:
+            return factor.reciprocal()
+        identity = torch.eye(self.n_features, dtype=factor.dtype, device=factor.device).expand_as(factor)
+        return torch.linalg.solve_triangular(factor, identity, upper=False)
+
+    def lower(self) -> Tensor:
+        """L with Σ = LLᵀ of every state, (k, d, d)."""
+        factor = self.factor(*self.parameters()).detach()
+        return (factor.diag_embed() if self.diagonal else factor).expand(self.n_states, -1, -1)
+
+    def covariances(self) -> Tensor:
+        """Σ of every state, (k, d, d)."""
+        lower = self.lower()
+        return lower @ lower.mT
+
+    def coordinates(self) -> Tensor:
+        return torch.cat([parameter.detach().flatten() for parameter in self.parameters()])
+
+    def set_coordinates(self, vector: Tensor) -> None:
+        sizes = [parameter.numel() for parameter in self.parameters()]
+        for parameter, part in zip(self.parameters(), vector.split(sizes), strict=True):
+            parameter.copy_(part.view(parameter.shape))
+
+
+def _same(now: _Written, then: _Written) -> bool:
+    return all(a[0] is b[0] and a[1:] == b[1:] for a, b in zip(now, then, strict=True))
+
+
+def free(values: Tensor) -> nn.Parameter:
+    """A parameter of its own memory, in float64, written by M-steps and not by autograd."""
+    return nn.Parameter(values.detach().double().clone(), requires_grad=False)
+
+
+class Given(Covariance):
+    """Covariances by their factor, for use without learning: L (k, d, d), or (1, d, d) shared, or √Σ, (k, d)."""
+
+    lower_factor: Tensor
+
+    def __init__(self, lower_factor: Tensor, n_states: int):
+        super().__init__(n_states, lower_factor.shape[-1])
+        self.diagonal = lower_factor.dim() == 2
+        self.shared = not self.diagonal and len(lower_factor) < n_states
+        self.register_buffer("lower_factor", lower_factor)
+
+    @property
+    def n_parameters(self) -> int:
+        return 0
+
+    def factor(self, *parameters: Tensor) -> Tensor:
+        return self.lower_factor
+
+    def maximize(self, scatter: Tensor, counts: Tensor) -> None:
+        """Nothing is learned."""
+
+
+# -- log-Cholesky coordinates ---------------------------------------------------------------------------------------
+
+
+def to_log_cholesky(matrices: Tensor) -> Tensor:
+    """(k, d, d) positive definite → (k, d (d + 1)/2): the Cholesky factor by columns, logarithms on its diagonal.
+
+    Raises
+    ------
+    CollapsedComponentError : a matrix is not positive definite; the message names the component.
+    """
+    factor, failed = torch.linalg.cholesky_ex(matrices)
+    diagonal = factor.diagonal(dim1=1, dim2=2)
+    require_definite((failed == 0) & (diagonal > 0).all(1) & factor.isfinite().flatten(1).all(1), matrices)
+    columns, rows = packed(matrices.shape[1], matrices.device)
+    values = factor[:, rows, columns]
+    return torch.where(rows == columns, values.clamp_min(torch.finfo(values.dtype).tiny).log(), values)
+
+
+def from_log_cholesky(vector: Tensor, d: int) -> Tensor:
+    """The inverse: (k, d (d + 1)/2) → lower triangular (k, d, d)."""
+    columns, rows = packed(d, vector.device)
+    on_diagonal = rows == columns
+    values = torch.where(on_diagonal, (vector * on_diagonal).exp(), vector)
+    factor = vector.new_zeros(len(vector), d, d)
+    states = torch.arange(len(vector), device=vector.device)[:, None]
+    return factor.index_put((states, rows[None], columns[None]), values)
+
+
+def to_log_variances(variances: Tensor) -> Tensor:
+    """log of (k, d) variances, all of which must be positive."""
+    require_definite((variances > 0).all(1) & variances.isfinite().all(1), variances)
+    return variances.log()
+
+
+def require_definite(good: Tensor, matrices: Tensor) -> None:
+    """Raise unless every matrix is positive definite; `good` is (k,), or (1,) of a shared matrix."""
+    if bool(good.all()):
+        return
+    bad = torch.nonzero(~good).flatten().tolist()
+    which = "The shared covariance" if len(good) == 1 else f"The covariance of component {', '.join(map(str, bad))}"
+    squares = matrices[bad[0]] if matrices.dim() == 2 else matrices[bad[0]].diagonal()
+    raise CollapsedComponentError(
+        f"{which} is not positive definite (smallest variance {float(squares.min()):.3g}). Some components have "
+        "ill-defined empirical covariance (for instance caused by singleton or collapsed samples, or by columns that "
+        "depend on each other). Decrease the number of components, increase reg_covar, give a covariance_prior, or "
+        "scale the input data.",
+        components=bad,
+    )
+
+
+# -- structures with a closed form ----------------------------------------------------------------------------------
+
+
+class Full(Covariance):
+    """VVV: any covariance, one for each state. Σ_k = W_k / n_k."""
+
+    diagonal = False
+
+    def __init__(self, covariances: Tensor):
+        super().__init__(*covariances.shape[:2])
+        self.log_cholesky = free(to_log_cholesky(covariances.double()))
+
+    @property
+    def n_parameters(self) -> int:
+        return self.n_states * self.n_features * (self.n_features + 1) // 2
+
+    def factor(self, *parameters: Tensor) -> Tensor:
+        return from_log_cholesky(parameters[0], self.n_features)
+
+    def maximize(self, scatter: Tensor, counts: Tensor) -> None:
+        self.log_cholesky.copy_(to_log_cholesky(scatter / counts[:, None, None]))
+
+
+class Tied(Covariance):
+    """EEE: one covariance for all states. Σ = Σ_k W_k / n."""
+
+    diagonal, shared = False, True
+
+    def __init__(self, covariances: Tensor):
+        super().__init__(*covariances.shape[:2])
+        self.log_cholesky = free(to_log_cholesky(covariances.double().mean(0, keepdim=True)))
+
+    @property
+    def n_parameters(self) -> int:
+        return self.n_features * (self.n_features + 1) // 2
+
+    def factor(self, *parameters: Tensor) -> Tensor:
+        return from_log_cholesky(parameters[0], self.n_features)
+
+    def maximize(self, scatter: Tensor, counts: Tensor) -> None:
+        self.log_cholesky.copy_(to_log_cholesky(scatter / counts[:, None, None]))
+
+
+class DiagonalCovariance(Covariance):
+    """Σ_k = λ_k A_k with A_k diagonal: log variances are the sum of a volume and a shape."""
+
+    diagonal = True
+
+    def __init__(self, covariances: Tensor):
+        k, d = covariances.shape[:2]
+        super().__init__(k, d)
+        self._start(covariances.double() if covariances.dim() == 2 else covariances.double().diagonal(dim1=1, dim2=2))
+
+    @abstractmethod
+    def _start(self, variances: Tensor) -> None:
+        """Make the parameters, near (k, d) variances."""
+
+    def factor(self, *parameters: Tensor) -> Tensor:
+        log_variances = parameters[0]
+        for part in parameters[1:]:
+            log_variances = log_variances + part
+        return (0.5 * log_variances).exp().expand(self.n_states, self.n_features)
+
+
+class Diagonal(DiagonalCovariance):
+    """VVI: variances of each state and column."""
+
+    def _start(self, variances: Tensor) -> None:
+        self.log_variances = free(to_log_variances(variances))
+
+    @property
+    def n_parameters(self) -> int:
+        return self.n_states * self.n_features
+
+    def maximize(self, scatter: Tensor, counts: Tensor) -> None:
+        self.log_variances.copy_(to_log_variances(scatter / counts[:, None]))
+
+
+class Spherical(DiagonalCovariance):
+    """VII: one variance for each state."""
+
+    def _start(self, variances: Tensor) -> None:
+        self.log_variances = free(to_log_variances(variances.mean(1, keepdim=True)))
+
+    @property
+    def n_parameters(self) -> int:
+        return self.n_states
+
+    def maximize(self, scatter: Tensor, counts: Tensor) -> None:
+        self.log_variances.copy_(to_log_variances((scatter / counts[:, None]).mean(1, keepdim=True)))

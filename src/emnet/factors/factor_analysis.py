@@ -1,0 +1,76 @@
+"""Covariances of few factors: mixtures of factor analysers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from emnet.exceptions import InvalidInputError
+from emnet.factors.covariances import Covariance, free, require_definite, to_log_variances
+
+_INNER_ITERATIONS = 10
+_LEAST_NOISE = 1e-3  # of a column's variance, at the start
+
+
+class FactorAnalytic(Covariance):
+    """Σ_k = Λ_k Λ_kᵀ + Ψ_k, Λ (d, q), Ψ diagonal (Ghahramani & Hinton 1996; McLachlan & Peel 2000).
+
+    Each M-step does some EM iterations of factor analysis on S_k = W_k / n_k (Rubin & Thayer 1982).
+
+    Parameters
+    ----------
+    covariances : (k, d, d), the start.
+    n_factors : q < d.
+    """
+
+    diagonal = False
+
+    def __init__(self, covariances: Tensor, n_factors: int):
+        k, d = covariances.shape[:2]
+        super().__init__(k, d)
+        if not 1 <= n_factors < max(d, 2):
+            raise InvalidInputError(f"n_factors must be at least 1 and less than the {d} columns; got {n_factors!r}.")
+        self.n_factors = n_factors
+        loadings, noise = _principal(covariances.double(), n_factors)
+        self.loadings, self.log_noise = free(loadings), free(to_log_variances(noise))
+
+    @property
+    def n_parameters(self) -> int:
+        """Loadings up to a rotation, and noise; no more than a full covariance has."""
+        d, q = self.n_features, self.n_factors
+        return self.n_states * min(d * (q + 1) - q * (q - 1) // 2, d * (d + 1) // 2)
+
+    def factor(self, *parameters: Tensor) -> Tensor:
+        loadings, log_noise = parameters
+        return torch.linalg.cholesky(loadings @ loadings.mT + log_noise.exp().diag_embed())
+
+    def maximize(self, scatter: Tensor, counts: Tensor) -> None:
+        sample = scatter / counts[:, None, None]
+        require_definite((sample.diagonal(dim1=1, dim2=2) > 0).all(1) & sample.isfinite().flatten(1).all(1), sample)
+        loadings, noise = self.loadings.detach(), self.log_noise.detach().exp()
+        for _ in range(_INNER_ITERATIONS):
+            loadings, noise = _em_step(sample, loadings, noise)
+        log_noise = to_log_variances(noise)
+        self.loadings.copy_(loadings)
+        self.log_noise.copy_(log_noise)
+
+
+def _em_step(sample: Tensor, loadings: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """With M = I + ΛᵀΨ⁻¹Λ and β = M⁻¹ΛᵀΨ⁻¹: Λ ← SβᵀΘ⁻¹, Θ = M⁻¹ + βSβᵀ; Ψ ← diag(S − ΛβS)."""
+    identity = torch.eye(loadings.shape[2], dtype=loadings.dtype, device=loadings.device)
+    scaled = loadings / noise[:, :, None]
+    inverse = torch.linalg.inv(identity + loadings.mT @ scaled)
+    slope = inverse @ scaled.mT
+    cross = sample @ slope.mT
+    second = inverse + slope @ cross
+    loadings = torch.linalg.solve(second, cross, left=False)
+    return loadings, sample.diagonal(dim1=1, dim2=2) - (loadings * cross).sum(2)
+
+
+def _principal(covariances: Tensor, q: int) -> tuple[Tensor, Tensor]:
+    """Loadings from the first q principal axes, less the mean of the other variances, and the noise they leave."""
+    values, axes = torch.linalg.eigh(covariances)
+    rest = values[:, :-q].mean(1, keepdim=True) if q < values.shape[1] else torch.zeros_like(values[:, :1])
+    loadings = axes[:, :, -q:] * (values[:, -q:] - rest).clamp_min(0.0).sqrt()[:, None]
+    own = covariances.diagonal(dim1=1, dim2=2)
+    return loadings, torch.maximum(own - loadings.square().sum(2), _LEAST_NOISE * own)

@@ -1,0 +1,359 @@
+"""k Gaussians over d columns, with holes: the emission of a Gaussian mixture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from emnet.exceptions import InvalidInputError
+from emnet.factors.base import Factor
+from emnet.factors.covariances import Covariance, free
+from emnet.kernels import gaussian, gaussian_halves, gaussian_missing
+from emnet.kernels.gaussian_halves import Halves
+from emnet.kernels.gaussian_missing import Patterns
+from emnet.statistics import Statistics
+
+_NO_ROWS = 1e-10  # expected rows of a component that has none: it stays where it is
+_PSEUDO_ROWS = 10 * torch.finfo(torch.float64).eps
+_LOG_2PI = math.log(2 * math.pi)
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows as every pass needs them: `values`, (n, d), with 0 for what is missing, and what was `observed`."""
+
+    values: Tensor
+    observed: Tensor | None  # (n, d); None if everything
+    reach: Tensor  # (d,), the largest |x| of each column
+    _halves: dict[int, list[Halves]] = field(default_factory=dict, init=False, repr=False)
+
+    @cached_property
+    def features(self) -> Tensor | None:
+        """Packed features of few rows without holes."""
+        return gaussian.kept_features(self.values)
+
+    @cached_property
+    def complete(self) -> Tensor | None:
+        """Which rows have no hole, as indices; None for all."""
+        return None if self.observed is None else torch.nonzero(self.observed.all(1)).flatten()
+
+    def halves(self, k: int) -> list[Halves]:
+        """The rows with some holes, by patterns of the halves of the columns; none where patterns are few."""
+        if self.observed is None:
+            return []
+        if k not in self._halves:
+            self._halves[k] = gaussian_halves.group_by_halves(self.observed, k)
+        return self._halves[k]
+
+    @cached_property
+    def patterns(self) -> list[Patterns]:
+        """The rows with some holes, by pattern."""
+        return [] if self.observed is None else gaussian_missing.group_by_pattern(self.observed)
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianMoments(Statistics):
+    """Expected Σ r, Σ r (x − o) and Σ r (x − o)(x − o)ᵀ of each state, in float64.
+
+    They mean the same about any origin o, but keep their digits about one near the state's mean. Sums are about the
+    origin of the first of them.
+    """
+
+    counts: Tensor  # (k,)
+    first: Tensor  # (k, d)
+    second: Tensor  # (k, d, d), or (k, d) of squares alone; (1, …) where summed over the states
+    origin: Tensor  # (k, d)
+
+    def __add__(self, other: GaussianMoments) -> GaussianMoments:
+        other = other.about(self.origin)
+        return GaussianMoments(
+            self.counts + other.counts, self.first + other.first, self.second + other.second, self.origin
+        )
+
+    def __mul__(self, scale: float) -> GaussianMoments:
+        return GaussianMoments(scale * self.counts, scale * self.first, scale * self.second, self.origin)
+
+    def about(self, origin: Tensor) -> GaussianMoments:
+        """The same moments about another origin, (k, d)."""
+        shift = origin - self.origin
+        if not bool(shift.any()):
+            return self
+        first = self.first - self.counts[:, None] * shift
+        return GaussianMoments(self.counts, first, self.scatter(origin), origin)
+
+    def scatter(self, means: Tensor) -> Tensor:
+        """Σ r (x − m)(x − m)ᵀ, in the shape of `second`; differentiable in the means."""
+        shift = means - self.origin
+        if self.second.dim() == 2:
+            change = shift * (self.counts[:, None] * shift - 2 * self.first)
+        else:
+            cross = self.first[:, :, None] * shift[:, None]
+            change = self.counts[:, None, None] * shift[:, :, None] * shift[:, None] - cross - cross.mT
+        return self.second + (change.sum(0, keepdim=True) if len(self.second) < len(means) else change)
+
+
+@dataclass(frozen=True)
+class NormalInverseWishart:
+    """A prior, the same for all components: m | Σ ~ Normal(mean, Σ/shrinkage), p(Σ) ∝ |Σ|^{−(ν+d+1)/2} e^{−tr(ΨΣ⁻¹)/2}.
+
+    It acts as `shrinkage` rows at `mean` would on the means (Fraley & Raftery 2007), and as ν + d + 1 rows whose
+    scatter is Ψ on the covariances (of a shared one, once); on structured ones it is restricted to what they can be.
+    A flat prior has shrinkage 0, Ψ = 0 and ν = −d − 1.
+
+    Parameters
+    ----------
+    scale : Ψ, (d, d), a tensor or what makes one.
+    degrees_of_freedom : ν ≥ −d − 1.
+    mean : (d,), needed with a shrinkage.
+    shrinkage : κ ≥ 0.
+    """
+
+    scale: Tensor
+    degrees_of_freedom: float
+    mean: Tensor | None = None
+    shrinkage: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", torch.as_tensor(self.scale, dtype=torch.float64))
+        if self.mean is not None:
+            object.__setattr__(self, "mean", torch.as_tensor(self.mean, dtype=torch.float64))
+        d = len(self.scale)
+        if self.scale.shape != (d, d) or (self.mean is not None and self.mean.shape != (d,)):
+            raise InvalidInputError("A NormalInverseWishart has a scale of shape (d, d) and a mean of shape (d,).")
+        if self.degrees_of_freedom < -d - 1 or self.shrinkage < 0 or (self.shrinkage > 0 and self.mean is None):
+            raise InvalidInputError(
+                f"A NormalInverseWishart needs degrees_of_freedom of at least −d − 1 = {-d - 1}, a shrinkage of at "
+                f"least 0, and a mean where that is not 0; got {self.degrees_of_freedom} and {self.shrinkage}."
+            )
+
+
+class Gaussian(Factor[GaussianMoments]):
+    """p(target | state k) = Normal(m_k, Σ_k), where NaN is not observed and integrated out exactly.
+
+    Densities are computed in the type of the target, moments and parameters are float64. Targets should be centred:
+    what is far from 0, beside its spread, loses digits before it gets here.
+
+    Parameters
+    ----------
+    means : (k, d), the start.
+    covariance : what the covariances may be, and their start.
+    prior : MAP instead of maximum likelihood.
+    reg_covar : ε ≥ 0, added to the diagonal of what the M-step finds, as scikit-learn has it. With ε > 0 an M-step may
+        lower the evidence a little; a prior never lowers its objective.
+    fixed : which of "means" and "covariances" EM leaves as they are.
+    """
+
+    def __init__(
+        self,
+        means: Tensor,
+        covariance: Covariance,
+        *,
+        prior: NormalInverseWishart | None = None,
+        reg_covar: float = 0.0,
+        fixed: Collection[str] = (),
+    ):
+        super().__init__()
+        unknown = set(fixed) - {"means", "covariances"}
+        if unknown:
+            raise InvalidInputError(f"fixed may name 'means' and 'covariances'; got {sorted(unknown)[0]!r}.")
+        self.means = free(means)
+        self.covariance = covariance
+        self.prior, self.reg_covar, self.fixed = prior, float(reg_covar), frozenset(fixed)
+
+    @property
+    def n_states(self) -> int:
+        return len(self.means)
+
+    @property
+    def n_parameters(self) -> int:
+        """Free parameters, as information criteria count them."""
+        own = 0 if "covariances" in self.fixed else self.covariance.n_parameters
+        return own + (0 if "means" in self.fixed else self.means.numel())
+
+    @staticmethod
+    def prepare(target: Tensor) -> Rows:
+        missing = target.isnan()
+        holes = bool(missing.any())
+        values = target.masked_fill(missing, 0.0) if holes else target
+        reach = values.abs().amax(0).double() if len(values) else values.new_zeros(values.shape[1]).double()
+        return Rows(values, ~missing if holes else None, reach)
+
+    def log_prob(self, target: Tensor | Rows, given: Tensor | None = None) -> Tensor:
+        """(n, d) → (n, k): of a row with holes the density of what is there, of an empty one 0."""
+        rows = target if isinstance(target, Rows) else self.prepare(target)
+        inverse, means = self.covariance.inverse_factor(), self.means.detach()
+        narrow = gaussian.is_narrow(inverse, rows.reach, rows.values.dtype)
+        if rows.observed is None:
+            return gaussian.log_density(rows.values, means, inverse, narrow, self._features_of(rows))
+        if self.covariance.diagonal:
+            return gaussian_missing.log_density_diagonal(rows.values, rows.observed, means, inverse, narrow)
+        out = rows.values.new_zeros(len(rows.values), self.n_states)
+        if len(rows.complete):  # type: ignore[arg-type]
+            out[rows.complete] = gaussian.log_density(rows.values[rows.complete], means, inverse, narrow)
+        if (halves := self._halves_of(rows)) is not None:
+            gaussian_halves.log_density(rows.values, halves, means, self.covariance.covariances(), out)
+        else:
+            gaussian_missing.log_density(rows.values, rows.patterns, means, self.covariance.lower(), out)
+        return out
+
+    def statistics(self, target: Tensor | Rows, weights: Tensor | None, given: Tensor | None = None) -> GaussianMoments:
+        """Expected moments given what is observed, from responsibilities times the rows' weights, (n, k)."""
+        rows = target if isinstance(target, Rows) else self.prepare(target)
+        if weights is None:
+            weights = rows.values.new_ones(len(rows.values), self.n_states)
+        weights = weights.to(rows.values.dtype)
+        means = self.means.detach()
+        narrow = gaussian.is_narrow(self.covariance.inverse_factor(), rows.reach, rows.values.dtype)
+        origin = torch.where(narrow[:, None], means, 0.0).expand_as(means)
+        if rows.observed is None:
+            return self._of_complete(rows.values, weights, origin, self._features_of(rows))
+        if self.covariance.diagonal:
+            return self._of_diagonal(rows, weights, origin)
+        complete = self._of_complete(rows.values[rows.complete], weights[rows.complete], origin)
+        if (halves := self._halves_of(rows)) is not None:
+            parts = gaussian_halves.moments(rows.values, halves, weights, means, self.covariance.covariances())
+        else:
+            parts = gaussian_missing.moments(rows.values, rows.patterns, weights, means, self.covariance.lower())
+        counts, first, second = parts
+        return complete + GaussianMoments(counts, first, self._summed(second), means)
+
+    def fill(self, target: Tensor | Rows, responsibilities: Tensor) -> Tensor:
+        """E[x | what is observed] under responsibilities (n, k): the target, (n, d), in float64, without its holes."""
+        rows = target if isinstance(target, Rows) else self.prepare(target)
+        values, means = rows.values.double(), self.means.detach()
+        if rows.observed is None:
+            return values
+        plain = torch.where(rows.observed, values, responsibilities.double() @ means)
+        if self.covariance.diagonal:
+            return plain
+        return gaussian_missing.fill(plain, rows.patterns, responsibilities, means, self.covariance.lower())
+
+    def implied(self, counts: Tensor) -> GaussianMoments:
+        """Moments of so many rows of each state, (k,), that are spread as the parameters have it."""
+        covariances, means = self.covariance.covariances(), self.means.detach()
+        if self.covariance.diagonal:
+            covariances = covariances.diagonal(dim1=1, dim2=2)
+        second = counts.view(-1, *[1] * (covariances.dim() - 1)) * covariances
+        return GaussianMoments(counts, torch.zeros_like(means), self._summed(second), means)
+
+    def maximize(self, statistics: GaussianMoments) -> None:
+        statistics = self._with_idle(statistics)
+        means = self._best_means(statistics)
+        if "covariances" not in self.fixed:
+            scatter, counts = self._posterior_scatter(statistics, means)
+            self.covariance.maximize(self._regularized(scatter, counts), counts)
+        self.means.copy_(means)
+
+    def gradient(self, statistics: GaussianMoments) -> Tensor:
+        with torch.enable_grad():
+            means = self.means.detach().requires_grad_()
+            parameters = [parameter.detach().requires_grad_() for parameter in self.covariance.parameters()]
+            scatter, counts = self._posterior_scatter(statistics, means)
+            value = self.covariance.objective(scatter, counts, *parameters)
+            slopes = torch.autograd.grad(value, [means, *parameters], materialize_grads=True, allow_unused=True)
+        return self._learned(slopes[0], torch.cat([slope.flatten() for slope in slopes[1:]]))
+
+    def log_prior(self) -> float:
+        if self.prior is None:
+            return 0.0
+        k, d = self.means.shape
+        shape = (k, d) if self.covariance.diagonal else (k, d, d)
+        zero = self.means.new_zeros
+        none = GaussianMoments(zero(k), zero(k, d), zero(shape), self.means.detach())
+        scatter, counts = self._posterior_scatter(none, self.means.detach())
+        return float(self.covariance.objective(scatter, counts))
+
+    def coordinates(self) -> Tensor:
+        return self._learned(self.means.detach(), self.covariance.coordinates())
+
+    def set_coordinates(self, vector: Tensor) -> None:
+        n_means = 0 if "means" in self.fixed else self.means.numel()
+        if n_means:
+            self.means.copy_(vector[:n_means].view(self.means.shape))
+        if "covariances" not in self.fixed:
+            self.covariance.set_coordinates(vector[n_means:])
+
+    def _learned(self, of_means: Tensor, of_covariances: Tensor) -> Tensor:
+        """The two end to end, without what is fixed."""
+        parts = {"means": of_means.flatten(), "covariances": of_covariances}
+        return torch.cat([of_means.new_zeros(0), *(part for name, part in parts.items() if name not in self.fixed)])
+
+    # -- moments ----------------------------------------------------------------------------------------------------
+
+    def _halves_of(self, rows: Rows) -> list[Halves] | None:
+        """For many patterns of holes and covariances that are far from singular."""
+        halves = rows.halves(self.n_states)
+        return halves if halves and gaussian_halves.is_safe(self.covariance.covariances()) else None
+
+    def _features_of(self, rows: Rows) -> Tensor | None:
+        """None where the kernel does without."""
+        return None if self.covariance.diagonal or self.covariance.shared else rows.features
+
+    def _of_complete(
+        self, values: Tensor, weights: Tensor, origin: Tensor, features: Tensor | None = None
+    ) -> GaussianMoments:
+        diagonal, shared = self.covariance.diagonal, self.covariance.shared
+        counts, first, second = gaussian.moments(
+            values, weights, origin, diagonal=diagonal, shared=shared, features=features
+        )
+        return GaussianMoments(counts, first, second, origin)
+
+    def _of_diagonal(self, rows: Rows, weights: Tensor, origin: Tensor) -> GaussianMoments:
+        """Columns are independent: a missing one has its mean and variance of the state."""
+        variances = self.covariance.inverse_factor().reciprocal().square()
+        observed = rows.observed
+        assert observed is not None
+        away = self.means.detach() - origin
+        parts = gaussian_missing.moments_diagonal(rows.values, observed, weights, away, variances, origin)
+        return GaussianMoments(*parts, origin)
+
+    def _summed(self, second: Tensor) -> Tensor:
+        return second.sum(0, keepdim=True) if self.covariance.shared else second
+
+    # -- the M-step -------------------------------------------------------------------------------------------------
+
+    def _with_idle(self, statistics: GaussianMoments) -> GaussianMoments:
+        """A state that no row belongs to keeps its parameters, as Q says nothing of them."""
+        idle = statistics.counts < _NO_ROWS
+        if not bool(idle.any()):
+            return statistics
+        return statistics + self.implied(_PSEUDO_ROWS * idle)
+
+    def _best_means(self, statistics: GaussianMoments) -> Tensor:
+        if "means" in self.fixed:
+            return self.means.detach().clone()
+        prior = self.prior
+        if prior is None or prior.shrinkage == 0 or prior.mean is None:
+            return statistics.origin + statistics.first / statistics.counts[:, None]
+        pulled = statistics.first + prior.shrinkage * (prior.mean - statistics.origin)
+        return statistics.origin + pulled / (statistics.counts + prior.shrinkage)[:, None]
+
+    def _posterior_scatter(self, statistics: GaussianMoments, means: Tensor) -> tuple[Tensor, Tensor]:
+        """Scatter about the means and counts, with the prior's share: what the structure maximises over."""
+        scatter, counts = statistics.scatter(means), statistics.counts
+        if self.covariance.shared:
+            scatter, counts = scatter.sum(0, keepdim=True), counts.sum().view(1)
+        prior = self.prior
+        if prior is None:
+            return scatter, counts
+        scale = prior.scale.diagonal() if self.covariance.diagonal else prior.scale
+        pull = torch.zeros_like(scatter)
+        rows = prior.degrees_of_freedom + means.shape[1] + 1
+        if prior.shrinkage > 0 and prior.mean is not None:
+            away = means - prior.mean
+            squares = away.square() if self.covariance.diagonal else away[:, :, None] * away[:, None]
+            pull = prior.shrinkage * self._summed(squares)
+            rows += len(means) if self.covariance.shared else 1
+        return scatter + scale + pull, counts + rows
+
+    def _regularized(self, scatter: Tensor, counts: Tensor) -> Tensor:
+        if self.reg_covar == 0:
+            return scatter
+        if self.covariance.diagonal:
+            return scatter + self.reg_covar * counts[:, None]
+        return scatter + torch.diag_embed(self.reg_covar * counts[:, None].expand(-1, scatter.shape[1]))

@@ -1,0 +1,236 @@
+"""Log densities and weighted moments of k Gaussians over rows without holes, in chunks: never an n × k × d array.
+
+A matrix is given by the inverse U of the Cholesky factor of its covariance, Σ⁻¹ = UᵀU: (k, d, d), or (1, d, d) where
+all states share one, or (k, d) of diagonal matrices. The expanded quadratic xᵀΣ⁻¹x − 2mᵀΣ⁻¹x + mᵀΣ⁻¹m is one product
+over packed features (x_i x_j for i ≤ j, x, 1), and it cancels where a component is far narrower than the data: those
+that `is_narrow` finds are done as ‖U(x − m)‖². Data are thought of as centred near 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+_CANCELLATION = {torch.float64: 1e-9, torch.float32: 1e-3}  # nats of a row's log density that rounding may cost
+_CHUNK_ELEMENTS = 2**17  # of features: what stays in a core's cache
+_MOST_ROWS = 4096
+_LOG_2PI = math.log(2 * math.pi)
+Sums = tuple[Tensor, Tensor, Tensor]
+"""Σ r, (k,); Σ r x, (k, d); Σ r x xᵀ, (g, d, d), or Σ r x², (g, d)."""
+
+
+def is_narrow(inverse: Tensor, reach: Tensor, dtype: torch.dtype) -> Tensor:
+    """Which states, (k,) or (1,), are too narrow for the expanded quadratic of data with |x_j| ≤ reach_j, (d,)."""
+    size = (inverse * reach).square().flatten(1).sum(1)
+    return ~(torch.finfo(dtype).eps * size <= _CANCELLATION[dtype])
+
+
+def kept_features(x: Tensor) -> Tensor | None:
+    """Packed features of so few rows that they fit a chunk, to be kept for the next pass; None of more."""
+    if len(list(chunks(len(x), _width(x.shape[1])))) != 1:
+        return None
+    return next(_features(x, None))[1]
+
+
+def log_density(x: Tensor, means: Tensor, inverse: Tensor, narrow: Tensor, features: Tensor | None = None) -> Tensor:
+    """log Normal(x; m_k, Σ_k): (n, d) → (n, k), in the type of x; `features` are those of `kept_features`."""
+    k, shared = len(means), len(inverse) == 1
+    narrow = narrow.expand(k)
+    constant = _log_scale(inverse, x.shape[1]).expand(k)
+    if not bool(narrow.any()):
+        return _expanded(x, means, inverse, constant, features)
+    out = x.new_empty(len(x), k)
+    wide = torch.nonzero(~narrow).flatten()
+    if len(wide):
+        out[:, wide] = _expanded(x, means[wide], inverse[wide], constant[wide], features)
+    for state in torch.nonzero(narrow).flatten().tolist():
+        out[:, state] = _by_factor(x, means[state], inverse[0 if shared else state], constant[state])
+    return out
+
+
+def moments(
+    x: Tensor, weights: Tensor, origin: Tensor, *, diagonal: bool, shared: bool, features: Tensor | None = None
+) -> Sums:
+    """Σ r, Σ r (x − o), Σ r (x − o)(x − o)ᵀ of each state, about its origin o: (k,), (k, d), (g, d, d), in float64.
+
+    `weights` r are (n, k); of a diagonal only the squares are summed, (g, d); shared matrices are summed over the
+    states, g = 1. Chunks are summed in the type of x, and their sums in float64.
+    """
+    apart = origin.abs().amax(1) > 0
+    if not bool(apart.any()):
+        return _moments_about_zero(x, weights, diagonal, shared, features)
+    counts, first, second = _empty_moments(weights.shape[1], x, diagonal, shared)
+    rest = torch.nonzero(~apart).flatten()
+    if len(rest):
+        n, f, s = _moments_about_zero(x, weights[:, rest], diagonal, shared, features)
+        counts[rest], first[rest] = n, f
+        second[slice(None) if shared else rest] = s
+    for state in torch.nonzero(apart).flatten().tolist():
+        moved = (x - origin[state]).to(x.dtype)
+        n, f, s = _moments_about_zero(moved, weights[:, state : state + 1], diagonal, shared, None)
+        counts[state], first[state] = n[0], f[0]
+        second[0 if shared else state] += s[0]
+    return counts, first, second
+
+
+@lru_cache
+def packed(d: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """Row and column of each entry of a packed symmetric matrix, in the order of the features: i ≤ j, row by row."""
+    rows, columns = torch.triu_indices(d, d, device=device)
+    return rows, columns
+
+
+@lru_cache
+def _unpacked(d: int, device: torch.device) -> Tensor:
+    """Where each entry of a symmetric matrix stands among the packed ones, (d·d,)."""
+    rows, columns = packed(d, device)
+    places = torch.empty(d, d, dtype=torch.int64, device=device)
+    places[rows, columns] = places[columns, rows] = torch.arange(len(rows), device=device)
+    return places.flatten()
+
+
+# -- densities ------------------------------------------------------------------------------------------------------
+
+
+def _log_scale(inverse: Tensor, d: int) -> Tensor:
+    """log |U| − d/2 log 2π of each state."""
+    scales = inverse.diagonal(dim1=1, dim2=2) if inverse.dim() == 3 else inverse
+    return scales.log().sum(1) - 0.5 * d * _LOG_2PI
+
+
+def _expanded(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor, features: Tensor | None) -> Tensor:
+    if inverse.dim() == 2:
+        return _expanded_diagonal(x, means, inverse, constant)
+    if len(inverse) == 1:
+        return _expanded_shared(x, means, inverse[0], constant)
+    return _expanded_packed(x, means, inverse, constant, features)
+
+
+def _expanded_diagonal(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor) -> Tensor:
+    precision = inverse.square()
+    linear, square = (means * precision).T.to(x.dtype), (-0.5 * precision).T.to(x.dtype)
+    bias = (constant - 0.5 * (means.square() * precision).sum(1)).to(x.dtype)
+    out = x.new_empty(len(x), len(means))
+    for rows in chunks(len(x), 2 * x.shape[1]):
+        torch.addmm(bias, x[rows], linear, out=out[rows])
+        out[rows].addmm_(x[rows].square(), square)
+    return out
+
+
+def _expanded_shared(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor) -> Tensor:
+    """One matrix for all: whiten the rows, then distances."""
+    whitened = means @ inverse.T
+    factor, linear = inverse.T.to(x.dtype), whitened.T.to(x.dtype)
+    bias = (constant - 0.5 * whitened.square().sum(1)).to(x.dtype)
+    out = x.new_empty(len(x), len(means))
+    for rows in chunks(len(x), 2 * x.shape[1]):
+        y = x[rows] @ factor
+        torch.addmm(bias, y, linear, out=out[rows])
+        out[rows].sub_(0.5 * y.square().sum(1, keepdim=True))
+    return out
+
+
+def _expanded_packed(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor, kept: Tensor | None) -> Tensor:
+    precision = inverse.mT @ inverse
+    i, j = packed(x.shape[1], x.device)
+    linear = (precision @ means[:, :, None])[:, :, 0]
+    quadratic = precision[:, i, j] * torch.where(i == j, -0.5, -1.0)
+    bias = constant - 0.5 * (linear * means).sum(1)
+    coefficients = torch.cat((quadratic, linear, bias[:, None]), dim=1).T.to(x.dtype)
+    out = x.new_empty(len(x), len(means))
+    for rows, features in _features(x, kept):
+        torch.mm(features.T, coefficients, out=out[rows])
+    return out
+
+
+def _by_factor(x: Tensor, mean: Tensor, inverse: Tensor, constant: Tensor) -> Tensor:
+    """−½ ‖U(x − m)‖² and the constant, for one state: (n,)."""
+    out = x.new_empty(len(x))
+    own = inverse.to(x.dtype)
+    for rows in chunks(len(x), 2 * x.shape[1]):
+        away = (x[rows] - mean).to(x.dtype)
+        y = away * own if inverse.dim() == 1 else away @ own.T
+        out[rows] = -0.5 * y.square().sum(1)
+    return out.add_(constant.to(x.dtype))
+
+
+# -- moments --------------------------------------------------------------------------------------------------------
+
+
+def _empty_moments(k: int, x: Tensor, diagonal: bool, shared: bool) -> Sums:
+    d, g = x.shape[1], 1 if shared else k
+    zero = torch.zeros((), dtype=torch.float64, device=x.device)
+    return zero.new_zeros(k), zero.new_zeros(k, d), zero.new_zeros((g, d) if diagonal else (g, d, d))
+
+
+def _moments_about_zero(x: Tensor, weights: Tensor, diagonal: bool, shared: bool, kept: Tensor | None) -> Sums:
+    if diagonal or shared:
+        return _plain_moments(x, weights, diagonal, shared)
+    k, d = weights.shape[1], x.shape[1]
+    total = torch.zeros((d * (d + 3)) // 2 + 1, k, dtype=torch.float64, device=x.device)
+    for rows, features in _features(x, kept):
+        total += features @ weights[rows]
+    second = total.T[:, _unpacked(d, x.device)].view(k, d, d)
+    return total[-1].clone(), total[-1 - d : -1].T.clone(), second
+
+
+def _plain_moments(x: Tensor, weights: Tensor, diagonal: bool, shared: bool) -> Sums:
+    counts, first, second = _empty_moments(weights.shape[1], x, diagonal, shared)
+    for rows in chunks(len(x), 2 * x.shape[1]):
+        part, r = x[rows], weights[rows]
+        counts += r.sum(0)
+        first += r.T @ part
+        mass = r.sum(1, keepdim=True).T if shared else r.T
+        second += mass @ part.square() if diagonal else (part * mass.T).T @ part
+    return counts, first, second
+
+
+# -- chunks ---------------------------------------------------------------------------------------------------------
+
+
+def chunks(n: int, width: int) -> Iterator[slice]:
+    """Rows in pieces whose `width` elements a row stay in cache."""
+    size = min(_MOST_ROWS, max(256, _CHUNK_ELEMENTS // width))
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def _width(d: int) -> int:
+    return (d * (d + 3)) // 2 + 1
+
+
+def _features(x: Tensor, kept: Tensor | None) -> Iterator[tuple[slice, Tensor]]:
+    """Packed features of chunk after chunk, (d (d + 3)/2 + 1, rows), each in the memory of the one before."""
+    if kept is not None:
+        yield slice(0, len(x)), kept
+        return
+    width, memory = _width(x.shape[1]), None
+    for rows in chunks(len(x), width):
+        size = rows.stop - rows.start
+        if memory is None or memory.columns.shape[1] != size:
+            memory = _Features(x, width, size)
+        yield rows, memory.of(x[rows])
+
+
+class _Features:
+    """Memory for the features of a chunk, and the views of it through which they are written."""
+
+    def __init__(self, x: Tensor, width: int, rows: int):
+        d = x.shape[1]
+        self.all = x.new_empty(width, rows)
+        self.all[-1] = 1.0
+        self.columns = self.all[-1 - d : -1]
+        self.products = []
+        start = 0
+        for i in range(d):
+            self.products.append((self.columns[i:], self.columns[i], self.all[start : start + d - i]))
+            start += d - i
+
+    def of(self, x: Tensor) -> Tensor:
+        self.columns.copy_(x.T)
+        for left, right, out in self.products:
+            torch.mul(left, right, out=out)
+        return self.all
