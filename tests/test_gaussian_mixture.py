@@ -347,7 +347,7 @@ def test_collapse_is_an_error_that_names_the_component():
     with pytest.raises(CollapsedComponentError, match="component") as caught:
         GaussianMixture(4, reg_covar=0, random_state=0).fit(rows)
     assert len(caught.value.components) >= 1
-    assert "Decrease the number of components, increase reg_covar" in str(caught.value)
+    assert "decrease the number of components, increase reg_covar" in str(caught.value)
     with pytest.warns(CollapsedComponentWarning, match="smallest variance 1e-06"):
         model = GaussianMixture(4, random_state=0).fit(rows)
     assert np.isfinite(model.means_).all()
