@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.mixture import GaussianMixture as Peer
 
 import emnet
@@ -129,6 +129,29 @@ def test_not_converged_warns_and_interrupted_keeps_the_best():
         stopped.fit(X)
     assert (stopped.converged_, stopped.reason_) == (False, "interrupted")
     assert np.isfinite(stopped.score(X))
+
+
+def test_a_second_start_that_is_interrupted_leaves_the_first():
+    calls = []
+
+    def interrupt(_, iteration):
+        calls.append(iteration.number)
+        if calls.count(0) == 2:
+            raise KeyboardInterrupt
+
+    model = GaussianMixture(3, n_init=2, random_state=0, callbacks=[interrupt])
+    with pytest.raises(FitInterrupted):
+        model.fit(X)
+    assert (model.converged_, model.reason_) == (False, "interrupted")
+    np.testing.assert_allclose(model.means_, GaussianMixture(3, random_state=0).fit(X).means_)
+
+
+def test_a_start_that_fails_leaves_the_estimator_as_it_was():
+    model = GaussianMixture(3, reg_covar=0, init_params="random_from_data", random_state=0)
+    with pytest.raises(CollapsedComponentError):
+        model.fit(X)
+    with pytest.raises(NotFittedError):
+        model.predict(X)
 
 
 # -- holes ------------------------------------------------------------------------------------------------------------

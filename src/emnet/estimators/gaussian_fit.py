@@ -58,7 +58,8 @@ class LearningGaussianMixture(FittedGaussianMixture):
     _online: ModelStatistics | None
 
     def _fit(self, X: np.ndarray, weights: np.ndarray | None, labels: np.ndarray | None) -> Self:
-        continues = self.warm_start and hasattr(self, "converged_") and self.means_.shape[1] == X.shape[1]
+        shape = (self.n_components, X.shape[1])
+        continues = self.warm_start and hasattr(self, "means_") and self.means_.shape == shape
         if not continues:
             self._center, self._scale = center_and_scale(X, weights)
         data = list(self._batches(X, weights, labels))
@@ -102,9 +103,10 @@ class LearningGaussianMixture(FittedGaussianMixture):
                 monotone=self.reg_covar == 0 and self.dtype == "float64",
             )
         except (FitInterrupted, DegenerateFitError) as end:
-            if end.fit is not None and end.fit.history and not self.fits_:
+            if end.fit.history and not self.fits_:
                 self._publish(model, end.fit, rows)
-                self.converged_ = False
+            if not isinstance(end, CollapsedComponentError):  # other starts may still end well
+                self.converged_, self.reason_ = False, str(end.fit.reason)
             raise
         if rule.parameters is not None and fit.reason is Reason.STOPPED:
             model.set_coordinates(rule.parameters)
