@@ -514,3 +514,40 @@ def test_select_passes_over_collapsed_fits():
     assert found.table[0]["problem"] is None
     with pytest.raises(InvalidInputError, match="criterion"):
         GaussianMixture().select(rows, [1], ["full"], "lowest")
+
+
+# -- standard errors --------------------------------------------------------------------------------------------------
+
+
+def test_standard_errors_of_one_component_are_those_of_the_textbook():
+    rows = clouds(400)[0]
+    model = GaussianMixture(1, reg_covar=0).fit(rows)
+    errors = model.standard_errors(rows)
+    covariance, variances = model.covariances_[0], np.diag(model.covariances_[0])
+    np.testing.assert_allclose(errors["means"][0], np.sqrt(variances / 400), rtol=1e-5)
+    expected = np.sqrt((np.outer(variances, variances) + covariance**2) / 400)
+    np.testing.assert_allclose(errors["covariances"][0], expected, rtol=1e-4)
+    assert errors["weights"][0] == pytest.approx(0.0, abs=1e-9)
+
+
+@types
+def test_standard_errors_are_the_spread_of_the_estimates(kind):
+    centers = np.array([[0.0, 0.0], [3.0, 3.0]])
+    options = {"covariance_type": kind, "reg_covar": 0, "means_init": centers, "tol": 1e-8, "max_iter": 1000}
+    found, errors = [], []
+    for seed in range(40):
+        rng = np.random.RandomState(seed)
+        rows = centers[(rng.rand(400) < 0.4).astype(int)] + rng.randn(400, 2)
+        model = GaussianMixture(2, random_state=0, **options).fit(rows)
+        found.append(np.concatenate((model.weights_, model.means_.ravel())))
+        if seed < 5:
+            own = model.standard_errors(rows)
+            errors.append(np.concatenate((own["weights"], own["means"].ravel())))
+    np.testing.assert_allclose(np.mean(errors, axis=0), np.std(found, axis=0), rtol=0.35)
+
+
+def test_standard_errors_away_from_a_maximum_are_refused():
+    with pytest.warns(ConvergenceWarning):
+        model = GaussianMixture(4, max_iter=1, init_params="random", random_state=1).fit(X)
+    with pytest.raises(InvalidInputError, match="not at a maximum"):
+        model.standard_errors(X)

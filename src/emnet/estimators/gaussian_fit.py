@@ -188,16 +188,22 @@ class LearningGaussianMixture(FittedGaussianMixture):
         return Mixture(mixing, emission).to(data[0].target.device)
 
     def _prior(self, data: list[Batch]) -> NormalInverseWishart | None:
-        if self.prior is None or isinstance(self.prior, NormalInverseWishart):
-            prior = self.prior
-            if prior is None:
-                return None
-            mean = None if prior.mean is None else (prior.mean - torch.as_tensor(self._center)) / self._scale
-            return replace(prior, scale=prior.scale / self._scale**2, mean=mean)
+        if self.prior is None:
+            return None
+        if isinstance(self.prior, NormalInverseWishart):
+            return self._in_units_of_the_model(self.prior, data[0].target.device)
         variances = _variances(data)
         d = len(variances)
         scale = variances.diag_embed() / self.n_components ** (2 / d)
         return NormalInverseWishart(scale, d + 2, torch.zeros_like(variances), 0.01)
+
+    def _in_units_of_the_model(self, prior: NormalInverseWishart, device: torch.device) -> NormalInverseWishart:
+        d = len(self._center)
+        if len(prior.scale) != d:
+            raise InvalidInputError(f"The prior is for {len(prior.scale)} columns; X has {d}.")
+        mean = None if prior.mean is None else (prior.mean - torch.as_tensor(self._center)) / self._scale
+        scale = (prior.scale / self._scale**2).to(device)
+        return replace(prior, scale=scale, mean=None if mean is None else mean.to(device))
 
     def _fit_pass(self, X: np.ndarray, weights: np.ndarray | None, labels: np.ndarray | None) -> Self:
         """A step of stepwise EM (Cappé & Moulines 2009): s ← (1 − γ)·s + γ·ŝ a row, γ = (t + 1)^−0.6, then M."""
