@@ -551,3 +551,12 @@ def test_standard_errors_away_from_a_maximum_are_refused():
         model = GaussianMixture(4, max_iter=1, init_params="random", random_state=1).fit(X)
     with pytest.raises(InvalidInputError, match="not at a maximum"):
         model.standard_errors(X)
+
+
+def test_the_bootstrap_test_sees_two_clusters_and_no_third():
+    rng = np.random.RandomState(0)
+    rows = np.concatenate([rng.randn(60, 1), 6 + rng.randn(60, 1)])
+    rows[5, 0] = np.nan
+    options = {"reg_covar": 1e-2, "random_state": 0}
+    assert GaussianMixture(1, **options).fit(rows).bootstrap_test(rows, 19).p_value == 0.05
+    assert GaussianMixture(2, **options).fit(rows).bootstrap_test(rows, 19).p_value > 0.05

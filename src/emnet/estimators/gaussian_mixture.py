@@ -18,7 +18,7 @@ from emnet.estimators import gaussian_parameters, mixture_start, options
 from emnet.estimators.gaussian_fit import LearningGaussianMixture
 from emnet.estimators.history import fit_from_json, fit_to_json
 from emnet.estimators.keeping import keeping_what_was_fitted
-from emnet.estimators.mixture_selection import Selection, select
+from emnet.estimators.mixture_selection import LikelihoodRatioTest, Selection, bootstrap_test, select
 from emnet.estimators.validation import (
     require_callbacks,
     require_not_negative,
@@ -209,6 +209,15 @@ class GaussianMixture(LearningGaussianMixture):
         criterion : "bic", "icl" or "aic"; the lowest is the best.
         """
         return select(self, X, n_components, covariance_types, criterion)
+
+    def bootstrap_test(self, X: Any, n_bootstrap: int = 99) -> LikelihoodRatioTest:
+        """Whether n_components + 1 are called for, by the bootstrap likelihood-ratio test: see `bootstrap_test`.
+
+        It fits 2 (n_bootstrap + 1) mixtures with the parameters of this one; take n_init above 1 and a small tol.
+        """
+        self._check_parameters()
+        require_positive_integer("n_bootstrap", n_bootstrap)
+        return bootstrap_test(self, self._check_rows(X, reset=False), n_bootstrap, self.random_state)
 
     def _check_data(
         self, X: Any, y: Any, sample_weight: Any, first: bool
