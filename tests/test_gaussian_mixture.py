@@ -341,6 +341,12 @@ def test_extreme_scales(scale):
     assert model.score(rows * scale) == pytest.approx(plain.score(rows) - 4 * np.log(scale), abs=1e-2)
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_scales_whose_squares_are_no_numbers_are_refused(scale):
+    with pytest.raises(InvalidInputError, match="beyond what float64 can hold"):
+        GaussianMixture(2).fit(X * scale)
+
+
 @types
 @pytest.mark.parametrize("missing", [0.0, 0.2])
 def test_float32_is_float64_but_for_rounding(kind, missing):
