@@ -226,6 +226,36 @@ def _gaussian_case(name: str, structure=Full, *, missing=0.0, d=3, prior=None, f
     )
 
 
+def mixed_table(seed: int, dtype: torch.dtype, *, k=3) -> Mixture:
+    """Two real columns and one of three categories."""
+    numbers, category = gaussians(seed, dtype, Diagonal, k=k, d=2, prior=_weak_prior(2)), latent_class(seed, dtype, k=k)
+    emissions = {"numbers": numbers.emissions["emission"], "category": category.emissions["column_1"]}
+    return Mixture(numbers.weights, emissions, {"numbers": [0, 2], "category": [1]})
+
+
+def mixed_rows(seed: int, dtype: torch.dtype) -> Batch:
+    numbers, category = points(seed, dtype, d=2, missing=0.2), categories(seed, dtype)
+    target = torch.stack((numbers.target[:, 0], category.target[:, 1], numbers.target[:, 1]), dim=1)
+    return Batch(target, weights=numbers.weights)
+
+
+def mixed_table_oracle(model: Mixture, batch: Batch) -> tuple:
+    seen = batch.target if batch.observed is None else torch.where(batch.observed[:, None], batch.target, torch.nan)
+    rows, numbers = seen.double().numpy(), model.emissions["numbers"]
+    means, covariances = numbers.means.numpy(), numbers.covariance.covariances().numpy()
+    table = model.emissions["category"].log_probabilities.numpy()
+
+    def density(state: int) -> Callable[[int], float]:
+        def of_row(j: int) -> float:
+            category = 0.0 if rows[j, 1] != rows[j, 1] else table[state, int(rows[j, 1])]
+            return category + log_normal(rows[j, [0, 2]], means[state], covariances[state])
+
+        return of_row
+
+    weights = model.weights.log_probabilities.exp().expand(len(batch), -1).numpy()
+    return enumerate_mixture(weights, [density(state) for state in range(len(means))])
+
+
 def _weak_prior(d: int = 3, shrinkage: float = 0.1) -> NormalInverseWishart:
     return NormalInverseWishart(0.3 * torch.eye(d).double(), 1.0, torch.zeros(d).double(), shrinkage)
 
@@ -278,7 +308,15 @@ CASES = [
     _gaussian_case("spherical-holes-labels", Spherical, missing=0.3, labels=True, prior=_weak_prior()),
     _gaussian_case("parsimonious", EqualVolumeEqualOrientation, prior=_weak_prior(), closed=False),
     _gaussian_case("factor", partial(FactorAnalytic, n_factors=1), prior=_weak_prior(), closed=False),
-    _gaussian_case("fixed-means", missing=0.1, fixed=("means",), prior=_weak_prior()),
+    Case(
+        "mixed-table",
+        mixed_table,
+        mixed_rows,
+        mixed_table_oracle,
+        lambda posterior: posterior.responsibilities,
+        closed=True,
+    ),
+    _gaussian_case("fixed-means", fixed=("means",), prior=_weak_prior()),
 ]
 
 ALGORITHMS: dict[str, Callable[[], Algorithm]] = {

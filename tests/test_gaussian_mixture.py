@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.mixture import GaussianMixture as Peer
 
 import emnet
@@ -129,6 +129,29 @@ def test_not_converged_warns_and_interrupted_keeps_the_best():
         stopped.fit(X)
     assert (stopped.converged_, stopped.reason_) == (False, "interrupted")
     assert np.isfinite(stopped.score(X))
+
+
+def test_a_second_start_that_is_interrupted_leaves_the_first():
+    calls = []
+
+    def interrupt(_, iteration):
+        calls.append(iteration.number)
+        if calls.count(0) == 2:
+            raise KeyboardInterrupt
+
+    model = GaussianMixture(3, n_init=2, random_state=0, callbacks=[interrupt])
+    with pytest.raises(FitInterrupted):
+        model.fit(X)
+    assert (model.converged_, model.reason_) == (False, "interrupted")
+    np.testing.assert_allclose(model.means_, GaussianMixture(3, random_state=0).fit(X).means_)
+
+
+def test_a_start_that_fails_leaves_the_estimator_as_it_was():
+    model = GaussianMixture(3, reg_covar=0, init_params="random_from_data", random_state=0)
+    with pytest.raises(CollapsedComponentError):
+        model.fit(X)
+    with pytest.raises(NotFittedError):
+        model.predict(X)
 
 
 # -- holes ------------------------------------------------------------------------------------------------------------
@@ -318,6 +341,12 @@ def test_extreme_scales(scale):
     assert model.score(rows * scale) == pytest.approx(plain.score(rows) - 4 * np.log(scale), abs=1e-2)
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_scales_whose_squares_are_no_numbers_are_refused(scale):
+    with pytest.raises(InvalidInputError, match="beyond what float64 can hold"):
+        GaussianMixture(2).fit(X * scale)
+
+
 @types
 @pytest.mark.parametrize("missing", [0.0, 0.2])
 def test_float32_is_float64_but_for_rounding(kind, missing):
@@ -347,7 +376,7 @@ def test_collapse_is_an_error_that_names_the_component():
     with pytest.raises(CollapsedComponentError, match="component") as caught:
         GaussianMixture(4, reg_covar=0, random_state=0).fit(rows)
     assert len(caught.value.components) >= 1
-    assert "Decrease the number of components, increase reg_covar" in str(caught.value)
+    assert "decrease the number of components, increase reg_covar" in str(caught.value)
     with pytest.warns(CollapsedComponentWarning, match="smallest variance 1e-06"):
         model = GaussianMixture(4, random_state=0).fit(rows)
     assert np.isfinite(model.means_).all()
@@ -491,3 +520,49 @@ def test_select_passes_over_collapsed_fits():
     assert found.table[0]["problem"] is None
     with pytest.raises(InvalidInputError, match="criterion"):
         GaussianMixture().select(rows, [1], ["full"], "lowest")
+
+
+# -- standard errors --------------------------------------------------------------------------------------------------
+
+
+def test_standard_errors_of_one_component_are_those_of_the_textbook():
+    rows = clouds(400)[0]
+    model = GaussianMixture(1, reg_covar=0).fit(rows)
+    errors = model.standard_errors(rows)
+    covariance, variances = model.covariances_[0], np.diag(model.covariances_[0])
+    np.testing.assert_allclose(errors["means"][0], np.sqrt(variances / 400), rtol=1e-5)
+    expected = np.sqrt((np.outer(variances, variances) + covariance**2) / 400)
+    np.testing.assert_allclose(errors["covariances"][0], expected, rtol=1e-4)
+    assert errors["weights"][0] == pytest.approx(0.0, abs=1e-9)
+
+
+@types
+def test_standard_errors_are_the_spread_of_the_estimates(kind):
+    centers = np.array([[0.0, 0.0], [3.0, 3.0]])
+    options = {"covariance_type": kind, "reg_covar": 0, "means_init": centers, "tol": 1e-8, "max_iter": 1000}
+    found, errors = [], []
+    for seed in range(40):
+        rng = np.random.RandomState(seed)
+        rows = centers[(rng.rand(400) < 0.4).astype(int)] + rng.randn(400, 2)
+        model = GaussianMixture(2, random_state=0, **options).fit(rows)
+        found.append(np.concatenate((model.weights_, model.means_.ravel())))
+        if seed < 5:
+            own = model.standard_errors(rows)
+            errors.append(np.concatenate((own["weights"], own["means"].ravel())))
+    np.testing.assert_allclose(np.mean(errors, axis=0), np.std(found, axis=0), rtol=0.35)
+
+
+def test_standard_errors_away_from_a_maximum_are_refused():
+    with pytest.warns(ConvergenceWarning):
+        model = GaussianMixture(4, max_iter=1, init_params="random", random_state=1).fit(X)
+    with pytest.raises(InvalidInputError, match="not at a maximum"):
+        model.standard_errors(X)
+
+
+def test_the_bootstrap_test_sees_two_clusters_and_no_third():
+    rng = np.random.RandomState(0)
+    rows = np.concatenate([rng.randn(60, 1), 6 + rng.randn(60, 1)])
+    rows[5, 0] = np.nan
+    options = {"reg_covar": 1e-2, "random_state": 0}
+    assert GaussianMixture(1, **options).fit(rows).bootstrap_test(rows, 19).p_value == 0.05
+    assert GaussianMixture(2, **options).fit(rows).bootstrap_test(rows, 19).p_value > 0.05

@@ -58,7 +58,8 @@ class LearningGaussianMixture(FittedGaussianMixture):
     _online: ModelStatistics | None
 
     def _fit(self, X: np.ndarray, weights: np.ndarray | None, labels: np.ndarray | None) -> Self:
-        continues = self.warm_start and hasattr(self, "converged_") and self.means_.shape[1] == X.shape[1]
+        shape = (self.n_components, X.shape[1])
+        continues = self.warm_start and hasattr(self, "means_") and self.means_.shape == shape
         if not continues:
             self._center, self._scale = center_and_scale(X, weights)
         data = list(self._batches(X, weights, labels))
@@ -102,9 +103,10 @@ class LearningGaussianMixture(FittedGaussianMixture):
                 monotone=self.reg_covar == 0 and self.dtype == "float64",
             )
         except (FitInterrupted, DegenerateFitError) as end:
-            if end.fit is not None and end.fit.history and not self.fits_:
+            if end.fit.history and not self.fits_:
                 self._publish(model, end.fit, rows)
-                self.converged_ = False
+            if not isinstance(end, CollapsedComponentError):  # other starts may still end well
+                self.converged_, self.reason_ = False, str(end.fit.reason)
             raise
         if rule.parameters is not None and fit.reason is Reason.STOPPED:
             model.set_coordinates(rule.parameters)
@@ -186,16 +188,22 @@ class LearningGaussianMixture(FittedGaussianMixture):
         return Mixture(mixing, emission).to(data[0].target.device)
 
     def _prior(self, data: list[Batch]) -> NormalInverseWishart | None:
-        if self.prior is None or isinstance(self.prior, NormalInverseWishart):
-            prior = self.prior
-            if prior is None:
-                return None
-            mean = None if prior.mean is None else (prior.mean - torch.as_tensor(self._center)) / self._scale
-            return replace(prior, scale=prior.scale / self._scale**2, mean=mean)
+        if self.prior is None:
+            return None
+        if isinstance(self.prior, NormalInverseWishart):
+            return self._in_units_of_the_model(self.prior, data[0].target.device)
         variances = _variances(data)
         d = len(variances)
         scale = variances.diag_embed() / self.n_components ** (2 / d)
         return NormalInverseWishart(scale, d + 2, torch.zeros_like(variances), 0.01)
+
+    def _in_units_of_the_model(self, prior: NormalInverseWishart, device: torch.device) -> NormalInverseWishart:
+        d = len(self._center)
+        if len(prior.scale) != d:
+            raise InvalidInputError(f"The prior is for {len(prior.scale)} columns; X has {d}.")
+        mean = None if prior.mean is None else (prior.mean - torch.as_tensor(self._center)) / self._scale
+        scale = (prior.scale / self._scale**2).to(device)
+        return replace(prior, scale=scale, mean=None if mean is None else mean.to(device))
 
     def _fit_pass(self, X: np.ndarray, weights: np.ndarray | None, labels: np.ndarray | None) -> Self:
         """A step of stepwise EM (Cappé & Moulines 2009): s ← (1 − γ)·s + γ·ŝ a row, γ = (t + 1)^−0.6, then M."""

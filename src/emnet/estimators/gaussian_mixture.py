@@ -8,15 +8,17 @@ from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
+import torch
 from sklearn.utils.validation import check_is_fitted
 
 from emnet import serialization
 from emnet.algorithms.base import Callback
+from emnet.applications.standard_errors import covariance_of, observed_information
 from emnet.estimators import gaussian_parameters, mixture_start, options
 from emnet.estimators.gaussian_fit import LearningGaussianMixture
 from emnet.estimators.history import fit_from_json, fit_to_json
 from emnet.estimators.keeping import keeping_what_was_fitted
-from emnet.estimators.mixture_selection import Selection, select
+from emnet.estimators.mixture_selection import LikelihoodRatioTest, Selection, bootstrap_test, select
 from emnet.estimators.validation import (
     require_callbacks,
     require_not_negative,
@@ -25,6 +27,7 @@ from emnet.estimators.validation import (
 )
 from emnet.exceptions import InvalidInputError
 from emnet.factors.gaussian import NormalInverseWishart
+from emnet.inference.exact import Exact
 
 _FIXABLE = ("weights", "means", "covariances")
 
@@ -167,6 +170,30 @@ class GaussianMixture(LearningGaussianMixture):
         """Fit, and give each row's most probable component, (n,): the same as `fit(X).predict(X)`."""
         return self.fit(X, y, sample_weight).predict(X)
 
+    def standard_errors(self, X: Any, sample_weight: Any = None) -> dict[str, np.ndarray]:
+        """Standard errors of weights, means and covariances, in their shapes, by the observed information of X.
+
+        X are the rows of the fit, which must have ended at a maximum: tol of about 1e-8. Labels are left out.
+        """
+        check_is_fitted(self)
+        X, weights, _ = self._check_data(X, None, sample_weight, False)
+        data = list(self._batches(X, weights))
+        model = self._learnable(data)
+        shapes = {name: getattr(self, f"{name}_").shape for name in ("weights", "means", "covariances")}
+
+        def published(vector: torch.Tensor) -> torch.Tensor:
+            model.set_coordinates(vector)
+            found = gaussian_parameters.published(model, self.covariance_type, self._center, self._scale)
+            return torch.cat(
+                [torch.as_tensor(found[f"{name}_"] - getattr(self, f"{name}_")).flatten() for name in shapes]
+            )
+
+        with torch.no_grad():
+            information = observed_information(model, data, Exact())
+            covariance = covariance_of(published, model.coordinates().cpu(), information.cpu())
+        errors = covariance.diagonal().clamp_min(0.0).sqrt().split([int(np.prod(shape)) for shape in shapes.values()])
+        return {name: part.numpy().reshape(shape) for part, (name, shape) in zip(errors, shapes.items(), strict=True)}
+
     def select(
         self,
         X: Any,
@@ -182,6 +209,15 @@ class GaussianMixture(LearningGaussianMixture):
         criterion : "bic", "icl" or "aic"; the lowest is the best.
         """
         return select(self, X, n_components, covariance_types, criterion)
+
+    def bootstrap_test(self, X: Any, n_bootstrap: int = 99) -> LikelihoodRatioTest:
+        """Whether n_components + 1 are called for, by the bootstrap likelihood-ratio test: see `bootstrap_test`.
+
+        It fits 2 (n_bootstrap + 1) mixtures with the parameters of this one; take n_init above 1 and a small tol.
+        """
+        self._check_parameters()
+        require_positive_integer("n_bootstrap", n_bootstrap)
+        return bootstrap_test(self, self._check_rows(X, reset=False), n_bootstrap, self.random_state)
 
     def _check_data(
         self, X: Any, y: Any, sample_weight: Any, first: bool

@@ -32,8 +32,8 @@ class FittedGaussianMixture(DensityMixin, BaseEstimator):
     dtype: str
     device: str
     random_state: Any
-    _center: np.ndarray
-    _scale: float
+    _center: Any = 0.0  # of the data, subtracted before anything is computed
+    _scale: float = 1.0
     _n_free: int
     lower_bound_: float
 

@@ -15,9 +15,8 @@ def keeping_what_was_fitted(estimator: Any) -> Iterator[None]:
     before = dict(vars(estimator))
     try:
         yield
-    except (FitInterrupted, DegenerateFitError):
-        raise
-    except BaseException:
-        estimator.__dict__.clear()
-        estimator.__dict__.update(before)
+    except BaseException as error:
+        if not isinstance(error, (FitInterrupted, DegenerateFitError)) or error.fit is None:
+            estimator.__dict__.clear()
+            estimator.__dict__.update(before)
         raise

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
 
 from emnet.estimators.validation import require_one_of
 from emnet.exceptions import CollapsedComponentError, CollapsedComponentWarning, InvalidInputError
@@ -49,6 +50,51 @@ def select(
         reason = lines[0]["problem"] if lines else "there was none to fit"
         raise InvalidInputError(f"No model could be selected: {reason} Raise reg_covar, or give prior='auto'.")
     return Selection(fitted[lines[0]["covariance_type"], lines[0]["n_components"]], tuple(lines))
+
+
+@dataclass(frozen=True)
+class LikelihoodRatioTest:
+    """2 log of the ratio of likelihoods of k + 1 and k components, what it is under k, and the share at least as large.
+
+    p_value : (1 + how many of `simulated` reach `statistic`) / (1 + how many there are).
+    """
+
+    statistic: float
+    p_value: float
+    simulated: np.ndarray
+
+
+def bootstrap_test(model: Any, X: np.ndarray, n_bootstrap: int, random_state: Any) -> LikelihoodRatioTest:
+    """Whether one component more is called for, by the parametric bootstrap (McLachlan 1987, Appl. Stat. 36:318).
+
+    Data are drawn from the fitted k components, with the holes of X, and both models are fitted to them anew.
+    """
+    rng = check_random_state(random_state)
+    holes = np.isnan(X)
+    statistic, null = _twice_log_ratio(model, X, rng)
+    simulated = []
+    for _ in range(n_bootstrap):
+        null.random_state = int(rng.randint(2**31))
+        rows = rng.permutation(null.sample(len(X))[0])  # which come component after component, as holes do not
+        rows[holes] = np.nan
+        simulated.append(_twice_log_ratio(model, rows, rng)[0])
+    p_value = (1 + sum(value >= statistic for value in simulated)) / (1 + n_bootstrap)
+    return LikelihoodRatioTest(statistic, p_value, np.array(simulated))
+
+
+def _twice_log_ratio(model: Any, X: np.ndarray, rng: np.random.RandomState) -> tuple[float, Any]:
+    """Of a component more, and the fit of k; a model that contains the other is never worse, so at least 0."""
+    reached, fitted = [], []
+    for more in (0, 1):
+        parameters = model.get_params(deep=False) | {"random_state": int(rng.randint(2**31)), "warm_start": False}
+        candidate = type(model)(**{**parameters, "n_components": model.n_components + more})
+        with warnings.catch_warnings():
+            for category in (ConvergenceWarning, CollapsedComponentWarning):
+                warnings.simplefilter("ignore", category)
+            candidate.fit(X)
+        reached.append(float(candidate.score_samples(X).sum()))
+        fitted.append(candidate)
+    return max(0.0, 2 * (reached[1] - reached[0])), fitted[0]
 
 
 def _fit(candidate: Any, X: Any) -> dict[str, Any]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from emnet.exceptions import InvalidInputError
+
 _PIECE = 2**16  # rows
 _LARGE_EXPONENT = 100
+_LARGEST_EXPONENT = 505  # whose square, and its inverse, are still numbers
 
 
 def weighted_location_scale(X: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -41,7 +44,12 @@ def center_and_scale(X: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndar
     with np.errstate(invalid="ignore"):
         mean = total / mass
     spread = float(np.nanmax((1 + np.abs(mean)) * reach))
-    exponent = np.frexp(spread)[1]
+    exponent = int(np.frexp(spread)[1])
+    if abs(exponent) > _LARGEST_EXPONENT:
+        raise InvalidInputError(
+            f"The data reach {spread:.1g}, and their variance is beyond what float64 can hold. Divide the columns by "
+            "their size first."
+        )
     return mean * reach, float(np.ldexp(1.0, exponent)) if abs(exponent) > _LARGE_EXPONENT else 1.0
 
 

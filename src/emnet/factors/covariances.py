@@ -161,10 +161,10 @@ def require_definite(good: Tensor, matrices: Tensor) -> None:
     which = "The shared covariance" if len(good) == 1 else f"The covariance of component {', '.join(map(str, bad))}"
     squares = matrices[bad[0]] if matrices.dim() == 2 else matrices[bad[0]].diagonal()
     raise CollapsedComponentError(
-        f"{which} is not positive definite (smallest variance {float(squares.min()):.3g}). Some components have "
-        "ill-defined empirical covariance (for instance caused by singleton or collapsed samples, or by columns that "
-        "depend on each other). Decrease the number of components, increase reg_covar, give a covariance_prior, or "
-        "scale the input data.",
+        f"{which} is not positive definite (smallest variance {float(squares.min()):.3g}). Fitting the mixture model "
+        "failed because some components have ill-defined empirical covariance (for instance caused by singleton or "
+        "collapsed samples). Try to decrease the number of components, increase reg_covar, or scale the input data. "
+        "prior='auto' keeps components from collapsing; columns that depend on each other have to go.",
         components=bad,
     )
 

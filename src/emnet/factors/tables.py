@@ -45,7 +45,7 @@ class Table(Factor[Counts]):
                 f"smallest is {float(alpha.min()):g}. Take 1 for no prior."
             )
         self.register_buffer("concentration", alpha)
-        self.fixed = fixed
+        self.fixed, self.has_prior = fixed, bool((alpha > 1).any())
 
     @property
     def log_probabilities(self) -> Tensor:
@@ -63,7 +63,9 @@ class Table(Factor[Counts]):
         return (pseudo - expected).flatten()[: self._n_free()]
 
     def log_prior(self) -> float:
-        return 0.0 if self.fixed else float(((self.concentration - 1) * self.log_probabilities).sum())
+        if self.fixed or not self.has_prior:
+            return 0.0
+        return float(((self.concentration - 1) * self.log_probabilities).sum())
 
     def coordinates(self) -> Tensor:
         return self.logits.detach().flatten()[: self._n_free()].clone()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 _CANCELLATION = {torch.float64: 1e-9, torch.float32: 1e-3}  # nats of a row's log density that rounding may cost
-_CHUNK_ELEMENTS = 2**17  # of features: what stays in a core's cache
+_CHUNK_BYTES = 2**20  # of features: what stays in a core's cache
 _MOST_ROWS = 4096
 _LOG_2PI = math.log(2 * math.pi)
 Sums = tuple[Tensor, Tensor, Tensor]
@@ -31,7 +31,7 @@ def is_narrow(inverse: Tensor, reach: Tensor, dtype: torch.dtype) -> Tensor:
 
 def kept_features(x: Tensor) -> Tensor | None:
     """Packed features of so few rows that they fit a chunk, to be kept for the next pass; None of more."""
-    if len(list(chunks(len(x), _width(x.shape[1])))) != 1:
+    if len(list(chunks(len(x), _width(x.shape[1]), x.dtype))) != 1:
         return None
     return next(_features(x, None))[1]
 
@@ -115,7 +115,7 @@ def _expanded_diagonal(x: Tensor, means: Tensor, inverse: Tensor, constant: Tens
     linear, square = (means * precision).T.to(x.dtype), (-0.5 * precision).T.to(x.dtype)
     bias = (constant - 0.5 * (means.square() * precision).sum(1)).to(x.dtype)
     out = x.new_empty(len(x), len(means))
-    for rows in chunks(len(x), 2 * x.shape[1]):
+    for rows in chunks(len(x), 2 * x.shape[1], x.dtype):
         torch.addmm(bias, x[rows], linear, out=out[rows])
         out[rows].addmm_(x[rows].square(), square)
     return out
@@ -127,7 +127,7 @@ def _expanded_shared(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor
     factor, linear = inverse.T.to(x.dtype), whitened.T.to(x.dtype)
     bias = (constant - 0.5 * whitened.square().sum(1)).to(x.dtype)
     out = x.new_empty(len(x), len(means))
-    for rows in chunks(len(x), 2 * x.shape[1]):
+    for rows in chunks(len(x), 2 * x.shape[1], x.dtype):
         y = x[rows] @ factor
         torch.addmm(bias, y, linear, out=out[rows])
         out[rows].sub_(0.5 * y.square().sum(1, keepdim=True))
@@ -151,7 +151,7 @@ def _by_factor(x: Tensor, mean: Tensor, inverse: Tensor, constant: Tensor) -> Te
     """−½ ‖U(x − m)‖² and the constant, for one state: (n,)."""
     out = x.new_empty(len(x))
     own = inverse.to(x.dtype)
-    for rows in chunks(len(x), 2 * x.shape[1]):
+    for rows in chunks(len(x), 2 * x.shape[1], x.dtype):
         away = (x[rows] - mean).to(x.dtype)
         y = away * own if inverse.dim() == 1 else away @ own.T
         out[rows] = -0.5 * y.square().sum(1)
@@ -180,7 +180,7 @@ def _moments_about_zero(x: Tensor, weights: Tensor, diagonal: bool, shared: bool
 
 def _plain_moments(x: Tensor, weights: Tensor, diagonal: bool, shared: bool) -> Sums:
     counts, first, second = _empty_moments(weights.shape[1], x, diagonal, shared)
-    for rows in chunks(len(x), 2 * x.shape[1]):
+    for rows in chunks(len(x), 2 * x.shape[1], x.dtype):
         part, r = x[rows], weights[rows]
         counts += r.sum(0)
         first += r.T @ part
@@ -192,9 +192,9 @@ def _plain_moments(x: Tensor, weights: Tensor, diagonal: bool, shared: bool) -> 
 # -- chunks ---------------------------------------------------------------------------------------------------------
 
 
-def chunks(n: int, width: int) -> Iterator[slice]:
-    """Rows in pieces whose `width` elements a row stay in cache."""
-    size = min(_MOST_ROWS, max(256, _CHUNK_ELEMENTS // width))
+def chunks(n: int, width: int, dtype: torch.dtype) -> Iterator[slice]:
+    """Rows in pieces whose `width` elements a row, of that type, stay in cache."""
+    size = min(_MOST_ROWS, max(256, _CHUNK_BYTES // (width * dtype.itemsize)))
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
@@ -208,7 +208,7 @@ def _features(x: Tensor, kept: Tensor | None) -> Iterator[tuple[slice, Tensor]]:
         yield slice(0, len(x)), kept
         return
     width, memory = _width(x.shape[1]), None
-    for rows in chunks(len(x), width):
+    for rows in chunks(len(x), width, x.dtype):
         size = rows.stop - rows.start
         if memory is None or memory.columns.shape[1] != size:
             memory = _Features(x, width, size)

@@ -94,7 +94,7 @@ def log_density_diagonal(x: Tensor, observed: Tensor, means: Tensor, inverse: Te
     linear, square = (means * precision).T.to(x.dtype), (-0.5 * precision).T.to(x.dtype)
     constant = (inverse.log() - 0.5 * _LOG_2PI - 0.5 * means.square() * precision).T.to(x.dtype)
     out = x.new_empty(len(x), len(means))
-    for rows in chunks(len(x), 3 * x.shape[1]):
+    for rows in chunks(len(x), 3 * x.shape[1], x.dtype):
         torch.mm(x[rows], linear, out=out[rows])
         out[rows].addmm_(x[rows].square(), square).addmm_(observed[rows].to(x.dtype), constant)
     for state in torch.nonzero(narrow).flatten().tolist():
@@ -110,7 +110,7 @@ def moments_diagonal(
     mass, first, second = torch.zeros_like(away), torch.zeros_like(away), torch.zeros_like(away)
     counts = away.new_zeros(len(away))
     near = torch.nonzero(origin.abs().amax(1) > 0).flatten().tolist()
-    for rows in chunks(len(x), 3 * x.shape[1]):
+    for rows in chunks(len(x), 3 * x.shape[1], x.dtype):
         part, seen = x[rows], observed[rows].to(x.dtype)
         r = weights[rows] * observed[rows].any(1, keepdim=True)
         counts += r.sum(0)
