@@ -8,6 +8,7 @@ from emnet.algorithms.base import e_step, evaluate, run
 from emnet.algorithms.em import EM
 from emnet.batch import Batch
 from emnet.exceptions import InvalidInputError, SampleCollapseWarning
+from emnet.factors.module import ModuleGaussianOutput
 from emnet.factors.regression import FixedBound, GradientStep, Newton
 from emnet.inference.exact import Exact
 from emnet.inference.gibbs import Gibbs
@@ -15,7 +16,8 @@ from emnet.inference.importance import Importance, Recognition
 from emnet.inference.mean_field import MeanField
 from emnet.kernels import logistic, mean_field
 from emnet.kernels.sampling import SeededGenerator, draw_units, stratified_uniforms
-from tests.cases import labelled, network
+from emnet.models.bernoulli_network import BernoulliNetwork
+from tests.cases import labelled, measured, network, regression
 from tests.oracles import finite_difference
 
 F64 = torch.float64
@@ -84,6 +86,41 @@ def test_a_recognition_network_has_more_effective_samples_than_the_prior():
         posterior = tilted(model, batch)
     prior = Importance(50)(model, batch)
     assert posterior.diagnostics["effective_samples"] > 1.3 * prior.diagnostics["effective_samples"]
+
+
+def test_a_recognition_network_for_real_targets():
+    """Without bias, and nearer to the posterior than the prior is."""
+    model, batch = regression(3, F64, m=5), measured(0, F64, n=200)
+    model.output.log_variance.data -= 1.0
+    exact = model.posterior(batch)
+    tilted = Importance(50, Recognition())
+    for _ in range(20):
+        posterior = tilted(model, batch)
+    prior = Importance(50)(model, batch)
+    assert posterior.diagnostics["effective_samples"] > 1.3 * prior.diagnostics["effective_samples"]
+    many = Importance(20_000, tilted.proposal)(model, batch)
+    torch.testing.assert_close(many.mean, exact.mean, rtol=0, atol=0.03)
+    torch.testing.assert_close(many.log_evidence, exact.log_evidence, rtol=0, atol=0.05)
+
+
+def test_a_linear_module_for_real_targets_is_the_linear_output():
+    """Same draws: the same likelihood and the same gradient as the factor whose statistics are moments."""
+    model, batch = regression(1, F64, precision=0.0), measured(1, F64)
+    linear = torch.nn.Linear(3, 2).double()
+    linear.weight.data, linear.bias.data = model.output.weights[:, 1:].clone(), model.output.weights[:, 0].clone()
+    neural = BernoulliNetwork(model.layers, ModuleGaussianOutput(linear, model.output.variance))
+    posterior = Importance(20)(model, batch)
+    again = Importance(20)(neural, batch)
+    torch.testing.assert_close(again.log_evidence, posterior.log_evidence)
+    torch.testing.assert_close(Gibbs()(neural, batch).mean, Gibbs()(model, batch).mean)
+    expected = model.output.gradient(model.statistics(batch, posterior)["output"])
+    found = neural.output.gradient(neural.statistics(batch, again)["output"])
+    # parameters come as log σ², V, b beside (b, V) by rows and log σ²
+    variance, weights, biases = found.split([2, 6, 2])
+    rows = torch.cat((biases[:, None], weights.view(2, 3)), dim=1)
+    torch.testing.assert_close(torch.cat((rows.flatten(), variance)), expected)
+    with pytest.raises(InvalidInputError, match="importance or the Gibbs"):
+        neural.posterior(batch)
 
 
 def test_a_collapse_of_the_weights_is_said():

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import norm
 from sklearn.datasets import load_diabetes
 from sklearn.neural_network import MLPRegressor
+from torch import nn
 
 import emnet
 from emnet import EMMLPRegressor, InvalidInputError
@@ -158,3 +159,21 @@ def test_bad_input_is_named(diabetes):
     broken[3, 1] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         regressor().fit(X, broken)
+
+
+def test_an_output_module():
+    X, y = two_branches(600)
+    module = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 1))
+    model = regressor(hidden_units=6, output_network=module, prior=1e-3, max_iter=100).fit(X, y)
+    assert model.e_step_ == "Importance"
+    at_the_fold = model.sample(np.full((500, 1), 0.5), random_state=0)
+    assert (at_the_fold < 0.35).any()
+    assert (at_the_fold > 0.65).any()
+    low, high = model.predict_quantiles([[0.5]], (0.1, 0.9))[0]
+    assert low < 0.35
+    assert high > 0.65
+    np.testing.assert_allclose(model.predict([[0.1], [0.9]]), [0.04, 0.96], atol=0.12)
+    with pytest.raises(InvalidInputError, match="importance or the Gibbs"):
+        regressor(output_network=nn.Linear(4, 1), e_step="exact").fit(X, y)
+    with pytest.raises(InvalidInputError, match="output_network must give 1 numbers"):
+        regressor(output_network=nn.Linear(4, 3)).fit(X, y)

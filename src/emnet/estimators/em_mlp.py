@@ -56,11 +56,11 @@ class EMMLPClassifier(ClassifierMixin, NetworkEstimator):
     n_init : number of starts; None is 3, and 1 where the E-step samples.
     combine : "average" predicts with the mean of all starts' probabilities, "best" with the start of highest
         penalised evidence.
-    max_iter : most iterations of one start, or passes over the data; None is 500, and 200 passes where the E-step
+    max_iter : most iterations of one start, or passes over the data; None is 500, and 150 passes where the E-step
         samples or there is a `batch_size`.
     tol : converged when the penalised log evidence per row rises by at most tol · (1 + |itself|) in an iteration.
         An estimated evidence never ends a run.
-    batch_size : rows of a mini-batch. None: all rows where the evidence is no estimate, else n/10 between 16 and 200.
+    batch_size : rows of a mini-batch. None: all rows where the evidence is no estimate, else n/25 between 16 and 200.
     early_stopping : whether to hold out `validation_fraction` of the rows, stop when their evidence has not risen
         for `n_iter_no_change` iterations, and keep the parameters at which it was highest.
     warm_start : whether `fit` goes on from the last fit's parameters.

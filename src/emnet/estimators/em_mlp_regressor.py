@@ -18,15 +18,17 @@ from emnet.batch import Batch, with_constant
 from emnet.estimators import options
 from emnet.estimators.callbacks import with_callbacks
 from emnet.estimators.keeping import keeping_what_was_fitted
+from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.network import NetworkEstimator
 from emnet.estimators.standardize import weighted_location_scale
 from emnet.estimators.validation import require_finite
 from emnet.exceptions import InvalidInputError
 from emnet.factors.gaussian_output import GaussianOutput
+from emnet.factors.module import ModuleGaussianOutput
 from emnet.factors.regression import MStep
 from emnet.inference.base import EStep
 from emnet.inference.predict import top_states
-from emnet.models.bernoulli_network import BernoulliNetwork
+from emnet.models.bernoulli_network import BernoulliNetwork, Output
 
 _BISECTIONS = 60
 _CHEAP_UNITS = 10  # with little noise most rows are summed in log space, at a cost of n·2^m
@@ -42,6 +44,8 @@ class EMMLPRegressor(RegressorMixin, NetworkEstimator):
 
     Parameters
     ----------
+    output_network : a torch module that takes the m bits of the top layer to the means of the d standardized targets,
+        m → d; every start has a copy with parameters drawn anew. Its E-step is sampled.
     hidden_units, hidden_network, e_step, m_step, algorithm, prior, n_init, combine, max_iter, tol, batch_size,
     early_stopping, validation_fraction, n_iter_no_change, warm_start, prediction_samples, standardize, dtype, device,
     random_state, verbose, callbacks : as in `EMMLPClassifier`. Targets are always standardized inside. The exact E-step
@@ -69,6 +73,7 @@ class EMMLPRegressor(RegressorMixin, NetworkEstimator):
         hidden_units: int | Sequence[int] = 8,
         *,
         hidden_network: nn.Module | None = None,
+        output_network: nn.Module | None = None,
         e_step: str | EStep = "auto",
         m_step: str | MStep = "auto",
         algorithm: str | Algorithm = "auto",
@@ -92,6 +97,7 @@ class EMMLPRegressor(RegressorMixin, NetworkEstimator):
     ):
         self.hidden_units = hidden_units
         self.hidden_network = hidden_network
+        self.output_network = output_network
         self.e_step = e_step
         self.m_step = m_step
         self.algorithm = algorithm
@@ -162,7 +168,8 @@ class EMMLPRegressor(RegressorMixin, NetworkEstimator):
     def _resolve_e_step(self) -> Any:
         if not (isinstance(self.e_step, str) and self.e_step == "auto"):
             return self.e_step
-        return "exact" if len(self._widths()) == 1 and self._widths()[0] <= _CHEAP_UNITS else "importance"
+        linear = self.output_network is None
+        return "exact" if linear and len(self._widths()) == 1 and self._widths()[0] <= _CHEAP_UNITS else "importance"
 
     def _start_output(self, fan_in: int, generator: torch.Generator) -> Tensor:
         d = len(self.target_mean_)
@@ -174,7 +181,12 @@ class EMMLPRegressor(RegressorMixin, NetworkEstimator):
         e_step = self._e_step(seed)
         m_step = options.choose_m_step(self.m_step, 1, 1, e_step, self.algorithm)
         weights = output[:, :-1].to(options.DTYPES[self.dtype])
-        top = GaussianOutput(weights, output[:, -1].exp(), precision=self.prior_[1])
+        variance = output[:, -1].exp()
+        top: Output = GaussianOutput(weights, variance, precision=self.prior_[1])
+        if self.output_network is not None:
+            module = fresh_module("output_network", self.output_network, weights.dtype, seed + 1)
+            require_shape("output_network", module, self._widths()[-1], len(variance), weights.dtype)
+            top = ModuleGaussianOutput(module, variance.to(weights.dtype), precision=self.prior_[1])
         return BernoulliNetwork(self._units(hidden, m_step, seed), top).to(options.choose_device(self.device))
 
     def _weights_of(self, model: BernoulliNetwork) -> dict[str, Any]:
@@ -255,26 +267,29 @@ class EMMLPRegressor(RegressorMixin, NetworkEstimator):
 
     def _moments(self, model: BernoulliNetwork, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of standardized targets, (n, d): the top units are independent given those below."""
-        output: Any = model.output
-        weights, variance = output.weights64(), _noise(model).square()
-        if len(model.layers) == 1:
+        output, variance = model.output, _noise(model).square()
+        if len(model.layers) == 1 and isinstance(output, GaussianOutput):
             probability = model.layers[0].predictor(inputs).sigmoid().double()
-            mean = with_constant(probability) @ weights.T
-            return mean, variance + (probability * (1 - probability)) @ weights[:, 1:].square().T
-        draws = torch.cat([states @ weights.T.to(states) for states in self._draws(model, inputs)], dim=1).double()
-        return draws.mean(0), variance + draws.var(0)
+            weights = output.weights64()
+            spread = (probability * (1 - probability)) @ weights[:, 1:].square().T
+            return with_constant(probability) @ weights.T, variance + spread
+        means = self._drawn_means(model, inputs)
+        return means.mean(0), variance + means.var(0)
 
     def _mixture(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Means of equally probable Gaussians, (n, s, d), and their standard deviations, (s, d), over all starts."""
         means, noise = [], []
         for member in self._used:
-            draws = torch.cat([member.output.predictor(states) for states in self._draws(member, inputs)], dim=1)
-            means.append(draws.double().transpose(0, 1))
-            noise.append(_noise(member).expand(len(draws), -1))
+            drawn = self._drawn_means(member, inputs)
+            means.append(drawn.transpose(0, 1))
+            noise.append(_noise(member).expand(len(drawn), -1))
         return torch.cat(means, dim=1), torch.cat(noise)
 
-    def _draws(self, model: BernoulliNetwork, inputs: Tensor) -> Iterable[Tensor]:
-        return top_states(model, inputs, self.prediction_samples, 0)
+    def _drawn_means(self, model: BernoulliNetwork, inputs: Tensor) -> Tensor:
+        """Means of the targets given draws of z, (s, n, d), float64."""
+        output: Any = model.output
+        draws = top_states(model, inputs, self.prediction_samples, 0)
+        return torch.cat([output.means(states) for states in draws], dim=1).double()
 
     def _in_units(self, standardized: Tensor) -> np.ndarray:
         return self._shaped(standardized.cpu().numpy() * self.target_scale_ + self.target_mean_)

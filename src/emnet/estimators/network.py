@@ -28,6 +28,7 @@ from emnet.estimators.history import as_dict, fit_from_json, fit_to_json, printe
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.standardize import weighted_location_scale
 from emnet.estimators.validation import (
+    merge_repeated_rows,
     require_callbacks,
     require_finite,
     require_not_negative,
@@ -43,7 +44,7 @@ from emnet.inference.importance import Importance
 from emnet.models.bernoulli_network import BernoulliNetwork, Units
 
 NAN_REMEDY = "Drop or impute those rows, for example with sklearn.impute.SimpleImputer."
-_DETERMINISTIC_ITERATIONS, _SAMPLED_PASSES = 500, 200
+_DETERMINISTIC_ITERATIONS, _SAMPLED_PASSES = 500, 150
 _DETERMINISTIC_STARTS = 3
 _MOST_UNITS = 2**20
 
@@ -64,6 +65,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
     # -- training ---------------------------------------------------------------------------------------------------
 
     def _fit(self, X: np.ndarray, target: np.ndarray, weights: np.ndarray, callback_target: Any) -> Self:
+        given, (X, target, weights) = X, merge_repeated_rows(X, target, weights)
         if not self._continues():
             self._standardize(X, weights)
         self.prior_ = self._resolve_prior(X.shape[1])
@@ -71,7 +73,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         starts = self._starts([int(seed) for seed in seeds])
         batch = self._batch(X, target, weights)
         train, held_out = self._split(batch, target, int(seeds[0]))
-        sklearn_callbacks = SklearnCallbacks(self, len(starts), X, callback_target, self._reconstruct)
+        sklearn_callbacks = SklearnCallbacks(self, len(starts), given, callback_target, self._reconstruct)
         self.members_: list[BernoulliNetwork] = []
         self.fits_: list[Fit] = []
         with options.few_threads(len(X) * 2 ** min(16, -(-max(self._widths()) // 2))):
@@ -434,4 +436,4 @@ def _objective(fit: Fit) -> float:
 
 
 def _usual_batch(n: int) -> int:
-    return min(200, max(16, n // 10))
+    return min(200, max(16, n // 25))

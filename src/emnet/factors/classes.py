@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 
 class ClassOutput:
@@ -17,6 +18,10 @@ class ClassOutput:
     def table_of(target: Tensor) -> Tensor:
         """Which table holds a row's likelihood: (n,)."""
         return target
+
+    def features(self, target: Tensor) -> Tensor:
+        """What a recognition network is told of the target: one column a class, (n, g)."""
+        return one_hot(target, self.n_tables)
 
     def tilt(self, target: Tensor) -> None:
         """No part of the likelihood is linear in the bits."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from emnet.batch import with_constant
 from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor, linear_predictor_with, require_given
 from emnet.kernels import bits
@@ -60,6 +61,8 @@ class GaussianOutput(Factor[RegressionMoments]):
         """Means: (…, n, 1 + m) → (…, n, d)."""
         return given @ self.weights.T
 
+    means = predictor
+
     def predictor_with(self, given: Tensor, columns: Tensor, values: Tensor) -> Tensor:
         """The means with some columns of `given` set to each row of `values`: (c, n, d)."""
         return linear_predictor_with(self.weights, given, columns, values)
@@ -106,9 +109,10 @@ class GaussianOutput(Factor[RegressionMoments]):
         """log Normal(y; b, σ²): (n,), float64."""
         return self.log_prob_of_predictor(target, self.weights[:, 0].double().expand_as(target))
 
-    @property
-    def n_classes(self) -> int:
-        raise InvalidInputError("A recognition network of emnet is for classes; with real targets draw from Prior().")
+    @staticmethod
+    def features(target: Tensor) -> Tensor:
+        """What a recognition network is told of the target: (1, y), in which the tilt of independent bits is linear."""
+        return with_constant(target)
 
     def statistics_of_means(self, target: Tensor, weights: Tensor | None, means: Tensor) -> RegressionMoments:
         raise InvalidInputError('The mean-field E-step is for classes; with real targets use "exact" or "importance".')

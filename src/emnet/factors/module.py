@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 
@@ -9,12 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from emnet.batch import with_constant
 from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor, require_given
 from emnet.factors.classes import ClassOutput, log_softmax_of
 from emnet.kernels import bits
 from emnet.kernels.logistic import softplus
 from emnet.statistics import Moments
+
+_SAMPLED_ONLY = "With real targets and a module for the output, take the importance or the Gibbs E-step."
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,3 +141,74 @@ class ModuleOutput(ModuleFactor, ClassOutput):
         with torch.enable_grad():
             table = self._log_table()
             return self._gradient_of((table * counts.to(table)).sum())
+
+
+class ModuleGaussianOutput(ModuleFactor):
+    """d real targets whose means a network gives from m bits, with a variance each: y_i ~ Normal(network_i(z), σ_i²).
+
+    The prior's precision is on the network's parameters and on log σ². A row's likelihood is no longer linear in the
+    bits, so the E-step is sampled.
+    """
+
+    n_tables = 1
+
+    def __init__(self, network: nn.Module, variance: Tensor, *, precision: float = 0.0, learning_rate: float = 0.01):
+        super().__init__(_WithNoise(network, variance), precision=precision, learning_rate=learning_rate)
+
+    @property
+    def variance(self) -> Tensor:
+        """σ², (d,), float64."""
+        return self.network.log_variance.detach().double().exp()  # type: ignore[union-attr, operator]
+
+    def means(self, given: Tensor) -> Tensor:
+        """(…, n, 1 + m) → (…, n, d)."""
+        return self.predictor(given).chunk(2, dim=-1)[0]
+
+    @staticmethod
+    def log_prob_of_predictor(target: Tensor, predictor: Tensor) -> Tensor:
+        mean, log_variance = predictor.double().chunk(2, dim=-1)
+        squares = (target.double() - mean).square() * (-log_variance).exp()
+        return -0.5 * (squares + log_variance + math.log(2 * math.pi)).sum(-1)
+
+    @staticmethod
+    def features(target: Tensor) -> Tensor:
+        """What a recognition network is told of the target: (1, y)."""
+        return with_constant(target)
+
+    def draw(self, given: Tensor, generator: torch.Generator) -> Tensor:
+        """Targets, (n, d)."""
+        mean = self.means(given)
+        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
+        return mean + noise * self.variance.sqrt().to(mean.dtype)
+
+    @staticmethod
+    def table_of(target: Tensor) -> Tensor:
+        raise InvalidInputError(_SAMPLED_ONLY)
+
+    def log_table(self) -> Tensor:
+        raise InvalidInputError(_SAMPLED_ONLY)
+
+    def tilt(self, target: Tensor) -> Tensor:
+        raise InvalidInputError(_SAMPLED_ONLY)
+
+    def log_scale(self, target: Tensor) -> Tensor:
+        raise InvalidInputError(_SAMPLED_ONLY)
+
+    def statistics_of_bits(self, target: Tensor, weights: Tensor | None, mean: Tensor, counts: Tensor) -> Gradient:
+        raise InvalidInputError(_SAMPLED_ONLY)
+
+    def statistics_of_means(self, target: Tensor, weights: Tensor | None, means: Tensor) -> Gradient:
+        raise InvalidInputError(_SAMPLED_ONLY)
+
+
+class _WithNoise(nn.Module):
+    """(…, n, m) → (…, n, 2d): a network's means, and the log variances, which do not depend on the bits."""
+
+    def __init__(self, network: nn.Module, variance: Tensor):
+        super().__init__()
+        self.means = network
+        self.log_variance = nn.Parameter(variance.log())
+
+    def forward(self, states: Tensor) -> Tensor:
+        means = self.means(states)
+        return torch.cat((means, self.log_variance.expand_as(means)), dim=-1)

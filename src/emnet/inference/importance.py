@@ -42,31 +42,34 @@ class Prior:
 
 
 class Recognition:
-    """Draw from q(z^l | z^{l−1}, y) = σ(a + b_y): the model's logits a, shifted by what the class says of each unit.
+    """Draw from q(z^l | z^{l−1}, y) = σ(a + B φ(y)): the model's logits a, shifted by what the target says of a unit.
 
-    b (g × m for each layer) starts at 0, the prior, and moves with every E-step by one step of the fixed bound of
-    logistic regression on the weighted samples (the wake phase of Bornschein & Bengio 2015). Where p(y | z) is
-    log-linear in z and the units' normaliser varies little, b_y = v_y is the exact posterior.
+    φ(y) is one column a class, or (1, y) of real targets. B starts at 0, the prior, and moves with every E-step by one
+    step of the fixed bound of logistic regression on the weighted samples (the wake phase of Bornschein & Bengio 2015).
+    Where log p(y | z) is linear in φ(y) and in z and its normaliser varies little with z, B holds the exact posterior.
     """
 
     def __init__(self) -> None:
         self._shifts: list[Tensor] = []
 
     def tilt(self, model: BernoulliNetwork, layer: int, batch: Batch) -> Tensor | None:
+        features = _seen_features(model, batch)
         if not self._shifts:
-            g, like = model.output.n_classes, batch.inputs
-            self._shifts = [like.new_zeros(g, m) for m in model.widths]
-        shift = self._shifts[layer][batch.target]
-        return shift if batch.observed is None else shift * batch.observed[:, None]
+            self._shifts = [features.new_zeros(features.shape[1], m) for m in model.widths]
+        return features @ self._shifts[layer]
 
     def learn(self, model: BernoulliNetwork, batch: Batch, posterior: SampledBits, drawn: list[Tensor]) -> None:
-        mass = posterior.weights.new_zeros(model.output.n_classes)
-        rows = torch.ones_like(posterior.weights[0]) if batch.observed is None else batch.observed.to(mass.dtype)
-        mass.index_add_(0, batch.target, rows)
+        features = _seen_features(model, batch)
+        gram = features.T @ features + torch.eye(features.shape[1], dtype=features.dtype, device=features.device)
         for shift, state, probability in zip(self._shifts, posterior.states, drawn, strict=True):
-            residual = (posterior.weights[..., None] * (state[..., 1:] - probability)).sum(0) * rows[:, None]
-            total = torch.zeros_like(shift).index_add_(0, batch.target, residual)
-            shift += 4 * total / mass.clamp_min(1.0)[:, None]
+            residual = (posterior.weights[..., None] * (state[..., 1:] - probability)).sum(0)
+            shift += 4 * torch.linalg.solve(gram, features.T @ residual)
+
+
+def _seen_features(model: BernoulliNetwork, batch: Batch) -> Tensor:
+    """φ(y), (n, f), and 0 where the target was not observed."""
+    features = model.output.features(batch.target).to(batch.inputs.dtype)
+    return features if batch.observed is None else features * batch.observed.view(len(batch), -1).all(1)[:, None]
 
 
 class Importance:

@@ -19,6 +19,7 @@ Configurations are numbered Σ_h z_h 2^h; the lower half of the units runs faste
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from math import prod
 from typing import NamedTuple
 
@@ -66,7 +67,7 @@ def required_bytes(n: int, m: int, g: int, dtype: torch.dtype) -> int:
     """Peak bytes of `expectations` over what its arguments hold: tables, counts and one chunk of rows."""
     size = dtype.itemsize
     tables = g * 2**m * (2 * size + 8) + 2**m * (size + 8)
-    chunk = 8 * 2 ** (m - m // 2) * min(n, _chunk_rows(m)) * size
+    chunk = 8 * 2 ** _lower_half(m) * min(n, _chunk_rows(m)) * size
     return tables + chunk + n * m * 4 * size
 
 
@@ -82,10 +83,11 @@ def require_memory(n: int, m: int, g: int, dtype: torch.dtype, device: torch.dev
 
 def log_output_table(weights: Tensor) -> Tensor:
     """log o_i(z) of a softmax over (1, z) for every configuration: (g, m+1) weights, bias first → (g, 2^m)."""
-    logits = weights[:, :1]
-    for h in range(1, weights.shape[1]):
-        logits = torch.cat((logits, logits + weights[:, h : h + 1]), dim=1)
-    return logits.log_softmax(0)
+    m = weights.shape[1] - 1
+    lower = _lower_half(m)
+    bias, of_low, of_high = weights.split((1, lower, m - lower), dim=1)
+    low, high = (part @ _bits_by_configuration(part.shape[1], part) for part in (of_low, of_high))
+    return ((bias + high)[:, :, None] + low[:, None]).flatten(1).log_softmax(0)
 
 
 class ClassBlocks(NamedTuple):
@@ -136,7 +138,7 @@ def expectations(
     """
     n, m = logits.shape
     g = log_table.shape[0]
-    lower = m - m // 2
+    lower = _lower_half(m)
     table = log_table.exp().view(g, 2 ** (m - lower), 2**lower)
     bits_low, bits_high = (_bits_by_configuration(k, logits) for k in (lower, m - lower))
 
@@ -147,30 +149,32 @@ def expectations(
     suspects = []
     # One workspace for all chunks: fresh pages for every product would cost more than the products.
     workspace = logits.new_empty(3, 2**lower * max((blocks.rows.numel() for blocks in groups), default=0))
-    for blocks in groups:
-        b, c = blocks.rows.shape
-        own_table = table[blocks.classes]
-        units = _units(logits[blocks.rows])
-        p_low = _products(units[:, :lower], out=_view(workspace[0], b, 2**lower, c))
-        p_high = _products(units[:, lower:], out=_view(workspace[1], b, 2 ** (m - lower), c))
+    with torch.inference_mode():  # the bookkeeping of many small operations would take a quarter of the time
+        for blocks in groups:
+            b, c = blocks.rows.shape
+            own_table = table.index_select(0, blocks.classes)
+            units = _units(logits.index_select(0, blocks.rows.flatten()).view(b, c, m))
+            p_low = _products(units[:, :lower], out=_view(workspace[0], b, 2**lower, c))
+            p_high = _products(units[:, lower:], out=_view(workspace[1], b, 2 ** (m - lower), c))
 
-        joint_low = torch.bmm(own_table.mT, p_high, out=_view(workspace[2], *p_low.shape)).mul_(p_low)
-        evidence = joint_low.sum(1).masked_fill_(blocks.absent, torch.inf)
-        trusted = evidence > smallest
-        inverse = torch.where(trusted, evidence, torch.inf).reciprocal_()[:, None]
-        mean_low = (bits_low @ joint_low).mul_(inverse)
-        p_low.mul_(inverse)
-        joint_high = torch.bmm(own_table, p_low, out=_view(workspace[2], *p_high.shape)).mul_(p_high)
-        block_mean = torch.cat((mean_low, bits_high @ joint_high), dim=1).mT.flatten(0, 1)
+            joint_low = torch.bmm(own_table.mT, p_high, out=_view(workspace[2], *p_low.shape)).mul_(p_low)
+            evidence = joint_low.sum(1).masked_fill_(blocks.absent, torch.inf)
+            trusted = evidence > smallest
+            inverse = torch.where(trusted, evidence, torch.inf).reciprocal_()[:, None]
+            mean_low = (bits_low @ joint_low).mul_(inverse)
+            p_low.mul_(inverse)
+            joint_high = torch.bmm(own_table, p_low, out=_view(workspace[2], *p_high.shape)).mul_(p_high)
+            block_mean = torch.cat((mean_low, bits_high @ joint_high), dim=1).mT.flatten(0, 1)
 
-        mean.index_copy_(0, blocks.owners, block_mean[blocks.filled])
-        log_evidence.index_copy_(0, blocks.owners, evidence.flatten()[blocks.filled].double().log_())
-        if weights is not None:
-            p_low.mul_(weights[blocks.rows][:, None])
-        counts.index_add_(0, blocks.classes, (p_high @ p_low.mT).double())
-        if not bool(trusted.all()):
-            suspects.append((blocks.rows[~trusted], blocks.classes[:, None].expand(b, c)[~trusted]))
-    counts.mul_(table)
+            mean.index_copy_(0, blocks.owners, block_mean.index_select(0, blocks.filled))
+            log_evidence.index_copy_(
+                0, blocks.owners, evidence.flatten().index_select(0, blocks.filled).double().log_()
+            )
+            if weights is not None:
+                p_low.mul_(weights[blocks.rows][:, None])
+            counts.index_add_(0, blocks.classes, torch.bmm(p_high, p_low.mT).mul_(own_table).double())
+            if not bool(trusted.all()):
+                suspects.append((blocks.rows[~trusted], blocks.classes[:, None].expand(b, c)[~trusted]))
 
     counts = counts.view(g, -1)
     for rows, classes in _chunks(suspects, _REPAIR_ELEMENTS // 2**m):
@@ -182,7 +186,7 @@ def log_marginal(logits: Tensor, log_table: Tensor) -> Tensor:
     """log Σ_z p(z | x) o_i(z), the sum over all configurations for every class: (n, g), float64."""
     n, m = logits.shape
     g = log_table.shape[0]
-    lower = m - m // 2
+    lower = _lower_half(m)
     table = log_table.exp().view(g, 2 ** (m - lower), 2**lower)
     evidence = logits.new_empty(g, n)
     for rows in torch.arange(n, device=logits.device).split(_chunk_rows(m)):
@@ -197,6 +201,10 @@ def log_marginal(logits: Tensor, log_table: Tensor) -> Tensor:
         joint = _log_configurations(logits[rows], bits)[:, None] + log_table.double()
         result[rows] = joint.logsumexp(2)
     return result
+
+
+def _lower_half(m: int) -> int:
+    return m - m // 2
 
 
 def _units(logits: Tensor) -> Tensor:
@@ -222,8 +230,14 @@ def _view(buffer: Tensor, *shape: int) -> Tensor:
 
 
 def _bits_by_configuration(k: int, like: Tensor) -> Tensor:
-    """(k, 2^k), in the type and on the device of `like`."""
-    return configurations(k, dtype=like.dtype, device=like.device).T
+    """(k, 2^k), in the type and on the device of `like`; not to be written into."""
+    return _cached_bits(k, like.dtype, like.device)
+
+
+@cache
+def _cached_bits(k: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return configurations(k, dtype=dtype, device=device).T.contiguous()
 
 
 def _log_configurations(logits: Tensor, bits: Tensor) -> Tensor:
@@ -251,7 +265,7 @@ def _chunks(indices: Sequence[tuple[Tensor, ...]], size: int) -> Iterator[tuple[
 
 
 def _chunk_rows(m: int) -> int:
-    return max(256, _CHUNK_ELEMENTS // 2 ** (m - m // 2))
+    return max(256, _CHUNK_ELEMENTS // 2 ** _lower_half(m))
 
 
 def _smallest_trusted(dtype: torch.dtype, m: int) -> float:
