@@ -32,7 +32,7 @@ class Adam:
     """
 
     inference: EStep
-    learning_rate: float = 0.1
+    learning_rate: float = 0.05
     passes: int | None = None
 
     def __post_init__(self) -> None:
