@@ -5,7 +5,19 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-SUITES = ("start_up", "e_step", "iris_fit", "prior", "quality", "classic", "scale", "suite", "mnist", "mixture")
+SUITES = (
+    "start_up",
+    "e_step",
+    "iris_fit",
+    "prior",
+    "quality",
+    "classic",
+    "scale",
+    "suite",
+    "mnist",
+    "mixture",
+    "imputation",
+)
 
 
 def main(names: list[str]) -> int:

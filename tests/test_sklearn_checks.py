@@ -2,7 +2,7 @@
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from emnet import EMMLPClassifier, EMMLPRegressor, GaussianMixture
+from emnet import EMImputer, EMMLPClassifier, EMMLPRegressor, GaussianMixture
 
 _RANDOM_START = "a random start draws numbers row by row, and repeated rows are not the same rows"
 
@@ -19,6 +19,7 @@ def expected_failures(estimator):
         EMMLPClassifier(hidden_units=3, n_init=2, max_iter=50, dtype="float32"),
         EMMLPRegressor(hidden_units=3, n_init=1, max_iter=50, prior=1.0),
         EMMLPRegressor(hidden_units=3, n_init=1, max_iter=50, prior=1.0, dtype="float32"),
+        EMImputer(n_components=(1, 2)),
         GaussianMixture(),
         GaussianMixture(2, covariance_type="diag", init_params="random"),
     ],

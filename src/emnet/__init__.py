@@ -9,6 +9,7 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "CollapsedComponentError": "emnet.exceptions",
     "CollapsedComponentWarning": "emnet.exceptions",
     "DegenerateFitError": "emnet.exceptions",
+    "EMImputer": "emnet.estimators.em_imputer",
     "EMMLPClassifier": "emnet.estimators.em_mlp",
     "EMMLPRegressor": "emnet.estimators.em_mlp_regressor",
     "EmnetError": "emnet.exceptions",
@@ -21,9 +22,11 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "MissingDependencyError": "emnet.exceptions",
     "ModelFileError": "emnet.exceptions",
     "NormalInverseWishart": "emnet.factors.gaussian",
+    "PooledEstimate": "emnet.applications.rubin",
     "SampleCollapseWarning": "emnet.exceptions",
     "SeparationWarning": "emnet.exceptions",
     "load": "emnet.serialization",
+    "pool_estimates": "emnet.applications.rubin",
 }
 
 __all__ = sorted(_WHERE)

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from emnet.batch import Batch
 from emnet.estimators import gaussian_parameters, options
 from emnet.exceptions import InvalidInputError
+from emnet.factors.gaussian import Gaussian
 from emnet.models.mixture import Mixture
 from emnet.posteriors import Discrete
 
@@ -93,12 +94,34 @@ class FittedGaussianMixture(DensityMixin, BaseEstimator):
             return rng.multivariate_normal(mean, covariance, count)
         return mean + rng.standard_normal(size=(count, len(mean))) * np.sqrt(covariance)
 
-    def impute(self, X: Any) -> np.ndarray:
-        """X with E[x | what is there of the row] for what is missing, (n, d), in float64."""
+    def impute(self, X: Any, return_std: bool = False) -> Any:
+        """X with E[x | what is there of the row] for what is missing, (n, d), in float64.
+
+        With `return_std` also the conditional standard deviation of each filled cell, (n, d): 0 where X has a value.
+        """
         gaussian = gaussian_parameters.gaussian_of(self._fitted_model())
-        filled = self._each(X, lambda batch, p: gaussian.to(batch.target.device).fill(batch.target, p.responsibilities))
+        found = self._each(
+            X, lambda batch, p: torch.stack(_on(batch, gaussian).conditional(batch.target, p.responsibilities), 1)
+        )
         X = self._check_rows(X, reset=False)
-        return np.where(np.isnan(X), filled * self._scale + self._center, X)
+        filled = np.where(np.isnan(X), found[:, 0] * self._scale + self._center, X)
+        return (filled, np.sqrt(found[:, 1]) * self._scale) if return_std else filled
+
+    def sample_missing(self, X: Any, random_state: Any = None) -> np.ndarray:
+        """X with a draw from p(x | what is there of the row) for what is missing, (n, d), in float64.
+
+        Draws are independent of one another: several of them are a multiple imputation.
+        """
+        gaussian = gaussian_parameters.gaussian_of(self._fitted_model())
+        rng = check_random_state(random_state)
+        generator = torch.Generator().manual_seed(int(rng.randint(2**31)))
+
+        def draw(batch: Batch, posterior: Discrete) -> torch.Tensor:
+            return _on(batch, gaussian).draw_missing(batch.target, posterior.responsibilities, generator)
+
+        drawn = self._each(X, draw)
+        X = self._check_rows(X, reset=False)
+        return np.where(np.isnan(X), drawn * self._scale + self._center, X)
 
     @torch.no_grad()
     def _each(self, X: Any, wanted: Callable[[Batch, Discrete], torch.Tensor]) -> np.ndarray:
@@ -138,3 +161,7 @@ class FittedGaussianMixture(DensityMixin, BaseEstimator):
                 weights=None if weights is None else torch.as_tensor(weights[rows], dtype=dtype, device=device),
                 labels=None if labels is None else torch.as_tensor(labels[rows], device=device),
             )
+
+
+def _on(batch: Batch, gaussian: Gaussian) -> Gaussian:
+    return gaussian.to(batch.target.device)

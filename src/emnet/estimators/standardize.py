@@ -53,5 +53,14 @@ def center_and_scale(X: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndar
     return mean * reach, float(np.ldexp(1.0, exponent)) if abs(exponent) > _LARGE_EXPONENT else 1.0
 
 
+def location_scale_of_seen(X: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted mean and standard deviation of what is there of each column, (d,); a constant column has scale 1."""
+    share = np.ones(len(X)) if weights is None else np.asarray(weights, dtype=float)
+    columns = [(column[~np.isnan(column)], share[~np.isnan(column)]) for column in X.T]
+    pairs = [weighted_location_scale(values[:, None], of_values) for values, of_values in columns]
+    location, scale = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    return location, scale
+
+
 def _pieces(X: np.ndarray) -> list[slice]:
     return [slice(start, start + _PIECE) for start in range(0, len(X), _PIECE)]

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor
@@ -222,16 +223,42 @@ class Gaussian(Factor[GaussianMoments]):
         counts, first, second = parts
         return complete + GaussianMoments(counts, first, self._summed(second), means)
 
-    def fill(self, target: Tensor | Rows, responsibilities: Tensor) -> Tensor:
-        """E[x | what is observed] under responsibilities (n, k): the target, (n, d), in float64, without its holes."""
+    def conditional(self, target: Tensor | Rows, responsibilities: Tensor) -> tuple[Tensor, Tensor]:
+        """E[x | what is observed] and its variance under responsibilities (n, k): (n, d) each, in float64.
+
+        What is observed stands for itself, with variance 0.
+        """
         rows = target if isinstance(target, Rows) else self.prepare(target)
         values, means = rows.values.double(), self.means.detach()
         if rows.observed is None:
-            return values
-        plain = torch.where(rows.observed, values, responsibilities.double() @ means)
-        if self.covariance.diagonal:
-            return plain
-        return gaussian_missing.fill(plain, rows.patterns, responsibilities, means, self.covariance.lower())
+            return values, torch.zeros_like(values)
+        r, covariances = responsibilities.double(), self.covariance.covariances()
+        variances = covariances.diagonal(dim1=1, dim2=2).expand_as(means)
+        mean = torch.where(rows.observed, values, r @ means)
+        variance = (r @ (variances + means.square()) - mean.square()).clamp_min(0.0) * ~rows.observed
+        if not self.covariance.diagonal:
+            lower = self.covariance.lower()
+            gaussian_missing.conditional(mean.clone(), rows.patterns, responsibilities, means, lower, mean, variance)
+        return mean, variance
+
+    def fill(self, target: Tensor | Rows, responsibilities: Tensor) -> Tensor:
+        """E[x | what is observed] under responsibilities (n, k): the target, (n, d), in float64, without its holes."""
+        return self.conditional(target, responsibilities)[0]
+
+    def draw_missing(self, target: Tensor, responsibilities: Tensor, generator: torch.Generator) -> Tensor:
+        """The target with a draw from p(x | what is observed) in its holes: (n, d), float64.
+
+        A state from its responsibility, a whole row x* from the state, and then E[x | x_o] + x* − E[x* | x*_o]
+        (Hoffman & Ribak 1991), which is a draw from the conditional Gaussian.
+        """
+        states = torch.multinomial(responsibilities.cpu().double(), 1, generator=generator)[:, 0].to(target.device)
+        chosen = one_hot(states, len(self.means)).double()
+        noise = torch.randn(target.shape, generator=generator, dtype=torch.float64).to(target.device)
+        whole = self.means.detach()[states]
+        for state, lower in enumerate(self.covariance.lower()):
+            whole[states == state] += noise[states == state] @ lower.mT
+        again = self.fill(torch.where(target.isnan(), torch.nan, whole), chosen)
+        return torch.where(target.isnan(), self.fill(target, chosen) + whole - again, target.double())
 
     def implied(self, counts: Tensor) -> GaussianMoments:
         """Moments of so many rows of each state, (k,), that are spread as the parameters have it."""

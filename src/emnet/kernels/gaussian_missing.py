@@ -125,21 +125,29 @@ def moments_diagonal(
     return counts, first + unseen * away, second + unseen * (away.square() + variances)
 
 
-def fill(x: Tensor, groups: list[Patterns], weights: Tensor, means: Tensor, factor: Tensor) -> Tensor:
-    """E[x | x_o] with responsibilities `weights`, (n, k), for the rows of the groups: a copy of x, in float64."""
-    filled = x.double().clone()
+def conditional(
+    x: Tensor, groups: list[Patterns], weights: Tensor, means: Tensor, factor: Tensor, mean: Tensor, variance: Tensor
+) -> None:
+    """E[x | x_o] and Var[x | x_o] under responsibilities `weights`, (n, k), written into the groups' holes.
+
+    `mean` and `variance` are (n, d) in float64. Var[x] = Σ_k r_k (v_k + m_k²) − (Σ_k r_k m_k)².
+    """
     for group in groups:
-        total = torch.zeros(*group.rows.shape, x.shape[1], dtype=torch.float64, device=x.device)
+        first = torch.zeros(*group.rows.shape, x.shape[1], dtype=torch.float64, device=x.device)
+        second = torch.zeros_like(first)
+        unseen = (1 - group.observed)[:, None, :, None]
         for part in _few_states(group, means, factor):
             lower, whitened = _whitened(x, group, means[part], factor[part])
             lower = lower.gather(2, group.places[:, None, :, None].expand_as(lower))
             guess = (lower @ whitened).transpose(2, 3) + means[part][None, :, None]  # (g, k, c, d)
-            total += (guess * weights[group.rows][:, :, part].double().transpose(1, 2)[..., None]).sum(1)
-        real = group.real > 0
-        holes = (1 - group.observed.gather(1, group.places))[:, None].expand_as(total) > 0
-        rows = group.rows[real]
-        filled[rows] = torch.where(holes[real], total[real], filled[rows])
-    return filled
+            spread = (lower.square() @ unseen).transpose(2, 3)  # (g, k, 1, d)
+            r = weights[group.rows][:, :, part].double().transpose(1, 2)[..., None]
+            first += (guess * r).sum(1)
+            second += ((guess.square() + spread) * r).sum(1)
+        holes = (group.real > 0)[..., None] & (group.observed.gather(1, group.places) == 0)[:, None]
+        row, column = group.rows[..., None].expand_as(holes)[holes], torch.nonzero(holes)[:, 2]
+        mean[row, column] = first[holes]
+        variance[row, column] = (second - first.square())[holes].clamp_min(0.0)
 
 
 def _whitened(x: Tensor, group: Patterns, means: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,203 @@
+"""Missing values filled in by an exact model of the whole table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.impute import MissingIndicator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from emnet.estimators.gaussian_mixture import GaussianMixture
+from emnet.estimators.mixture_selection import Selection
+from emnet.estimators.standardize import location_scale_of_seen
+from emnet.estimators.validation import require_one_of, require_positive_integer
+from emnet.exceptions import InvalidInputError
+
+_FLOOR = 3e-3  # variance added to every standardized column: what a column of few values would let collapse
+_MAX_ITER, _TOL = 200, 1e-3
+
+
+class EMImputer(TransformerMixin, BaseEstimator):
+    """Fill holes with what a Gaussian mixture, fitted by exact EM to what is there, expects in them.
+
+    E[x_mis | x_obs] = Σ_k p(k | x_obs) (m_k + Σ_k,mo Σ_k,oo⁻¹ (x_obs − m_k,obs)): no cell is filled before it is
+    predicted from, unlike in regressions by turns, and every filled cell has a standard deviation.
+
+    Parameters
+    ----------
+    model : "auto", a Gaussian mixture whose number of components and kind of covariance have the lowest BIC; or a
+        mixture of your own, such as ``GaussianMixture(3)``, of the columns as they come (not standardized).
+    strategy : "mean", the conditional mean, which has the least squared error; or "sample", a draw, which keeps the
+        spread of the columns.
+    n_imputations : completed tables that `impute_many` draws.
+    n_components, covariance_types : what "auto" chooses from.
+    missing_values : what stands for a hole.
+    add_indicator : whether `transform` adds a column for each one that had holes in `fit`.
+    keep_empty_features : whether a column without a value in `fit` is kept, as 0, or left out.
+    random_state : of the fit's starts and of draws.
+
+    Attributes
+    ----------
+    model_ : the fitted mixture, of standardized columns where `model` is "auto".
+    selection_ : of "auto", the table of the fits (see `GaussianMixture.select`), else None.
+    location_, scale_ : (d,) what is subtracted from and divides the columns before the model sees them.
+    n_features_in_, feature_names_in_ : as in scikit-learn.
+
+    Examples
+    --------
+    >>> X = np.array([[1.0, 2.0], [2.0, np.nan], [3.0, 6.1], [4.0, 8.0], [np.nan, 3.9], [2.5, 5.2]])
+    >>> EMImputer(n_components=[1]).fit_transform(X).round(0).tolist()[1]
+    [2.0, 4.0]
+    """
+
+    def __init__(
+        self,
+        model: Any = "auto",
+        *,
+        strategy: str = "mean",
+        n_imputations: int = 5,
+        n_components: int | Iterable[int] = (1, 2, 3, 4),
+        covariance_types: Iterable[str] = ("full", "tied", "diag"),
+        missing_values: Any = np.nan,
+        add_indicator: bool = False,
+        keep_empty_features: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+    ):
+        self.model = model
+        self.strategy = strategy
+        self.n_imputations = n_imputations
+        self.n_components = n_components
+        self.covariance_types = covariance_types
+        self.missing_values = missing_values
+        self.add_indicator = add_indicator
+        self.keep_empty_features = keep_empty_features
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Fit the model to what is there of (n, d) rows; y is ignored.
+
+        Raises InvalidInputError where a parameter or the data cannot be used, CollapsedComponentError where a model of
+        your own collapses onto too few rows.
+        """
+        self._check_parameters()
+        X = self._check_rows(X, reset=True)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+            if not (sample_weight > 0).any():
+                raise InvalidInputError("All sample weights are zero: there is nothing to fit.")
+            X, sample_weight = X[sample_weight > 0], sample_weight[sample_weight > 0]
+        self._kept = np.ones(X.shape[1], dtype=bool) if self.keep_empty_features else ~np.isnan(X).all(axis=0)
+        self._empty = np.isnan(X).all(axis=0)
+        used = X[:, ~self._empty]
+        if not used.shape[1]:
+            raise InvalidInputError("No column of X holds a value: there is nothing to learn from.")
+        self._indicator = MissingIndicator(error_on_new=False).fit(X) if self.add_indicator else None
+        self.selection_: Selection | None = None
+        if isinstance(self.model, str):
+            self.location_, self.scale_ = location_scale_of_seen(used, sample_weight)
+            self.model_ = self._selected((used - self.location_) / self.scale_, sample_weight)
+        else:
+            self.location_, self.scale_ = np.zeros(used.shape[1]), np.ones(used.shape[1])
+            self.model_ = clone(self.model).fit(used, sample_weight=sample_weight)
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """X with its holes filled by `strategy`, (n, d); and the indicators, where they were asked for."""
+        rows, holes = self._rows(X)
+        filled = self.model_.impute(rows) if self.strategy == "mean" else self._draw(rows, self.random_state)
+        return self._completed(filled, holes)
+
+    def impute_many(self, X: Any) -> np.ndarray:
+        """`n_imputations` tables whose holes are drawn independently, (m, n, d): see `emnet.pool_estimates`."""
+        rows, holes = self._rows(X)
+        rng = check_random_state(self.random_state)
+        return np.stack([self._completed(self._draw(rows, rng), holes) for _ in range(self.n_imputations)])
+
+    def conditional_std(self, X: Any) -> np.ndarray:
+        """Standard deviation of what is in each hole given what is there of the row, (n, d); 0 where there is none."""
+        rows, _ = self._rows(X)
+        return self._in_columns(self.model_.impute(rows, return_std=True)[1] * self.scale_)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the columns that `transform` gives."""
+        check_is_fitted(self, "model_")
+        names = getattr(self, "feature_names_in_", None)
+        if input_features is not None:
+            if names is not None and not np.array_equal(input_features, names):
+                raise ValueError("input_features is not equal to feature_names_in_")
+            names = np.asarray(input_features, dtype=object)
+            if len(names) != self.n_features_in_:
+                raise ValueError("input_features should have length equal to number of features")
+        if names is None:
+            names = np.array([f"x{j}" for j in range(self.n_features_in_)], dtype=object)
+        kept = names[self._kept]
+        return kept if self._indicator is None else np.r_[kept, self._indicator.get_feature_names_out(names)]
+
+    def _check_parameters(self) -> None:
+        require_one_of("strategy", self.strategy, ("mean", "sample"))
+        require_positive_integer("n_imputations", self.n_imputations)
+        if not self._sizes():
+            raise InvalidInputError("n_components must hold at least one number of components; it is empty.")
+        for size in self._sizes():
+            require_positive_integer("n_components", size)
+        if isinstance(self.model, str):
+            require_one_of("model", self.model, ("auto",), "a GaussianMixture")
+        elif not hasattr(self.model, "impute") or not hasattr(self.model, "sample_missing"):
+            raise InvalidInputError(f"model must be 'auto' or a mixture that imputes; got {self.model!r}.")
+
+    def _sizes(self) -> tuple[int, ...]:
+        sizes: Any = self.n_components
+        return (int(sizes),) if isinstance(sizes, Integral) else tuple(sizes)
+
+    def _selected(self, rows: np.ndarray, sample_weight: Any) -> GaussianMixture:
+        start = GaussianMixture(reg_covar=_FLOOR, max_iter=_MAX_ITER, tol=_TOL, random_state=self._seed())
+        self.selection_ = start.select(
+            rows,
+            n_components=[k for k in self._sizes() if k <= len(rows)],
+            covariance_types=tuple(self.covariance_types),
+        )
+        best: GaussianMixture = self.selection_.best
+        return best if sample_weight is None else clone(best).fit(rows, sample_weight=sample_weight)
+
+    def _seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(2**31))
+
+    def _draw(self, rows: np.ndarray, random_state: Any) -> np.ndarray:
+        return self.model_.sample_missing(rows, random_state)
+
+    def _rows(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Rows as the model takes them, and X with NaN in its holes."""
+        check_is_fitted(self, "model_")
+        X = self._check_rows(X, reset=False)
+        return (X[:, ~self._empty] - self.location_) / self.scale_, X
+
+    def _completed(self, filled: np.ndarray, X: np.ndarray) -> np.ndarray:
+        table = self._in_columns(filled * self.scale_ + self.location_)
+        seen = X[:, self._kept]
+        table = np.where(np.isnan(seen), table, seen)  # to the last bit
+        return table if self._indicator is None else np.hstack((table, self._indicator.transform(X)))
+
+    def _in_columns(self, values: np.ndarray) -> np.ndarray:
+        """Values of the columns that hold some, among 0 for kept ones that are empty."""
+        table = np.zeros((len(values), len(self._empty)))
+        table[:, ~self._empty] = values
+        return table[:, self._kept]
+
+    def _check_rows(self, X: Any, reset: bool) -> np.ndarray:
+        given = isinstance(self.missing_values, float) and np.isnan(self.missing_values)
+        X = validate_data(
+            self, X, dtype=np.float64, ensure_all_finite="allow-nan" if given else True, reset=reset, copy=True
+        )
+        if not given:
+            X[self.missing_values == X] = np.nan
+        return X
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = bool(np.isscalar(self.missing_values) and np.isnan(self.missing_values))
+        return tags

@@ -1,0 +1,179 @@
+"""EMImputer and pooled estimates: against conditional Gaussians by hand, scikit-learn's conventions, Rubin's rules."""
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal, norm
+from sklearn.datasets import load_iris, load_wine
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from benchmarks.imputation import masked
+from emnet import EMImputer, GaussianMixture, InvalidInputError, pool_estimates
+
+KINDS = ("full", "tied", "diag", "spherical")
+
+
+def fitted_mixture(kind="full"):
+    X = load_iris().data * [1.0, 10.0, 1.0, 0.1] + [100.0, 0.0, -5.0, 0.0]
+    return GaussianMixture(3, covariance_type=kind, random_state=0).fit(X), X
+
+
+def conditional_moments(model, row):
+    """Mean and variance of each cell given the observed ones, component by component: the textbook's formula."""
+    k, d = model.means_.shape
+    seen = ~np.isnan(row)
+    covariances = {
+        "full": lambda: model.covariances_,
+        "tied": lambda: np.tile(model.covariances_, (k, 1, 1)),
+        "diag": lambda: np.stack([np.diag(v) for v in model.covariances_]),
+        "spherical": lambda: np.stack([v * np.eye(d) for v in model.covariances_]),
+    }[model.covariance_type]()
+    weights, means, variances = [], [], []
+    for weight, mean, covariance in zip(model.weights_, model.means_, covariances, strict=True):
+        oo, mo = covariance[np.ix_(seen, seen)], covariance[np.ix_(~seen, seen)]
+        slope = np.linalg.solve(oo, mo.T).T if seen.any() else np.zeros((d, 0))
+        density = multivariate_normal(mean[seen], oo).pdf(row[seen]) if seen.any() else 1.0
+        weights.append(weight * density)
+        means.append(mean[~seen] + slope @ (row[seen] - mean[seen]))
+        variances.append(np.diag(covariance[np.ix_(~seen, ~seen)] - slope @ mo.T))
+    r = np.array(weights) / np.sum(weights)
+    mean = r @ np.array(means)
+    return mean, r @ (np.array(variances) + np.array(means) ** 2) - mean**2
+
+
+def with_holes(X, seed=0, share=0.4):
+    holes = np.random.RandomState(seed).rand(*X.shape) < share
+    holes[0], holes[1] = True, False
+    return np.where(holes, np.nan, X)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_conditional_means_and_deviations(kind):
+    model, X = fitted_mixture(kind)
+    rows = with_holes(X)[:40]
+    filled, deviations = model.impute(rows, return_std=True)
+    for row, found, deviation in zip(rows, filled, deviations, strict=True):
+        holes = np.isnan(row)
+        mean, variance = conditional_moments(model, row)
+        np.testing.assert_allclose(found[holes], mean, rtol=1e-8)
+        np.testing.assert_allclose(deviation[holes], np.sqrt(variance), rtol=1e-6)
+        assert (found[~holes] == row[~holes]).all()
+        assert (deviation[~holes] == 0).all()
+
+
+@pytest.mark.parametrize("kind", ["full", "diag"])
+def test_draws_are_from_the_conditional_distribution(kind):
+    model, _ = fitted_mixture(kind)
+    row = np.array([[np.nan, 30.0, np.nan, 0.13], [np.nan] * 4])
+    draws = model.sample_missing(np.repeat(row[:1], 4000, axis=0), random_state=0)
+    mean, variance = conditional_moments(model, row[0])
+    error = (draws[:, [0, 2]].mean(axis=0) - mean) / np.sqrt(variance / len(draws))
+    assert np.abs(error).max() < 4
+    np.testing.assert_allclose(draws[:, [0, 2]].var(axis=0), variance, rtol=0.12)
+    assert (draws[:, [1, 3]] == [30.0, 0.13]).all()
+    blank = model.sample_missing(np.repeat(row[1:], 4000, axis=0), random_state=1)
+    np.testing.assert_allclose(np.cov(blank.T), np.cov(model.sample(20_000)[0].T), rtol=0.15, atol=0.05)
+
+
+def test_the_published_masks():
+    """The smaller two of `python -m benchmarks imputation`."""
+    for name, goal in (("iris", 0.36), ("wine", 0.72)):
+        X, seen = masked(name)
+        filled = EMImputer(random_state=0).fit_transform(seen)
+        assert np.mean((filled - X)[np.isnan(seen)] ** 2) <= goal
+
+
+def test_what_auto_chose_is_said_and_units_do_not_matter():
+    X = with_holes(load_wine().data)
+    options = {"n_components": (1, 2), "covariance_types": ("diag", "tied"), "random_state": 0}
+    plain, scaled = EMImputer(**options), EMImputer(**options)
+    filled = plain.fit_transform(X)
+    assert len(plain.selection_.table) == 4
+    assert plain.model_.n_components == plain.selection_.table[0]["n_components"]
+    again = scaled.fit_transform(X * 1e6 + 1e7)
+    np.testing.assert_allclose((again - 1e7) / 1e6, filled, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(scaled.conditional_std(X * 1e6 + 1e7) / 1e6, plain.conditional_std(X), rtol=1e-4)
+
+
+def test_intervals_hold_what_they_say():
+    """Of the cells that were removed nine in ten lie within 1.645 conditional standard deviations."""
+    rng = np.random.RandomState(0)
+    X = rng.randn(3000, 5) @ rng.randn(5, 5)
+    seen = with_holes(X, share=0.3)
+    imputer = EMImputer(n_components=(1,), covariance_types=("full",)).fit(seen)
+    holes = np.isnan(seen)
+    z = (imputer.transform(seen) - X)[holes] / imputer.conditional_std(seen)[holes]
+    assert np.mean(np.abs(z) < norm.ppf(0.95)) == pytest.approx(0.9, abs=0.015)
+
+
+def test_multiple_imputation_and_rubins_rules():
+    """The mean of a column that is half missing at random: its pooled interval covers the truth."""
+    rng = np.random.RandomState(1)
+    covered, missing = [], []
+    for _ in range(60):
+        X = rng.multivariate_normal([0, 0], [[1, 0.7], [0.7, 1]], size=120)
+        X[rng.rand(120) < 1 / (1 + np.exp(-2 * X[:, 0])), 1] = np.nan
+        tables = EMImputer(n_components=(1,), n_imputations=10, random_state=rng).fit(X).impute_many(X)
+        pooled = pool_estimates(tables[:, :, 1].mean(axis=1), tables[:, :, 1].var(axis=1, ddof=1) / 120)
+        covered.append(abs(pooled.estimate) < 2 * pooled.standard_error)
+        missing.append(pooled.missing_information)
+    assert np.mean(covered) > 0.8
+    assert 0.1 < np.mean(missing) < 0.6
+
+
+def test_rubins_formulas():
+    pooled = pool_estimates([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]], [[0.5, 1.0]] * 3)
+    between = (1 + 1 / 3) * 1.0
+    np.testing.assert_allclose(pooled.standard_error, [np.sqrt(0.5 + between), 1.0])
+    np.testing.assert_allclose(pooled.missing_information, [between / (0.5 + between), 0.0])
+    np.testing.assert_allclose(pooled.degrees_of_freedom, [2 * ((0.5 + between) / between) ** 2, np.inf])
+    for estimates, variances in (([1.0], [1.0]), ([1.0, 2.0], [1.0]), ([1.0, 2.0], [1.0, -1.0])):
+        with pytest.raises(InvalidInputError, match="estimates"):
+            pool_estimates(estimates, variances)
+
+
+def test_empty_columns_indicators_and_names():
+    pandas = pytest.importorskip("pandas")
+    X = with_holes(load_iris().data[:60])
+    X[:, 2] = np.nan
+    table = pandas.DataFrame(X, columns=["a", "b", "empty", "d"])
+    options = {"n_components": (1,), "random_state": 0}
+    dropped = EMImputer(**options).fit(table)
+    assert dropped.get_feature_names_out().tolist() == ["a", "b", "d"]
+    assert dropped.transform(table).shape == (60, 3)
+    kept = EMImputer(keep_empty_features=True, **options).fit(table)
+    assert (kept.transform(table)[:, 2] == 0).all()
+    marked = EMImputer(add_indicator=True, **options).set_output(transform="pandas").fit(table)
+    names = ["a", "b", "d", "missingindicator_a", "missingindicator_b", "missingindicator_empty", "missingindicator_d"]
+    assert marked.transform(table).columns.tolist() == names
+    zeros = np.where(np.isnan(X), -1.0, X)
+    np.testing.assert_allclose(EMImputer(missing_values=-1, **options).fit_transform(zeros), dropped.transform(table))
+
+
+def test_a_model_of_ones_own_and_a_pipeline():
+    X, y = load_iris(return_X_y=True)
+    seen = with_holes(X, share=0.2)
+    own = EMImputer(GaussianMixture(2, random_state=0), strategy="sample", random_state=0).fit(seen)
+    assert own.selection_ is None
+    first, second = own.transform(seen), own.transform(seen)
+    assert (first == second).all()
+    assert (first[~np.isnan(seen)] == seen[~np.isnan(seen)]).all()
+    many = own.impute_many(seen)
+    assert many.shape == (5, *X.shape)
+    assert (many[0] != many[1])[np.isnan(seen)].all()
+    assert make_pipeline(EMImputer(), LogisticRegression()).fit(seen, y).score(seen, y) > 0.85
+
+
+def test_what_cannot_be_used_is_refused_in_words():
+    X = with_holes(load_iris().data)
+    for options, message in (
+        ({"strategy": "median"}, "strategy must be"),
+        ({"model": "knn"}, "model must be 'auto'"),
+        ({"model": 3}, "a mixture that imputes"),
+        ({"n_imputations": 0}, "n_imputations"),
+        ({"n_components": ()}, "n_components"),
+    ):
+        with pytest.raises(InvalidInputError, match=message):
+            EMImputer(**options).fit(X)
+    with pytest.raises(InvalidInputError, match="No column of X holds a value"):
+        EMImputer().fit(np.full((5, 2), np.nan))
