@@ -14,7 +14,7 @@ from emnet.kernels import logistic
 class Irls:
     """Iteratively reweighted least squares, each class by its own block of the Hessian (Jordan & Jacobs 1994), damped.
 
-    Whole steps diverge on several classes (Chen, Xu & Chi 1999); these are halved until Q rises.
+    Whole steps diverge on several classes (Chen, Xu & Chi 1999); these are half as long, and halved until Q rises.
     """
 
     max_steps: int = 2

@@ -56,7 +56,7 @@ class SigmoidRegression:
         curvature = probability * (1 - probability)
         if self.weight is not None:
             curvature = curvature * self.weight[:, None]
-        hessian = _weighted_grams(self.design, curvature) + torch.diag_embed(self.precision)
+        hessian = weighted_grams(self.design, curvature) + torch.diag_embed(self.precision)
         return solve(hessian, gradient[:, :, None])[:, :, 0]
 
     def largest_logit(self, weights: Tensor) -> float:
@@ -89,7 +89,7 @@ class SoftmaxRegression:
         mass = self.target.sum(1, keepdim=True)
         pairs = -(mass * probability)[:, :, None] * probability[:, None, :]
         pairs.diagonal(dim1=1, dim2=2).add_(mass * probability)
-        blocks = _weighted_grams(self.design, pairs.flatten(1)).view(g, g, p, p)
+        blocks = weighted_grams(self.design, pairs.flatten(1)).view(g, g, p, p)
         # One vector added to every class changes no probability: where no prior forbids that, the projector on
         # those directions makes the Hessian regular and leaves the step, which has no part in them, as it is.
         free = (self.precision == 0).all(0).to(weights.dtype)
@@ -122,8 +122,9 @@ class SoftmaxRegression:
 class BlockwiseSoftmaxRegression:
     """A softmax regression whose Newton direction leaves out the Hessian's blocks between classes.
 
-    That is iteratively reweighted least squares as Jordan & Jacobs 1994 have it. Whole steps of it may diverge where
-    there are more than two classes (Chen, Xu & Chi 1999), but they point uphill, so damped ones do not.
+    That is iteratively reweighted least squares as Jordan & Jacobs 1994 have it, whose whole steps may diverge (Chen, Xu
+    & Chi 1999). Over the classes the Hessian is the Laplacian of a graph and its blocks are the degrees, so it is at
+    most twice their matrix: half a step, which is what the direction here is, never overshoots near the maximum.
     """
 
     whole: SoftmaxRegression
@@ -141,8 +142,8 @@ class BlockwiseSoftmaxRegression:
     def newton_direction(self, weights: Tensor, gradient: Tensor) -> Tensor:
         probability = (self.whole.design @ weights.T).softmax(1)
         curvature = probability * (1 - probability) * self.whole.target.sum(1, keepdim=True)
-        hessian = _weighted_grams(self.whole.design, curvature) + torch.diag_embed(self.precision)
-        return solve(hessian, gradient[:, :, None])[:, :, 0]
+        hessian = weighted_grams(self.whole.design, curvature) + torch.diag_embed(self.precision)
+        return solve(hessian, gradient[:, :, None])[:, :, 0] / 2
 
     def largest_logit(self, weights: Tensor) -> float:
         return self.whole.largest_logit(weights)
@@ -256,7 +257,7 @@ def _penalty(weights: Tensor, precision: Tensor) -> Tensor:
     return precision * weights.square() / 2
 
 
-def _weighted_grams(design: Tensor, weights: Tensor) -> Tensor:
+def weighted_grams(design: Tensor, weights: Tensor) -> Tensor:
     """Σ_j weights_jk x_j x_jᵀ for every k, in chunks of rows: (n, p), (n, k) → (k, p, p)."""
     p = design.shape[1]
     total = design.new_zeros(weights.shape[1], p * p)
