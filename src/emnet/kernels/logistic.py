@@ -122,8 +122,8 @@ class SoftmaxRegression:
 class BlockwiseSoftmaxRegression:
     """A softmax regression whose Newton direction leaves out the Hessian's blocks between classes.
 
-    That is iteratively reweighted least squares as Jordan & Jacobs 1994 have it, whose whole steps may diverge (Chen, Xu
-    & Chi 1999). Over the classes the Hessian is the Laplacian of a graph and its blocks are the degrees, so it is at
+    That is iteratively reweighted least squares as Jordan & Jacobs 1994 have it, whose whole steps may diverge (Chen,
+    Xu & Chi 1999). Over the classes the Hessian is the Laplacian of a graph and its blocks are the degrees, so it is at
     most twice their matrix: half a step, which is what the direction here is, never overshoots near the maximum.
     """
 
