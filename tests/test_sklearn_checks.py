@@ -2,7 +2,13 @@
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from emnet import EMMLPClassifier, EMMLPRegressor, GaussianMixture
+from emnet import (
+    EMMLPClassifier,
+    EMMLPRegressor,
+    GaussianMixture,
+    MixtureOfExpertsClassifier,
+    MixtureOfExpertsRegressor,
+)
 
 _BELOW_FLOAT32 = "compares two fits at a relative 1e-7, the resolution of a single float32 number"
 
@@ -25,6 +31,11 @@ def expected_failures(estimator):
         EMMLPRegressor(hidden_units=3, n_init=1, max_iter=50, prior=1.0),
         GaussianMixture(),
         GaussianMixture(2, covariance_type="diag", init_params="random"),
+        MixtureOfExpertsClassifier(2, n_init=1, max_iter=50),
+        MixtureOfExpertsClassifier(2, gate="gaussian", n_init=1, max_iter=50),
+        MixtureOfExpertsRegressor(2, n_init=1, max_iter=50),
+        MixtureOfExpertsRegressor(levels=(2, 2), n_init=1, max_iter=50, algorithm="em"),
+        MixtureOfExpertsRegressor(2, gate="gaussian", n_init=1, max_iter=50),
     ],
     expected_failed_checks=expected_failures,
 )

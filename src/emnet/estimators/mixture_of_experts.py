@@ -123,13 +123,20 @@ class MixtureOfExperts(IterativeEstimator[Mixture]):
         whole = self.batch_size is None
         value = self.algorithm
         if isinstance(value, str) and value == "auto" and whole and self._takes_m_steps():
-            value = "em"
+            value = "squarem"
         return options.choose_algorithm(value, Exact(), self._passes(), whole)
 
     def _takes_m_steps(self) -> bool:
-        """Whether "auto" is EM: where all M-steps are closed, or one was asked for."""
+        """Whether "auto" is SQUAREM: where an M-step was asked for, or where they are the shortest way."""
         asked = not (isinstance(self.m_step, str) and self.m_step == "auto")
-        return asked or self._is_joint()
+        return asked or self._has_closed_experts()
+
+    def _has_closed_experts(self) -> bool:
+        return False
+
+    def _starts_jointly(self) -> bool:
+        """Whether the "auto" start parts rows by their targets too."""
+        return False
 
     def _passes(self) -> int:
         default = _PASSES if self.batch_size else _ITERATIONS
@@ -213,20 +220,19 @@ class MixtureOfExperts(IterativeEstimator[Mixture]):
         weights = np.ones(len(batch)) if batch.weights is None else batch.weights.double().cpu().numpy()
         return experts_start.responsibilities(features, weights, self._levels(), seed)
 
-    def _starts_jointly(self) -> bool:
-        return True
-
     # -- use --------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def gate_proba(self, X: Any) -> np.ndarray:
         """p(expert | x), (n, k)."""
-        return experts.gate_of(self._best, self._unanswered(self._check_inputs(X))).double().cpu().numpy()
+        batch = self._unanswered(self._check_inputs(X))
+        return experts.gate_of(self._best, batch).double().cpu().numpy()
 
     @torch.no_grad()
     def responsibilities(self, X: Any, y: Any) -> np.ndarray:
         """p(expert | x, y), (n, k)."""
-        return self._best.posterior(self._answered(X, y)).responsibilities.double().cpu().numpy()
+        batch = self._answered(X, y)
+        return self._best.posterior(batch).responsibilities.double().cpu().numpy()
 
     @torch.no_grad()
     def bic(self, X: Any, y: Any) -> float:

@@ -48,12 +48,12 @@ class MixtureOfExpertsClassifier(ClassifierMixin, ClassTargets, MixtureOfExperts
         Jordan & Jacobs 1994), "ecm" (a class at a time; Ng & McLachlan 2004), "mm" (Böhning's bound), "gradient", or an
         object such as ``emnet.factors.regression.Newton(max_steps=5)``. Modules take gradient steps.
     algorithm : "auto", "em", "squarem", "lbfgs" (quasi-Newton on the evidence, whose gradient is that of EM's Q) or
-        "adam". "auto" is "adam" with a `batch_size`, "em" where an `m_step` is asked for or all are closed, else
+        "adam". "auto" is "adam" with a `batch_size`, "squarem" where an `m_step` is asked for, else
         "lbfgs".
     prior : precision of the Gaussian prior on all weights but the biases: a number, a pair (gate, expert), or "auto",
         0.1. Of a Gaussian gate the first is the diagonal of Ψ of an inverse-Wishart prior on its covariances.
-    init_params : what k-means parts the rows by at the start: "inputs", "joint" (inputs and targets), "auto"; or
-        "random", responsibilities drawn at random.
+    init_params : what k-means parts the rows by at the start: "inputs", "joint" (inputs and targets), or "auto", which
+        is "inputs"; or "random", responsibilities drawn at random.
     n_init : starts, of which the best is kept; None is 3.
     max_iter : iterations of a start, or passes over the data, at most; None is 500, and 200 passes with a `batch_size`.
     class_weight : None, "balanced" or {label: weight}, multiplied into `sample_weight`.
@@ -204,7 +204,8 @@ class MixtureOfExpertsClassifier(ClassifierMixin, ClassTargets, MixtureOfExperts
     @torch.no_grad()
     def sample(self, X: Any, random_state: int | np.random.RandomState | None = None) -> np.ndarray:
         """Draw a label for each row, (n,)."""
-        logs = experts.class_log_probabilities(self._best, self._unanswered(self._check_inputs(X)))
+        batch = self._unanswered(self._check_inputs(X))
+        logs = experts.class_log_probabilities(self._best, batch)
         generator = self._generator(random_state, logs.device)
         return self.classes_[torch.multinomial(logs.exp(), 1, generator=generator)[:, 0].cpu().numpy()]
 

@@ -68,14 +68,14 @@ class MixtureOfExpertsRegressor(RegressorMixin, RealTargets, MixtureOfExperts):
         Jordan & Jacobs 1994), "ecm" (a class at a time; Ng & McLachlan 2004), "mm" (Böhning's bound), "gradient", or an
         object such as ``emnet.factors.regression.Newton(max_steps=5)``. Modules take gradient steps.
     algorithm : "auto", "em", "squarem", "lbfgs" (quasi-Newton on the evidence, whose gradient is that of EM's Q) or
-        "adam". "auto" is "adam" with a `batch_size`, "em" where an `m_step` is asked for or all are closed, else
-        "lbfgs".
+        "adam". "auto" is "adam" with a `batch_size`, "squarem" where an `m_step` is asked for or nothing is a module,
+        else "lbfgs".
     prior : precisions (gate, expert), or one number for both; "auto" is 0.1. A linear expert's is conjugate,
         v | σ² ~ Normal(0, σ²/precision). Of a Gaussian gate the first is the diagonal of Ψ of an inverse-Wishart prior.
     noise_prior : s. Each expert's σ² is as after one more row whose residual is s standard deviations of the target,
         which keeps experts from shrinking onto a few rows; with 0 such an expert ends the fit with an error.
-    init_params : what k-means parts the rows by at the start: "inputs", "joint" (inputs and targets), "auto"; or
-        "random", responsibilities drawn at random.
+    init_params : what k-means parts the rows by at the start: "inputs", "joint" (inputs and targets), or "auto", which
+        is "joint"; or "random", responsibilities drawn at random.
     n_init : starts, of which the best is kept; None is 3.
     max_iter : iterations of a start, or passes over the data, at most; None is 500, and 200 passes with a `batch_size`.
     tol, batch_size, early_stopping, validation_fraction, n_iter_no_change, warm_start, standardize, dtype, device,
@@ -180,6 +180,12 @@ class MixtureOfExpertsRegressor(RegressorMixin, RealTargets, MixtureOfExperts):
     def _is_joint(self) -> bool:
         return self._is_gaussian() and not isinstance(self.expert, nn.Module)
 
+    def _has_closed_experts(self) -> bool:
+        return not self._modules()
+
+    def _starts_jointly(self) -> bool:
+        return True
+
     def _allows_nan(self) -> bool:
         return self._is_joint()
 
@@ -262,7 +268,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, RealTargets, MixtureOfExperts):
         return self._log_density(X, y).cpu().numpy() - np.log(self.target_scale_).sum()
 
     def _components(self, X: Any) -> experts.Components:
-        return experts.components(self._best, self._unanswered(self._check_inputs(X)), self.n_features_in_)
+        batch = self._unanswered(self._check_inputs(X))
+        return experts.components(self._best, batch, self.n_features_in_)
 
     def _answered(self, X: Any, y: Any) -> Batch:
         X, target = self._check_inputs(X), np.asarray(y, dtype=np.float64)
