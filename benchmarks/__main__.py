@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-SUITES = ("start_up", "e_step", "iris_fit", "prior", "quality", "classic", "scale", "suite")
+SUITES = ("start_up", "e_step", "iris_fit", "prior", "quality", "classic", "scale", "suite", "experts")
 
 
 def main(names: list[str]) -> int:

@@ -272,6 +272,16 @@ class MixtureOfExperts(IterativeEstimator[Mixture]):
     # -- what was fitted --------------------------------------------------------------------------------------------
 
     @property
+    def how_(self) -> str:
+        """What was done, in words."""
+        gate = "module" if isinstance(self.gate, nn.Module) else self.gate
+        expert = "module" if isinstance(self.expert, nn.Module) else self.expert
+        tree = "" if self.levels is None else f" in a tree of {' × '.join(map(str, self._levels()))}"
+        starts = "one start" if len(self.fits_) == 1 else f"{len(self.fits_)} starts, the best kept"
+        algorithm = type(self._algorithm(0)).__name__
+        return f"{self._n_states()} {expert} experts{tree} under a {gate} gate; {algorithm}; {starts}"
+
+    @property
     def n_parameters_(self) -> int:
         """Free parameters, as information criteria count them; of networks all."""
         k, p, d = self._n_states(), self.n_features_in_, self._n_outputs()
