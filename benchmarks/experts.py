@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.datasets import load_diabetes, load_wine
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
 from benchmarks.results import markdown, write
 from emnet import EmnetError, MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
@@ -56,6 +56,7 @@ def crowded(n: int = 600, g: int = 6, seed: int = 0) -> tuple[np.ndarray, np.nda
 TASKS: dict[str, tuple[Callable[[], tuple[np.ndarray, np.ndarray]], Any, int]] = {
     "diabetes, 4 linear experts": (lambda: load_diabetes(return_X_y=True), MixtureOfExpertsRegressor, 4),
     "wine, 3 softmax experts": (lambda: load_wine(return_X_y=True), MixtureOfExpertsClassifier, 3),
+    "breast_cancer, 2 softmax experts": (lambda: load_breast_cancer(return_X_y=True), MixtureOfExpertsClassifier, 2),
     "six made classes, 2 softmax experts": (crowded, MixtureOfExpertsClassifier, 2),
 }
 

@@ -185,7 +185,7 @@ class MixtureOfExperts(IterativeEstimator[Mixture]):
     def _gaussian(self, k: int, d: int, n_targets: int) -> Gaussian:
         scale, prior = self.prior_[0], None
         if scale > 0:
-            diagonal = torch.full((d,), scale, dtype=torch.float64)
+            diagonal = torch.full((d,), scale, dtype=torch.float64, device=options.choose_device(self.device))
             diagonal[d - n_targets :] = self._noise_residual() ** 2
             prior = NormalInverseWishart(diagonal.diag(), d + 2)
         return Gaussian(torch.zeros(k, d).double(), Full(torch.eye(d).double().expand(k, d, d)), prior=prior)
