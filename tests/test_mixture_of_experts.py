@@ -18,6 +18,7 @@ from emnet import (
     MixtureOfExpertsRegressor,
     load,
 )
+from emnet.kernels.quantiles import mixture_quantiles
 from tests.oracles import leaf_probabilities, log_output
 
 RNG = np.random.RandomState
@@ -161,6 +162,16 @@ def test_predictive_quantiles_and_moments_are_those_of_the_draws():
     assert (mean[0], sd[0]) == (found.mean[0], found.sd[0])
 
 
+def test_quantiles_of_mixtures_invert_their_distribution_functions():
+    rng = RNG(0)
+    weights, means, scales = rng.dirichlet(np.ones(3), 5), rng.randn(5, 3, 2), rng.rand(5, 3, 2) + 0.1
+    levels = torch.tensor([0.01, 0.5, 0.9]).double()
+    found = mixture_quantiles(*map(torch.from_numpy, (weights, means, scales)), levels).numpy()
+    below = norm.cdf(found[:, None], means[:, :, None], scales[:, :, None])
+    expected = np.broadcast_to(levels.numpy()[None, :, None], found.shape)
+    np.testing.assert_allclose((weights[:, :, None, None] * below).sum(1), expected, atol=1e-12)
+
+
 # -- what they are for ----------------------------------------------------------------------------------------------
 
 
@@ -295,6 +306,8 @@ def test_the_best_start_is_kept_and_a_warm_start_goes_on():
     before = model.history_[-1]["objective"]
     assert model.fit(X, y).history_[0]["objective"] >= before - 1e-9 * abs(before)
     assert len(model.members_) == 4
+    with pytest.raises(InvalidInputError, match="goes on with its 4 experts"):
+        model.set_params(n_experts=2).fit(X, y)
 
 
 def test_an_interrupted_fit_keeps_the_best():

@@ -1,22 +1,21 @@
-"""What mixtures of experts for classes and for real targets share: gates, starts, runs, and questions to the gate."""
+"""How mixtures of experts for classes and for real targets learn: their gates, starts, runs, and files."""
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
 from emnet import serialization
 from emnet.algorithms.base import Algorithm
 from emnet.batch import Batch
 from emnet.estimators import experts_start, options
+from emnet.estimators.experts_use import FittedMixtureOfExperts
 from emnet.estimators.history import fit_from_json
-from emnet.estimators.iterative import IterativeEstimator, require_tensors
+from emnet.estimators.iterative import require_tensors
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.validation import require_not_negative, require_one_of, require_positive_integer
 from emnet.exceptions import InvalidInputError
@@ -34,13 +33,9 @@ GATES, EXPERTS, STARTS = ("softmax", "gaussian", "constant"), ("linear",), ("aut
 _ITERATIONS, _PASSES, _STARTS = 500, 200, 3
 
 
-class MixtureOfExperts(IterativeEstimator[Mixture]):
+class MixtureOfExperts(FittedMixtureOfExperts):
     """Parameters as in the subclasses. A subclass says what the targets are and what the experts are."""
 
-    n_experts: int
-    gate: Any
-    expert: Any
-    levels: Any
     m_step: Any
     algorithm: Any
     prior: Any
@@ -54,20 +49,12 @@ class MixtureOfExperts(IterativeEstimator[Mixture]):
     # -- what a subclass says ---------------------------------------------------------------------------------------
 
     @abstractmethod
-    def _n_outputs(self) -> int:
-        """Targets, or classes."""
-
-    @abstractmethod
     def _experts(self, seed: int) -> Factor[Any]:
         """Experts at a neutral start: linear ones at 0, modules drawn anew."""
 
     @abstractmethod
     def _as_features(self, target: Tensor) -> np.ndarray:
         """Targets as columns that k-means may part rows by."""
-
-    @abstractmethod
-    def _unknown(self, n: int, like: Tensor) -> Tensor:
-        """Targets of n rows of which nothing is known."""
 
     # -- parameters -------------------------------------------------------------------------------------------------
 
@@ -83,22 +70,11 @@ class MixtureOfExperts(IterativeEstimator[Mixture]):
         if self.levels is not None and not self._is_softmax():
             raise InvalidInputError(f"levels= makes a tree of softmax gates; it does not go with gate={self.gate!r}.")
         options.choose_expert_m_step(self.m_step)
-
-    def _is_softmax(self) -> bool:
-        return isinstance(self.gate, str) and self.gate == "softmax"
-
-    def _is_gaussian(self) -> bool:
-        return isinstance(self.gate, str) and self.gate == "gaussian"
-
-    def _is_joint(self) -> bool:
-        """Whether x and y of an expert are one Gaussian."""
-        return False
-
-    def _levels(self) -> tuple[int, ...]:
-        return (self.n_experts,) if self.levels is None else tuple(self.levels)
-
-    def _n_states(self) -> int:
-        return math.prod(self._levels())
+        if self._continues() and self.members_[0].weights.n_states != self._n_states():
+            raise InvalidInputError(
+                f"With warm_start a fit goes on with its {self.members_[0].weights.n_states} experts; n_experts or "
+                f"levels now say {self._n_states()}. Set warm_start=False for a new start."
+            )
 
     def _resolve_prior(self, n_features: int) -> tuple[float, float]:
         if isinstance(self.prior, str):
@@ -148,9 +124,6 @@ class MixtureOfExperts(IterativeEstimator[Mixture]):
     def _elements(self, n: int) -> int:
         return n * self._n_states() * (1 + self.n_features_in_)
 
-    def _modules(self) -> list[str]:
-        return [name for name in ("gate", "expert") if isinstance(getattr(self, name), nn.Module)]
-
     # -- the model --------------------------------------------------------------------------------------------------
 
     def _model(self, seed: int) -> Mixture:
@@ -197,12 +170,6 @@ class MixtureOfExperts(IterativeEstimator[Mixture]):
         """Columns of y beside those of x in the target of a Gaussian gate."""
         return self._n_outputs()
 
-    def _bundle(self, target: Tensor, inputs: Tensor, weights: Tensor | None = None) -> Batch:
-        if not self._is_gaussian():
-            return Batch(target, inputs, weights=weights)
-        both = torch.cat((inputs[:, 1:], target.to(inputs.dtype).view(len(inputs), -1)), dim=1)
-        return Batch(both, None if self._is_joint() else inputs, weights=weights)
-
     def _start(self, seed: int, batch: Batch) -> Mixture:
         model = self._model(seed)
         experts_start.prime(model, batch, self._first_responsibilities(seed, batch))
@@ -220,80 +187,7 @@ class MixtureOfExperts(IterativeEstimator[Mixture]):
         weights = np.ones(len(batch)) if batch.weights is None else batch.weights.double().cpu().numpy()
         return experts_start.responsibilities(features, weights, self._levels(), seed)
 
-    # -- use --------------------------------------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def gate_proba(self, X: Any) -> np.ndarray:
-        """p(expert | x), (n, k)."""
-        batch = self._unanswered(self._check_inputs(X))
-        return experts.gate_of(self._best, batch).double().cpu().numpy()
-
-    @torch.no_grad()
-    def responsibilities(self, X: Any, y: Any) -> np.ndarray:
-        """p(expert | x, y), (n, k)."""
-        batch = self._answered(X, y)
-        return self._best.posterior(batch).responsibilities.double().cpu().numpy()
-
-    @torch.no_grad()
-    def bic(self, X: Any, y: Any) -> float:
-        """Bayesian information criterion of y given x, the lower the better: −2 log L + parameters · log n."""
-        scores = self.log_density(X, y)
-        return float(-2 * scores.sum() + self.n_parameters_ * np.log(len(scores)))
-
-    @abstractmethod
-    def log_density(self, X: Any, y: Any) -> np.ndarray:
-        """log p(y | x) of each row, (n,), in nats."""
-
-    @abstractmethod
-    def _answered(self, X: Any, y: Any) -> Batch:
-        """The batch of checked inputs and targets."""
-
-    def _log_density(self, X: Any, y: Any) -> Tensor:
-        """log p(y | x) for targets as the model has them; a Gaussian gate's evidence of x is taken off."""
-        batch = self._answered(X, y)
-        both = self._best.posterior(batch).log_evidence
-        if not self._is_gaussian():
-            return both
-        return both - self._best.posterior(self._without_targets(batch)).log_evidence
-
-    def _without_targets(self, batch: Batch) -> Batch:
-        target = batch.target.clone()
-        target[:, self.n_features_in_ :] = torch.nan
-        return Batch(target, batch.given)
-
-    def _unanswered(self, X: np.ndarray) -> Batch:
-        inputs = self._inputs(X)
-        return self._bundle(self._unknown(len(inputs), inputs), inputs)
-
-    def _generator(self, random_state: Any, device: torch.device) -> torch.Generator:
-        seed = int(check_random_state(random_state).randint(2**31))
-        return torch.Generator(device=device).manual_seed(seed)
-
     # -- what was fitted --------------------------------------------------------------------------------------------
-
-    @property
-    def how_(self) -> str:
-        """What was done, in words."""
-        gate = "module" if isinstance(self.gate, nn.Module) else self.gate
-        expert = "module" if isinstance(self.expert, nn.Module) else self.expert
-        tree = "" if self.levels is None else f" in a tree of {' × '.join(map(str, self._levels()))}"
-        starts = "one start" if len(self.fits_) == 1 else f"{len(self.fits_)} starts, the best kept"
-        algorithm = type(self._algorithm(0)).__name__
-        return f"{self._n_states()} {expert} experts{tree} under a {gate} gate; {algorithm}; {starts}"
-
-    @property
-    def n_parameters_(self) -> int:
-        """Free parameters, as information criteria count them; of networks all."""
-        k, p, d = self._n_states(), self.n_features_in_, self._n_outputs()
-        if self._is_joint():
-            return k - 1 + k * (p + d) * (p + d + 3) // 2
-        gate = {"constant": k - 1, "gaussian": k - 1 + k * p * (p + 3) // 2}.get(str(self.gate), (k - 1) * (1 + p))
-        if isinstance(self.gate, nn.Module):
-            gate = len(self._best.weights.coordinates())
-        return gate + self._n_expert_parameters()
-
-    @abstractmethod
-    def _n_expert_parameters(self) -> int: ...
 
     def _weights_of(self, model: Mixture) -> dict[str, Any]:
         gate = model.weights
