@@ -336,6 +336,7 @@ def test_early_stopping_and_printing(capsys):
     [
         ({"n_experts": 0}, "n_experts must be"),
         ({"levels": (2, 0)}, "levels must be"),
+        ({"levels": 4}, "levels must be the branches"),
         ({"gate": "tree"}, "gate must be 'softmax'"),
         ({"expert": 3}, "expert must be"),
         ({"gate": "gaussian", "levels": (2, 2)}, "does not go with"),

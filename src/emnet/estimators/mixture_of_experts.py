@@ -61,6 +61,8 @@ class MixtureOfExperts(FittedMixtureOfExperts):
     def _check_parameters(self) -> None:
         self._check_common_parameters()
         require_positive_integer("n_experts", self.n_experts)
+        if self.levels is not None and (not isinstance(self.levels, (tuple, list)) or not self.levels):
+            raise InvalidInputError(f"levels must be the branches of each level, such as (2, 2); got {self.levels!r}.")
         for branches in self._levels():
             require_positive_integer("levels", branches)
         for name, known in (("gate", GATES), ("expert", EXPERTS)):
