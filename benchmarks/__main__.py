@@ -17,6 +17,7 @@ SUITES = (
     "mnist",
     "mixture",
     "imputation",
+    "experts",
 )
 
 

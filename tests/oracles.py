@@ -116,6 +116,28 @@ def enumerate_mixture(weights, densities, labels=None) -> tuple[np.ndarray, np.n
     return log_evidence, responsibilities
 
 
+def leaf_probabilities(row: np.ndarray, nodes: list[np.ndarray], levels: tuple[int, ...]) -> np.ndarray:
+    """p(leaf | x) of a tree of softmax gates, path after path; `nodes` from the root down, level after level."""
+    leaves = []
+    for path in itertools.product(*(range(branches) for branches in levels)):
+        log_path, first, position = 0.0, 0, 0
+        for level, branch in enumerate(path):
+            log_path += log_output(nodes[first + position], row[1:])[branch]
+            first += math.prod(levels[:level])
+            position = position * levels[level] + branch
+        leaves.append(math.exp(log_path))
+    return np.array(leaves)
+
+
+def log_regression(target: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> float:
+    """log Normal of independent targets, without those that are NaN."""
+    return sum(
+        -0.5 * ((y - m) ** 2 / s + math.log(2 * math.pi * s))
+        for y, m, s in zip(target, mean, variance, strict=True)
+        if y == y
+    )
+
+
 def log_normal(row: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> float:
     """log Normal of the entries of a row that are not NaN."""
     seen = ~np.isnan(row)

@@ -37,6 +37,20 @@ def test_compare_iris():
     assert "Traceback" not in done.stderr
 
 
+def test_compare_with_a_mixture_of_experts(tmp_path):
+    out = tmp_path / "r.json"
+    done = emnet("compare", "iris", "--model", "moe", "--experts", 2, "--repeats", 2, "--json", out)
+    assert done.returncode == 0, done.stderr
+    assert "mixture of experts: 2 linear experts under a softmax gate" in done.stdout
+    assert "mixture of experts beat back-propagation on CE in" in done.stdout
+    methods = json.loads(out.read_text())["methods"]
+    assert set(methods) == {"back-propagation", "back-propagation, best", "mixture of experts"}
+    assert methods["mixture of experts"]["mean"]["accuracy"] > 0.9
+    refused = emnet("compare", "iris", "--model", "moe", "--e-step", "gibbs")
+    assert refused.returncode != 0
+    assert "--e-step is for --model em-mlp" in refused.stderr
+
+
 def test_repeats_json_and_plot(tmp_path):
     out, figure = tmp_path / "r.json", tmp_path / "r.png"
     done = emnet("compare", "wine", "--repeats", 2, "--iterations", 20, "--hidden", 3, "--json", out, "--plot", figure)

@@ -9,7 +9,7 @@ import torch
 
 from emnet.algorithms.base import e_step, evaluate, run
 from emnet.batch import Batch
-from emnet.factors.regression import GradientStep
+from emnet.factors.regression import GradientStep, Newton
 from emnet.inference.exact import Exact
 from tests.cases import ALGORITHMS, CASES
 from tests.oracles import finite_difference
@@ -68,8 +68,9 @@ def test_4_maximize_does_not_lower_q_and_ends_where_its_gradient_vanishes(case):
     model, batch = case.make(1, F64), case.data(1, F64)
     statistics = model.statistics(batch, model.posterior(batch))
     before = model.gradient(statistics).norm()
-    if all(getattr(factor, "m_step", GradientStep()).needs_rows for factor in model.factors.values()):
-        for _ in range(30):
+    ways = [getattr(factor, "m_step", GradientStep()) for factor in model.factors.values()]
+    if all(way.needs_rows for way in ways):
+        for _ in range(30 if all(isinstance(way, Newton) for way in ways) else 600):  # what is not Newton is linear
             model.m_step(statistics)
         assert model.gradient(statistics).norm() < 1e-7 * before
     elif case.closed:

@@ -139,3 +139,45 @@ def test_newton_from_far_away_needs_halving_and_gets_home():
     regression = sigmoid_problem(3, 2, 0.01)
     weights = logistic.newton(regression, torch.full_like(regression.precision, 8.0))
     assert regression.gradient(weights).abs().max() < 1e-6
+
+
+def crowded_classes(seed=0, g=5, n=60):
+    """Classes that a softmax regression tells apart well, without a prior."""
+    X, generator = design(seed, n)
+    truth = 3 * torch.randn(g, X.shape[1], generator=generator, dtype=torch.float64)
+    noisy = X @ truth.T + torch.randn(n, g, generator=generator, dtype=torch.float64)
+    target = 0.95 * torch.nn.functional.one_hot(noisy.argmax(1), g).double() + 0.05 / g
+    return logistic.SoftmaxRegression(X, target, torch.zeros(g, X.shape[1], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whole_steps_of_irls_diverge_on_several_classes_and_damped_ones_do_not(seed):
+    regression = crowded_classes(seed, g=8)
+    blockwise, weights = regression.blockwise(), start_of(regression)
+    best = float(regression.objective(logistic.newton(regression, weights)))
+    for _ in range(100):
+        weights = weights + 2 * blockwise.newton_direction(weights, blockwise.gradient(weights))
+    assert not float(regression.objective(weights)) > best - 0.01 * abs(best)
+    damped = logistic.newton(blockwise, start_of(regression), max_steps=500, tol=1e-12)
+    assert float(regression.objective(damped)) == pytest.approx(best, rel=1e-6)
+
+
+@pytest.mark.parametrize("regression", [softmax_problem(), softmax_problem(1, 3, 0.0), crowded_classes()])
+def test_a_class_at_a_time_ends_where_newton_does_and_never_falls(regression):
+    best = float(regression.objective(logistic.newton(regression, start_of(regression))))
+    weights, reached = start_of(regression), [float(regression.objective(start_of(regression)))]
+    for _ in range(300):
+        weights = logistic.class_by_class(regression, weights, sweeps=1)
+        reached.append(float(regression.objective(weights)))
+    assert (np.diff(reached) >= -1e-12 * abs(best)).all()
+    assert reached[-1] == pytest.approx(best, rel=1e-7)
+
+
+def test_the_conditional_regression_is_the_objective_of_one_class():
+    regression, generator = softmax_problem(), torch.Generator().manual_seed(4)
+    weights = torch.randn(regression.precision.shape, dtype=torch.float64, generator=generator)
+    one = regression.of_class(2, regression.design @ weights.T)
+    other = weights.clone()
+    other[2] = torch.randn(weights.shape[1], dtype=torch.float64, generator=generator)
+    whole = float(regression.objective(other) - regression.objective(weights))
+    assert float(one.objective(other[2:3]) - one.objective(weights[2:3])) == pytest.approx(whole, rel=1e-10)

@@ -2,7 +2,14 @@
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from emnet import EMImputer, EMMLPClassifier, EMMLPRegressor, GaussianMixture
+from emnet import (
+    EMImputer,
+    EMMLPClassifier,
+    EMMLPRegressor,
+    GaussianMixture,
+    MixtureOfExpertsClassifier,
+    MixtureOfExpertsRegressor,
+)
 
 _RANDOM_START = "a random start draws numbers row by row, and repeated rows are not the same rows"
 
@@ -22,6 +29,11 @@ def expected_failures(estimator):
         EMImputer(n_components=(1, 2)),
         GaussianMixture(),
         GaussianMixture(2, covariance_type="diag", init_params="random"),
+        MixtureOfExpertsClassifier(2, n_init=1, max_iter=50),
+        MixtureOfExpertsClassifier(2, gate="gaussian", n_init=1, max_iter=50),
+        MixtureOfExpertsRegressor(2, n_init=1, max_iter=50),
+        MixtureOfExpertsRegressor(levels=(2, 2), n_init=1, max_iter=50, algorithm="em"),
+        MixtureOfExpertsRegressor(2, gate="gaussian", n_init=1, max_iter=50),
     ],
     expected_failed_checks=expected_failures,
 )

@@ -20,6 +20,8 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "InsufficientMemoryError": "emnet.exceptions",
     "InvalidInputError": "emnet.exceptions",
     "MissingDependencyError": "emnet.exceptions",
+    "MixtureOfExpertsClassifier": "emnet.estimators.mixture_of_experts_classifier",
+    "MixtureOfExpertsRegressor": "emnet.estimators.mixture_of_experts_regressor",
     "ModelFileError": "emnet.exceptions",
     "NormalInverseWishart": "emnet.factors.gaussian",
     "PooledEstimate": "emnet.applications.rubin",

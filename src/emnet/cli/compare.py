@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from emnet.data.table import Table
 
 BACKPROP, BACKPROP_BEST, CLASSIC, EM = "back-propagation", "back-propagation, best", "EM, classic text", "EM, default"
+MOE = "mixture of experts"
 RIVALS = (BACKPROP, BACKPROP_BEST)
 _SHOWN_PREDICTIONS = 10
 _TABLE_WIDTH = 120  # with ± columns; narrower terminals wrap
@@ -64,6 +65,14 @@ class WidthsType(click.ParamType):
 @click.option("--drop", metavar="COLUMN", multiple=True, help="Column of a file to leave out (again for more).")
 @click.option("--hidden", type=WidthsType(), default="8", show_default=True, help="Hidden units; 64,32 for two layers.")
 @click.option(
+    "--model",
+    type=click.Choice(["em-mlp", "moe"]),
+    default="em-mlp",
+    show_default=True,
+    help="What EM trains: the same network, or a mixture of softmax experts.",
+)
+@click.option("--experts", type=click.IntRange(1), default=3, show_default=True, help="Of --model moe.")
+@click.option(
     "--e-step",
     type=click.Choice(["auto", "exact", "importance", "gibbs", "mean_field"]),
     default="auto",
@@ -100,6 +109,8 @@ def compare(data: str, classic: bool, **options: Any) -> None:
 
         run_classic(verbose=options["verbose"], json_file=options["json_file"])
         return
+    if options["model"] == "moe" and options["e_step"] != "auto":
+        raise InvalidInputError("--e-step is for --model em-mlp; a mixture of experts is summed exactly. Leave it out.")
     table = _load(data, options["target"], options["drop"])
     table.require_complete()
     table.require_splittable(options["test_size"])
@@ -180,7 +191,8 @@ class _Comparison:
         self.progress = Console(stderr=True)
         self.console = Console(highlight=False, markup=False, soft_wrap=True)
         self.console.width = max(self.console.width, _TABLE_WIDTH)
-        names = ("hidden", "prior", "eta", "iterations", "e_step", "epochs")
+        self.ours = MOE if options["model"] == "moe" else EM
+        names = ("hidden", "prior", "eta", "iterations", "e_step", "epochs", "model", "experts")
         shared = {name: options[name] for name in names}
         curves = options["plot_file"] is not None or options["json_file"] is not None or options["verbose"]
         self.settings = [
@@ -195,14 +207,14 @@ class _Comparison:
         self.console.print(comparison.summary_table(results))
         self._print_notes(results)
         self._print_wins(results)
-        self._print_predictions(splits[0], results[EM][0])
+        self._print_predictions(splits[0], results[self.ours][0])
         if self.options["json_file"]:
             _write_json(self.options["json_file"], self._json(results, splits))
         if self.options["plot_file"]:
             shown = {
                 BACKPROP: results[BACKPROP],
                 **({CLASSIC: results[CLASSIC]} if CLASSIC in results else {}),
-                f"{EM}: last of its starts": results[EM],
+                f"{self.ours}: last of its starts": results[self.ours],
             }
             title = f"{self.table.name}: {_units(self.options['hidden'])}"
             comparison.plot_learning_curves(shown, title, self.options["plot_file"])
@@ -212,7 +224,7 @@ class _Comparison:
 
         from emnet.cli import competitors
 
-        results: dict[str, list[Outcome]] = {BACKPROP: [], BACKPROP_BEST: [], CLASSIC: [], EM: []}
+        results: dict[str, list[Outcome]] = {BACKPROP: [], BACKPROP_BEST: [], CLASSIC: [], self.ours: []}
         by_penalty: dict[float, list[Outcome]] = {}
         splits = []
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -228,9 +240,9 @@ class _Comparison:
                     (BACKPROP, lambda s, o, p=penalty: self._backprop(s, o, p)),
                     (BACKPROP_BEST, lambda s, o, b=by_penalty: self._penalties(s, o, b)),
                     (CLASSIC, lambda s, o, p=penalty: competitors.classic_em(s, o, p, self._report(CLASSIC))),
-                    (EM, lambda s, o: competitors.default_em(s, o, self._report(EM))),
+                    (self.ours, lambda s, o: competitors.default_em(s, o, self._report(self.ours))),
                 ):
-                    if method == CLASSIC and not settings.can_be_exact:
+                    if method == CLASSIC and not settings.has_classic:
                         bar.advance(task)
                         continue
                     bar.update(task, description=f"split {len(splits)}: {method}")
@@ -244,7 +256,7 @@ class _Comparison:
         results[BACKPROP_BEST] = by_penalty[self.best_penalty]
         if len(splits) == 1:
             results = _without(results, BACKPROP_BEST)
-        return splits, results if self.settings[0].can_be_exact else _without(results, CLASSIC)
+        return splits, results if self.settings[0].has_classic else _without(results, CLASSIC)
 
     def _split(self, seed: int) -> Split:
         import numpy as np
@@ -285,7 +297,7 @@ class _Comparison:
 
         def report(iteration: Iteration, rows: float, start: int) -> None:
             evidence = iteration.log_evidence
-            name = f"{method}, start {start}" if method == EM else method
+            name = f"{method}, start {start}" if method == self.ours else method
             self._line(name, iteration.number, -evidence / rows, evidence, iteration.seconds)
 
         return report
@@ -316,13 +328,14 @@ class _Comparison:
                 f"best: with the penalty of {', '.join(f'{a:.3g}' for a in self.penalties)} that has the lowest mean "
                 f"test CE on these splits, {self.best_penalty:.3g}: a choice that no user can make."
             )
-        self.console.print(
-            "EM, classic text: exact E-step, gradient M-step, one start."
-            if CLASSIC in results
-            else "EM, classic text, is left out: its exact E-step would sum too many configurations."
-        )
-        self.console.print(f"EM, default: {results[EM][0].how} (iterations and seconds of all starts).")
-        for method in (CLASSIC, EM):
+        if self.ours == EM:
+            self.console.print(
+                "EM, classic text: exact E-step, gradient M-step, one start."
+                if CLASSIC in results
+                else "EM, classic text, is left out: its exact E-step would sum too many configurations."
+            )
+        self.console.print(f"{self.ours}: {results[self.ours][0].how} (iterations and seconds of all starts).")
+        for method in (CLASSIC, self.ours):
             for note in dict.fromkeys(o.note for o in results.get(method, []) if o.note):
                 self.console.print(f"note: {method}: {note}")
 
@@ -333,15 +346,15 @@ class _Comparison:
             return
         self.console.print()
         for rival in RIVALS:
-            count = wins(results, EM, rival)
+            count = wins(results, self.ours, rival)
             self.console.print(
-                f"EM, default beat {rival} on CE in {count['lower_ce']} of {count['splits']} splits, on accuracy in "
+                f"{self.ours} beat {rival} on CE in {count['lower_ce']} of {count['splits']} splits, on accuracy in "
                 f"{count['higher_accuracy']} ({count['equal_accuracy']} equal)."
             )
 
     def _print_predictions(self, split: Split, outcome: Outcome) -> None:
         shown = list(zip(split.test_labels, outcome.predicted, strict=True))[:_SHOWN_PREDICTIONS]
-        self.console.print(f"\nFirst {len(shown)} test rows, {EM}:")
+        self.console.print(f"\nFirst {len(shown)} test rows, {self.ours}:")
         width = max(len(str(true)) for true, _ in shown)
         for true, predicted in shown:
             self.console.print(f"  True: {true!s:{width}}   Pred: {predicted}")
@@ -357,7 +370,7 @@ class _Comparison:
             "penalty": self.penalty,
             "best_penalty": self.best_penalty if BACKPROP_BEST in results else None,
             "methods": comparison.as_json(results),
-            "wins": {rival: comparison.wins(results, EM, rival) for rival in RIVALS if rival in results},
+            "wins": {rival: comparison.wins(results, self.ours, rival) for rival in RIVALS if rival in results},
             "test_labels": [split.test_labels.tolist() for split in splits],
         }
 

@@ -40,13 +40,15 @@ class Settings:
     curves: bool
     e_step: str = "auto"
     epochs: int | None = None
+    model: str = "em-mlp"
+    experts: int = 3
 
     @property
-    def can_be_exact(self) -> bool:
-        """Whether the classic EM, whose E-step is exact, can run."""
+    def has_classic(self) -> bool:
+        """Whether the classic EM of the network, whose E-step is exact, is there and can run."""
         from emnet.estimators.options import exact_is_cheap
 
-        return exact_is_cheap(self.hidden)
+        return self.model == "em-mlp" and exact_is_cheap(self.hidden)
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,12 @@ def classic_em(split: Split, settings: Settings, penalty: float, report: Report 
 
 
 def default_em(split: Split, settings: Settings, report: Report | None = None) -> Outcome:
-    """EM as `EMMLPClassifier` does it without being told anything."""
+    """EM as `EMMLPClassifier`, or `MixtureOfExpertsClassifier`, does it without being told anything."""
+    if settings.model == "moe":
+        from emnet import MixtureOfExpertsClassifier
+
+        own = {"prior": settings.prior, "max_iter": settings.epochs}
+        return _trained(MixtureOfExpertsClassifier, settings.experts, split, settings, own, report)
     options = {"prior": settings.prior, "e_step": settings.e_step, "max_iter": settings.epochs}
     return _em(split, settings, options, report)
 
@@ -98,9 +105,17 @@ def same_penalty(split: Split, settings: Settings) -> float:
 
 
 def _em(split: Split, settings: Settings, options: dict[str, Any], report: Report | None) -> Outcome:
-    from sklearn.exceptions import ConvergenceWarning
-
     from emnet import EMMLPClassifier
+
+    size = settings.hidden if len(settings.hidden) > 1 else settings.hidden[0]
+    return _trained(EMMLPClassifier, size, split, settings, options, report)
+
+
+def _trained(
+    kind: Any, size: Any, split: Split, settings: Settings, options: dict[str, Any], report: Report | None
+) -> Outcome:
+    """An estimator of that kind and size, watched while it learns."""
+    from sklearn.exceptions import ConvergenceWarning
 
     curve: list[dict[str, float]] = []
     rows = float(len(split.train))
@@ -117,13 +132,7 @@ def _em(split: Split, settings: Settings, options: dict[str, Any], report: Repor
             point = {"iteration": iteration.number, "train_ce": -iteration.log_evidence / rows}
             curve.append({**point, "seconds": iteration.seconds})
 
-    network = EMMLPClassifier(
-        settings.hidden if len(settings.hidden) > 1 else settings.hidden[0],
-        standardize=False,
-        random_state=settings.seed,
-        callbacks=[watch],
-        **options,
-    )
+    network = kind(size, standardize=False, random_state=settings.seed, callbacks=[watch], **options)
     began = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

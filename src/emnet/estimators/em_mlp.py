@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, column_or_1d
+from sklearn.utils.validation import column_or_1d
 from torch import Tensor, nn
 
 from emnet import serialization
@@ -18,10 +17,11 @@ from emnet.algorithms.base import Algorithm, Callback
 from emnet.batch import Batch
 from emnet.estimators import options
 from emnet.estimators.callbacks import with_callbacks
+from emnet.estimators.class_targets import ClassTargets
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.network import NetworkEstimator
-from emnet.estimators.validation import class_weights, plain_labels
+from emnet.estimators.validation import plain_labels
 from emnet.exceptions import InvalidInputError
 from emnet.factors.module import ModuleOutput
 from emnet.factors.regression import MStep, SoftmaxOutput
@@ -30,7 +30,7 @@ from emnet.inference.predict import class_probabilities
 from emnet.models.bernoulli_network import BernoulliNetwork, Output
 
 
-class EMMLPClassifier(ClassifierMixin, NetworkEstimator):
+class EMMLPClassifier(ClassifierMixin, ClassTargets, NetworkEstimator):
     """A classifier with layers of Bernoulli units, fitted by EM.
 
     p(y | x) = Σ_z p(y | z) Π_h σ(w_h·x)^{z_h} (1 − σ(w_h·x))^{1−z_h},  p(y | z) = softmax(v·z), summed exactly over
@@ -182,30 +182,6 @@ class EMMLPClassifier(ClassifierMixin, NetworkEstimator):
             X, codes, weights = self._check_data(X, y, sample_weight, known, reset=not hasattr(self, "members_"))
             return self._fit_pass(X, codes, weights)
 
-    def _check_data(
-        self, X: Any, y: Any, sample_weight: Any, known: np.ndarray | None = None, reset: bool = True
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Finite float64 inputs, class indices and weights of the rows whose weight is not zero."""
-        X, y = self._check_features(X, y if y is None else plain_labels(y), reset=reset)
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
-        classes = np.unique(y) if known is None else known
-        before: Any = vars(self).get("classes_")
-        if self._continues() and not np.array_equal(classes, before):
-            raise InvalidInputError("With warm_start the classes must be those of the last fit.")
-        if len(classes) < 2:
-            raise InvalidInputError(
-                f"A classifier needs at least two classes; y has one class only, {classes.tolist()[0]!r}."
-            )
-        self.classes_: np.ndarray = classes
-        codes = self._codes(y)
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        weights = weights * class_weights(self.class_weight, classes, codes, weights)
-        seen = weights > 0
-        if not seen.any():
-            raise InvalidInputError("All sample weights are zero: there is nothing to fit.")
-        return X[seen], codes[seen], weights[seen]
-
     def _start_output(self, fan_in: int, generator: torch.Generator) -> Tensor:
         return torch.randn(len(self.classes_), 1 + fan_in, generator=generator, dtype=torch.float64) * min(
             1.0, (8 / fan_in) ** 0.5
@@ -284,24 +260,16 @@ class EMMLPClassifier(ClassifierMixin, NetworkEstimator):
         drawn = torch.stack([member.sample(inputs, generator)[1] for member in self._used]).cpu().numpy()
         return self.classes_[drawn[rng.randint(len(drawn), size=len(inputs)), np.arange(len(inputs))]]
 
-    def _codes(self, y: np.ndarray) -> np.ndarray:
-        unknown = np.setdiff1d(y, self.classes_)
-        if len(unknown):
-            raise InvalidInputError(f"y holds {unknown.tolist()[0]!r}, which was not a class in training.")
-        return np.searchsorted(self.classes_, y)
-
     # -- files ------------------------------------------------------------------------------------------------------
 
     def _to_state(self) -> serialization.State:
         manifest, tensors = super()._to_state()
-        return {**manifest, "classes": {"dtype": self.classes_.dtype.str, "values": self.classes_.tolist()}}, tensors
+        return {**manifest, **self._classes_as_json()}, tensors
 
     @classmethod
     def _from_state(cls, manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> Self:
         self = cls(**{k: options.from_json(v) for k, v in manifest["parameters"].items()})
-        self.classes_ = np.array(manifest["classes"]["values"], dtype=np.dtype(manifest["classes"]["dtype"]))
-        if len(np.unique(self.classes_)) != len(self.classes_):
-            raise ValueError("a class stands twice")
+        self._restore_classes(manifest)
         self._restore(manifest, tensors, len(self.classes_))
         self._restore_members(manifest, tensors)
         return self

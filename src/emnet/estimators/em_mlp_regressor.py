@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from sklearn.base import RegressorMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor, nn
 
 from emnet import serialization
@@ -20,22 +19,22 @@ from emnet.estimators.callbacks import with_callbacks
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.network import NetworkEstimator
+from emnet.estimators.real_targets import RealTargets
 from emnet.estimators.standardize import weighted_location_scale
-from emnet.estimators.validation import require_finite
+from emnet.estimators.validation import require_levels
 from emnet.exceptions import InvalidInputError
 from emnet.factors.gaussian_output import GaussianOutput
 from emnet.factors.module import ModuleGaussianOutput
 from emnet.factors.regression import MStep
 from emnet.inference.base import EStep
 from emnet.inference.predict import top_states
+from emnet.kernels.quantiles import mixture_quantiles
 from emnet.models.bernoulli_network import BernoulliNetwork, Output
 
-_BISECTIONS = 60
 _CHEAP_UNITS = 10  # with little noise most rows are summed in log space, at a cost of n·2^m
-_QUANTILE_ELEMENTS = 2**22
 
 
-class EMMLPRegressor(RegressorMixin, NetworkEstimator):
+class EMMLPRegressor(RegressorMixin, RealTargets, NetworkEstimator):
     """Real targets under layers of Bernoulli units, fitted by EM: a mixture of 2^m Gaussians whose weights depend on x.
 
     p(y | x) = Σ_z Π_h σ(w_h·x)^{z_h} (1 − σ(w_h·x))^{1−z_h} Normal(y; v·(1, z), σ²), with σ² for each of d targets.
@@ -134,9 +133,7 @@ class EMMLPRegressor(RegressorMixin, NetworkEstimator):
         with keeping_what_was_fitted(self):
             self._check_parameters()
             X, target, weights = self._check_data(X, y, sample_weight, reset=True)
-            if not self._continues():
-                self.target_mean_, self.target_scale_ = weighted_location_scale(target, weights)
-            return self._fit(X, self._scaled(target), weights, target)
+            return self._fit(X, self._scaled_anew(target, weights), weights, target)
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """One pass over these rows, from the present parameters; the first rows say how data are standardized."""
@@ -147,23 +144,6 @@ class EMMLPRegressor(RegressorMixin, NetworkEstimator):
             if first:
                 self.target_mean_, self.target_scale_ = weighted_location_scale(target, weights)
             return self._fit_pass(X, self._scaled(target), weights)
-
-    def _check_data(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        X, y = self._check_features(X, y, reset=reset, multi_output=True, y_numeric=True)
-        self._flat: bool = y.ndim == 1
-        target = np.asarray(y, dtype=np.float64).reshape(len(X), -1)
-        require_finite(target, None, "Drop those rows.")
-        known = getattr(self, "target_mean_", None)
-        if not reset and known is not None and target.shape[1] != len(known):
-            raise InvalidInputError(f"The model has {len(known)} targets; y has {target.shape[1]}.")
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        seen = weights > 0
-        if not seen.any():
-            raise InvalidInputError("All sample weights are zero: there is nothing to fit.")
-        return X[seen], target[seen], weights[seen]
-
-    def _scaled(self, target: np.ndarray) -> np.ndarray:
-        return (target - self.target_mean_) / self.target_scale_
 
     def _resolve_e_step(self) -> Any:
         if not (isinstance(self.e_step, str) and self.e_step == "auto"):
@@ -214,22 +194,12 @@ class EMMLPRegressor(RegressorMixin, NetworkEstimator):
 
         (n, number of quantiles), or (n, number of quantiles, d) for several targets.
         """
-        levels = np.asarray(quantiles, dtype=float)
-        if levels.ndim != 1 or not ((levels > 0) & (levels < 1)).all():
-            raise InvalidInputError(f"quantiles must be numbers between 0 and 1; got {quantiles!r}.")
+        levels = require_levels(quantiles)
         means, noise = self._mixture(self._inputs(self._check_inputs(X)))
         wanted = torch.as_tensor(levels, dtype=torch.float64, device=means.device)
-        found = []
-        for part in means.split(max(1, _QUANTILE_ELEMENTS // (means.shape[1] * means.shape[2] * len(levels))), dim=0):
-            low = (part - 10 * noise).amin(1)[:, None].expand(-1, len(levels), -1)
-            high = (part + 10 * noise).amax(1)[:, None].expand(-1, len(levels), -1)
-            for _ in range(_BISECTIONS):
-                middle = (low + high) / 2
-                z = (middle[:, None] - part[:, :, None]) / noise[:, None]
-                below = torch.special.ndtr(z).mean(1) < wanted[:, None]
-                low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-            found.append((low + high) / 2)
-        values = torch.cat(found).cpu().numpy() * self.target_scale_ + self.target_mean_
+        shares = means.new_full(means.shape[:2], 1 / means.shape[1])
+        found = mixture_quantiles(shares, means, noise[None], wanted)
+        values = found.cpu().numpy() * self.target_scale_ + self.target_mean_
         return values[:, :, 0] if self._flat else values
 
     @torch.no_grad()
@@ -291,28 +261,18 @@ class EMMLPRegressor(RegressorMixin, NetworkEstimator):
         draws = top_states(model, inputs, self.prediction_samples, 0)
         return torch.cat([output.means(states) for states in draws], dim=1).double()
 
-    def _in_units(self, standardized: Tensor) -> np.ndarray:
-        return self._shaped(standardized.cpu().numpy() * self.target_scale_ + self.target_mean_)
-
-    def _shaped(self, values: np.ndarray) -> np.ndarray:
-        return values[:, 0] if self._flat else values
-
     # -- files ------------------------------------------------------------------------------------------------------
 
     def _to_state(self) -> serialization.State:
         manifest, tensors = super()._to_state()
-        tensors["target_mean"], tensors["target_scale"] = self.target_mean_, self.target_scale_
         noise = np.stack([2 * _noise(member).log().cpu().numpy() for member in self.members_])
         tensors["output_weights"] = np.concatenate((tensors["output_weights"], noise[:, :, None]), axis=2)
-        return {**manifest, "flat": self._flat}, tensors
+        return self._with_targets(manifest, tensors)
 
     @classmethod
     def _from_state(cls, manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> Self:
         self = cls(**{k: options.from_json(v) for k, v in manifest["parameters"].items()})
-        self._flat = bool(manifest["flat"])
-        self.target_mean_, self.target_scale_ = tensors["target_mean"], tensors["target_scale"]
-        if self.target_mean_.shape != self.target_scale_.shape or not (self.target_scale_ > 0).all():
-            raise ValueError("the targets' scale is not one")
+        self._restore_targets(manifest, tensors)
         self._restore(manifest, tensors, len(self.target_mean_))
         self._restore_members(manifest, tensors)
         return self

@@ -22,6 +22,7 @@ from emnet.factors import covariances, parsimonious
 from emnet.factors.covariances import Covariance
 from emnet.factors.factor_analysis import FactorAnalytic
 from emnet.factors.gaussian import NormalInverseWishart
+from emnet.factors.multinomial_steps import ClassByClass, Irls
 from emnet.factors.regression import FixedBound, GradientStep, MStep, Newton
 from emnet.inference.base import EStep
 from emnet.inference.exact import Exact
@@ -30,6 +31,7 @@ from emnet.inference.importance import Importance
 from emnet.inference.mean_field import MeanField
 
 M_STEPS: Mapping[str, Callable[[], MStep]] = {"newton": Newton, "mm": FixedBound, "gradient": GradientStep}
+EXPERT_M_STEPS: Mapping[str, Callable[[], MStep]] = {**M_STEPS, "ecm": ClassByClass, "irls": Irls}
 E_STEPS: Mapping[str, Callable[[int], EStep]] = {
     "exact": lambda seed: Exact(),
     "importance": lambda seed: Importance(_USUAL_SAMPLES, seed=seed),
@@ -64,7 +66,9 @@ COVARIANCES: Mapping[str, Callable[[torch.Tensor], Covariance]] = {
 }
 COVARIANCE_TYPES = (*COVARIANCES, "factor")
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
-_SAVED = {cls.__name__: cls for cls in (Newton, FixedBound, GradientStep, MeanField, NormalInverseWishart)}
+_SAVED = {
+    cls.__name__: cls for cls in (Newton, FixedBound, GradientStep, Irls, ClassByClass, MeanField, NormalInverseWishart)
+}
 _NEWTON_PARAMETERS = 2000  # beyond it the output's Hessian, of that many rows and columns, costs more than it saves
 _USUAL_SAMPLES = 10  # more are worth less than more passes
 _CHEAP_UNITS, _CHEAP_PAIR = 12, 20  # of a layer, and of two layers together, for which 2^m is summed without asking
@@ -91,6 +95,11 @@ def choose_m_step(value: Any, n_classes: int, n_units: int, e_step: EStep, algor
         if not is_deterministic(e_step) and isinstance(algorithm, str) and algorithm in ("auto", "adam"):
             value = "gradient"
     return choose("m_step", value, {"auto": Newton, **M_STEPS}, MStep)
+
+
+def choose_expert_m_step(value: Any) -> MStep:
+    """`auto`: Newton, as gates and experts are small."""
+    return choose("m_step", value, {"auto": Newton, **EXPERT_M_STEPS}, MStep)  # type: ignore[no-any-return]
 
 
 def choose_e_step(value: Any, widths: Sequence[int], seed: int) -> EStep:

@@ -12,7 +12,12 @@ _LARGEST_EXPONENT = 505  # whose square, and its inverse, are still numbers
 
 
 def weighted_location_scale(X: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted mean and standard deviation of each column, (p,) each; a constant column has scale 1."""
+    """Weighted mean and standard deviation of each column, (p,) each; a constant column has scale 1.
+
+    NaN is left out; a column with nothing else has mean 0.
+    """
+    if np.isnan(X).any():
+        return _of_what_is_there(X, weights)
     reach = np.abs(X).max(axis=0)
     reach[reach == 0] = 1.0
     unit = X / reach  # squares of it neither overflow nor underflow
@@ -23,6 +28,15 @@ def weighted_location_scale(X: np.ndarray, weights: np.ndarray) -> tuple[np.ndar
     deviation = np.sqrt(share @ (unit - mean) ** 2)
     constant = deviation <= 10 * np.finfo(np.float64).eps
     return np.where(constant, first, first + mean) * reach, np.where(constant, 1.0, deviation * reach)
+
+
+def _of_what_is_there(X: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    mean, scale = np.zeros(X.shape[1]), np.ones(X.shape[1])
+    for j, column in enumerate(X.T):
+        seen = ~np.isnan(column)
+        if seen.any():
+            mean[j : j + 1], scale[j : j + 1] = weighted_location_scale(column[seen, None], weights[seen])
+    return mean, scale
 
 
 def center_and_scale(X: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, float]:

@@ -45,6 +45,13 @@ def require_one_of(name: str, value: Any, allowed: Sequence[Any], else_: str = "
         raise InvalidInputError(f"{name} must be {' or '.join(map(repr, allowed))}{also}; got {value!r}.")
 
 
+def require_levels(quantiles: Any) -> np.ndarray:
+    levels = np.asarray(quantiles, dtype=float)
+    if levels.ndim != 1 or not ((levels > 0) & (levels < 1)).all():
+        raise InvalidInputError(f"quantiles must be numbers between 0 and 1; got {quantiles!r}.")
+    return levels
+
+
 def require_callbacks(callbacks: Any) -> None:
     """Callbacks are gone through for every start, so they must be a collection that can be."""
     if not isinstance(callbacks, Sequence) or isinstance(callbacks, str) or not all(map(callable, callbacks)):

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from emnet.batch import with_constant
 from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor, linear_predictor_with, require_given
+from emnet.factors.least_squares import ConjugatePrior, RegressionMoments, gradient, log_density, maximum
 from emnet.kernels import bits
-from emnet.kernels.logistic import solve
-from emnet.statistics import Moments
-
-
-@dataclass(frozen=True, eq=False)
-class RegressionMoments(Moments):
-    """Expected Σ w z̃ z̃ᵀ, Σ w z̃ yᵀ, Σ w y² and Σ w of weighted rows, z̃ = (1, z): all that least squares needs."""
-
-    given: Tensor  # (1 + m, 1 + m)
-    cross: Tensor  # (1 + m, d)
-    target: Tensor  # (d,)
-    weight: Tensor  # ()
 
 
 class GaussianOutput(Factor[RegressionMoments]):
@@ -43,7 +29,7 @@ class GaussianOutput(Factor[RegressionMoments]):
         super().__init__()
         self.weights = nn.Parameter(weights.clone(), requires_grad=False)
         self.log_variance = nn.Parameter(variance.double().log(), requires_grad=False)
-        self.precision = float(precision)
+        self.prior = ConjugatePrior(float(precision))
 
     @property
     def n_bits(self) -> int:
@@ -71,8 +57,7 @@ class GaussianOutput(Factor[RegressionMoments]):
         return self.log_prob_of_predictor(target, self.predictor(require_given(given)))
 
     def log_prob_of_predictor(self, target: Tensor, predictor: Tensor) -> Tensor:
-        squares = (target.double() - predictor).square() / self.variance
-        return -0.5 * (squares + self.log_variance + math.log(2 * math.pi)).sum(-1)
+        return log_density(target.double(), predictor, self.variance).sum(-1)
 
     # -- the exact sum over bits --------------------------------------------------------------------------------------
 
@@ -144,23 +129,16 @@ class GaussianOutput(Factor[RegressionMoments]):
         )
 
     def maximize(self, statistics: RegressionMoments) -> None:
-        ridge = torch.diag(self._penalty())
-        weights = solve(statistics.given + ridge, statistics.cross).T
-        residual = self._residual(statistics, weights) + (self._penalty() * weights.square()).sum(1)
-        variance = residual / (statistics.weight + self._penalised())
+        weights, variance = maximum(statistics, self.prior)
         self.weights.data.copy_(weights)
         self.log_variance.data.copy_(variance.clamp_min(torch.finfo(variance.dtype).tiny).log())
 
     def gradient(self, statistics: RegressionMoments) -> Tensor:
-        weights, variance = self.weights64(), self.variance
-        slope = statistics.cross.T - weights @ statistics.given - self._penalty() * weights
-        residual = self._residual(statistics, weights) + (self._penalty() * weights.square()).sum(1)
-        of_variance = 0.5 * (residual / variance - statistics.weight - self._penalised())
-        return torch.cat(((slope / variance[:, None]).flatten(), of_variance))
+        parts = gradient(statistics, self.weights64(), self.variance, self.prior)
+        return torch.cat([part.flatten() for part in parts])
 
     def log_prior(self) -> float:
-        squares = (self._penalty() * self.weights64().square()).sum(1)
-        return -0.5 * float((squares / self.variance + self._penalised() * self.log_variance).sum())
+        return self.prior.log_density(self.weights64(), self.variance)
 
     def coordinates(self) -> Tensor:
         return torch.cat((self.weights64().flatten(), self.log_variance.detach()))
@@ -168,18 +146,3 @@ class GaussianOutput(Factor[RegressionMoments]):
     def set_coordinates(self, vector: Tensor) -> None:
         self.weights.data.copy_(vector[: self.weights.numel()].view(self.weights.shape))
         self.log_variance.data.copy_(vector[self.weights.numel() :])
-
-    def _penalty(self) -> Tensor:
-        penalty = torch.full((1 + self.n_bits,), self.precision, dtype=torch.float64, device=self.weights.device)
-        penalty[0] = 0.0
-        return penalty
-
-    def _penalised(self) -> int:
-        """How many weights of a target have a prior, whose density scales with σ."""
-        return self.n_bits if self.precision > 0 else 0
-
-    @staticmethod
-    def _residual(statistics: RegressionMoments, weights: Tensor) -> Tensor:
-        """Σ w (y − v·z̃)², (d,)."""
-        explained = 2 * (weights * statistics.cross.T).sum(1) - ((weights @ statistics.given) * weights).sum(1)
-        return (statistics.target - explained).clamp_min(0.0)

@@ -14,6 +14,7 @@ from emnet.batch import with_constant
 from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor, require_given
 from emnet.factors.classes import ClassOutput, log_softmax_of
+from emnet.factors.least_squares import ConjugatePrior, log_density
 from emnet.kernels import bits
 from emnet.kernels.logistic import softplus
 from emnet.statistics import Moments
@@ -107,8 +108,78 @@ class ModuleUnits(ModuleFactor):
         return (target * predictor - softplus(predictor)).sum(-1)
 
 
+class ModuleGaussian(ModuleFactor):
+    """y_i ~ Normal(network(x)_i, σ_i²), i = 1 … d; an entry of y that is NaN is not observed.
+
+    The prior on σ is that of `least_squares.ConjugatePrior`, one row with a residual; the network's is not conjugate.
+
+    Parameters
+    ----------
+    variance : (d,), the start of σ², float64.
+    residual : s of the prior, 0 for none.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        variance: Tensor,
+        *,
+        residual: float = 0.0,
+        precision: float = 0.0,
+        learning_rate: float = 0.01,
+    ):
+        super().__init__(network, precision=precision, learning_rate=learning_rate)
+        self.log_variance = nn.Parameter(variance.double().log())
+        self.prior = ConjugatePrior(residual=residual)
+
+    @property
+    def variance(self) -> Tensor:
+        """σ², (d,), float64."""
+        return self.log_variance.detach().exp()
+
+    def log_prob_of_predictor(self, target: Tensor, predictor: Tensor) -> Tensor:  # type: ignore[override]
+        seen = ~target.isnan()
+        known = torch.where(seen, target, 0.0).double()
+        terms = log_density(known, torch.where(seen, predictor, 0.0).double(), self.log_variance.exp())
+        return (terms * seen).sum(-1)
+
+    def gradient(self, statistics: Gradient) -> Tensor:
+        slope = statistics.vector - self.precision * self.coordinates()
+        d = len(self.log_variance)
+        rows = int(self.prior.residual > 0)
+        slope[-d:] = statistics.vector[-d:] + 0.5 * (self.prior.residual**2 / self.variance - rows)
+        return slope
+
+    def maximize(self, statistics: Gradient) -> None:
+        """The step of the network is that of its squared error, ησ̄² times the gradient, whatever the noise is."""
+        step = self.learning_rate * self.gradient(statistics)
+        step[: -len(self.log_variance)] *= self.variance.mean()
+        self.set_coordinates(self.coordinates() + step)
+
+    def log_prior(self) -> float:
+        network = self.coordinates()[: -len(self.log_variance)]
+        of_noise = self.prior.log_density(torch.zeros_like(self.log_variance)[:, None], self.variance)
+        return of_noise - 0.5 * self.precision * float(network.square().sum())
+
+    def coordinates(self) -> Tensor:
+        return torch.cat((super().coordinates(), self.log_variance.detach()))
+
+    def set_coordinates(self, vector: Tensor) -> None:
+        d = len(self.log_variance)
+        super().set_coordinates(vector[:-d])
+        self.log_variance.data.copy_(vector[-d:])
+
+    def _gradient_of(self, total: Tensor) -> Gradient:
+        learned = [*self._learned(), self.log_variance]
+        parts = torch.autograd.grad(total, learned, allow_unused=True, materialize_grads=True)
+        return Gradient(torch.cat([part.flatten().double() for part in parts]))
+
+
 class ModuleOutput(ModuleFactor, ClassOutput):
-    """A class whose logits a network gives from m bits: m → g. Exact EM asks it of 2^m configurations, not of rows."""
+    """A class whose logits a network gives from m bits, or any inputs: m → g.
+
+    Above bits, exact EM asks it of 2^m configurations, not of rows.
+    """
 
     def __init__(
         self, network: nn.Module, n_bits: int, n_classes: int, *, precision: float = 0.0, learning_rate: float = 0.01

@@ -236,7 +236,7 @@ class BernoulliUnits(LinearFactor):
 
 
 class SoftmaxOutput(LinearFactor, ClassOutput):
-    """A class given m bits: p(y = i | z) = softmax_i(v_i·(1, z)).
+    """A class given m bits, or any inputs: p(y = i | z) = softmax_i(v_i·(1, z)).
 
     `given` is (1, z); `target` are class indices (n,) or, expected, distributions over the classes (n, g).
     """
@@ -262,6 +262,10 @@ class SoftmaxOutput(LinearFactor, ClassOutput):
 
     def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:
         return self.log_prob_of_predictor(target, self.predictor(require_given(given)))
+
+    def log_weights(self, given: Tensor | None = None) -> Tensor:
+        """log p(class | given) of every class: (n, 1 + m) → (n, g)."""
+        return self.predictor(require_given(given)).log_softmax(-1)
 
     @staticmethod
     def log_prob_of_predictor(target: Tensor, logits: Tensor) -> Tensor:

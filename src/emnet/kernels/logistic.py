@@ -5,8 +5,9 @@ Two concave objectives over a design matrix whose first column is the constant 1
     sigmoid:  Q(w_h) = Σ_j c_j [t_hj a_hj − softplus(a_hj)] − ½ Σ λ_h w_h²,     a_hj = w_h·x_j, m units apart
     softmax:  Q(v)   = Σ_j Σ_i t_ij log softmax_i(v·x_j) − ½ Σ λ v²,            g classes together
 
-and three ways up: Newton with step halving (for the softmax with the full g·p Hessian over classes: Chen, Xu & Chi
-1999), the fixed bounds of Böhning & Lindsay 1988 and Böhning 1992, and a gradient step.
+and ways up: Newton with step halving (for the softmax with the full g·p Hessian over classes: Chen, Xu & Chi 1999), a
+class at a time, or with the classes' own blocks of the Hessian alone; the fixed bounds of Böhning & Lindsay 1988 and
+Böhning 1992; and a gradient step.
 """
 
 from __future__ import annotations
@@ -36,29 +37,33 @@ class SigmoidRegression:
     target: Tensor  # (n, m), each in [0, 1]
     weight: Tensor | None  # (n,)
     precision: Tensor  # (m, p)
+    offset: Tensor | float = 0.0  # (n, m), added to the logits
 
     def objective(self, weights: Tensor) -> Tensor:
-        logits = self.design @ weights.T
+        logits = self._logits(weights)
         terms = self.target * logits - softplus(logits)
         total = terms.sum(0) if self.weight is None else self.weight @ terms
         return (total - _penalty(weights, self.precision).sum(1))[:, None]
 
     def gradient(self, weights: Tensor) -> Tensor:
-        residual = self.target - (self.design @ weights.T).sigmoid()
+        residual = self.target - self._logits(weights).sigmoid()
         if self.weight is not None:
             residual = residual * self.weight[:, None]
         return residual.T @ self.design - self.precision * weights
 
     def newton_direction(self, weights: Tensor, gradient: Tensor) -> Tensor:
-        probability = (self.design @ weights.T).sigmoid()
+        probability = self._logits(weights).sigmoid()
         curvature = probability * (1 - probability)
         if self.weight is not None:
             curvature = curvature * self.weight[:, None]
-        hessian = _weighted_grams(self.design, curvature) + torch.diag_embed(self.precision)
+        hessian = weighted_grams(self.design, curvature) + torch.diag_embed(self.precision)
         return solve(hessian, gradient[:, :, None])[:, :, 0]
 
     def largest_logit(self, weights: Tensor) -> float:
-        return float((self.design @ weights.T).abs().max())
+        return float(self._logits(weights).abs().max())
+
+    def _logits(self, weights: Tensor) -> Tensor:
+        return self.design @ weights.T + self.offset
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class SoftmaxRegression:
         mass = self.target.sum(1, keepdim=True)
         pairs = -(mass * probability)[:, :, None] * probability[:, None, :]
         pairs.diagonal(dim1=1, dim2=2).add_(mass * probability)
-        blocks = _weighted_grams(self.design, pairs.flatten(1)).view(g, g, p, p)
+        blocks = weighted_grams(self.design, pairs.flatten(1)).view(g, g, p, p)
         # One vector added to every class changes no probability: where no prior forbids that, the projector on
         # those directions makes the Hessian regular and leaves the step, which has no part in them, as it is.
         free = (self.precision == 0).all(0).to(weights.dtype)
@@ -93,8 +98,55 @@ class SoftmaxRegression:
         hessian = blocks.permute(0, 2, 1, 3).reshape(g * p, g * p) + torch.diag(self.precision.flatten())
         return solve(hessian, gradient.reshape(-1, 1)).view(g, p)
 
+    def blockwise(self) -> BlockwiseSoftmaxRegression:
+        """The same objective, whose directions take the classes for independent."""
+        return BlockwiseSoftmaxRegression(self)
+
+    def of_class(self, number: int, logits: Tensor) -> SigmoidRegression:
+        """The objective as a function of one class's weights, the others' logits, (n, g), held fixed.
+
+        −log Σ_r e^{a_r} = −softplus(a_i − c) − c with c = log Σ_{r ≠ i} e^{a_r}: a logistic regression with an offset.
+        """
+        mass = self.target.sum(1)
+        others = logits.clone()
+        others[:, number] = float("-inf")
+        share = torch.where(mass > 0, self.target[:, number] / mass.clamp_min(torch.finfo(mass.dtype).tiny), 0.0)
+        precision = self.precision[number : number + 1]
+        return SigmoidRegression(self.design, share[:, None], mass, precision, -others.logsumexp(1, keepdim=True))
+
     def largest_logit(self, weights: Tensor) -> float:
         return float((self.design @ weights.T).abs().max())
+
+
+@dataclass(frozen=True)
+class BlockwiseSoftmaxRegression:
+    """A softmax regression whose Newton direction leaves out the Hessian's blocks between classes.
+
+    That is iteratively reweighted least squares as Jordan & Jacobs 1994 have it, whose whole steps may diverge (Chen,
+    Xu & Chi 1999). Over the classes the Hessian is the Laplacian of a graph and its blocks are the degrees, so it is at
+    most twice their matrix: half a step, which is what the direction here is, never overshoots near the maximum.
+    """
+
+    whole: SoftmaxRegression
+
+    @property
+    def precision(self) -> Tensor:
+        return self.whole.precision
+
+    def objective(self, weights: Tensor) -> Tensor:
+        return self.whole.objective(weights)
+
+    def gradient(self, weights: Tensor) -> Tensor:
+        return self.whole.gradient(weights)
+
+    def newton_direction(self, weights: Tensor, gradient: Tensor) -> Tensor:
+        probability = (self.whole.design @ weights.T).softmax(1)
+        curvature = probability * (1 - probability) * self.whole.target.sum(1, keepdim=True)
+        hessian = weighted_grams(self.whole.design, curvature) + torch.diag_embed(self.precision)
+        return solve(hessian, gradient[:, :, None])[:, :, 0] / 2
+
+    def largest_logit(self, weights: Tensor) -> float:
+        return self.whole.largest_logit(weights)
 
 
 class Regression(Protocol):
@@ -138,6 +190,21 @@ def newton(regression: Regression, start: Tensor, *, max_steps: int = 100, tol: 
             SeparationWarning,
             stacklevel=2,
         )
+    return weights
+
+
+def class_by_class(regression: SoftmaxRegression, start: Tensor, *, sweeps: int, tol: float = 1e-10) -> Tensor:
+    """Maximise by a damped Newton step of each class in turn, the others held fixed (Ng & McLachlan 2004).
+
+    A sweep solves g systems of p equations where Newton solves one of g·p; each step is a step of an ECM algorithm.
+    """
+    weights = start.clone()
+    for _ in range(sweeps):
+        logits = regression.design @ weights.T
+        for number in range(len(weights)):
+            one = regression.of_class(number, logits)
+            weights[number] = newton(one, weights[number : number + 1], max_steps=1, tol=tol)[0]
+            logits[:, number] = regression.design @ weights[number]
     return weights
 
 
@@ -190,7 +257,7 @@ def _penalty(weights: Tensor, precision: Tensor) -> Tensor:
     return precision * weights.square() / 2
 
 
-def _weighted_grams(design: Tensor, weights: Tensor) -> Tensor:
+def weighted_grams(design: Tensor, weights: Tensor) -> Tensor:
     """Σ_j weights_jk x_j x_jᵀ for every k, in chunks of rows: (n, p), (n, k) → (k, p, p)."""
     p = design.shape[1]
     total = design.new_zeros(weights.shape[1], p * p)

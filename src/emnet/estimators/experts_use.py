@@ -1,0 +1,132 @@
+"""What a fitted mixture of experts is asked, whatever its targets are: who answers, how likely, how many parameters."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from torch import Tensor, nn
+
+from emnet.batch import Batch
+from emnet.estimators.iterative import IterativeEstimator
+from emnet.models import experts
+from emnet.models.mixture import Mixture
+
+
+class FittedMixtureOfExperts(IterativeEstimator[Mixture]):
+    """Everything but the training."""
+
+    n_experts: int
+    gate: Any
+    expert: Any
+    levels: Any
+
+    @abstractmethod
+    def _n_outputs(self) -> int:
+        """Targets, or classes."""
+
+    @abstractmethod
+    def _unknown(self, n: int, like: Tensor) -> Tensor:
+        """Targets of n rows of which nothing is known."""
+
+    def _is_softmax(self) -> bool:
+        return isinstance(self.gate, str) and self.gate == "softmax"
+
+    def _is_gaussian(self) -> bool:
+        return isinstance(self.gate, str) and self.gate == "gaussian"
+
+    def _is_joint(self) -> bool:
+        """Whether x and y of an expert are one Gaussian."""
+        return False
+
+    def _levels(self) -> tuple[int, ...]:
+        return (self.n_experts,) if self.levels is None else tuple(self.levels)
+
+    def _n_states(self) -> int:
+        return math.prod(self._levels())
+
+    def _modules(self) -> list[str]:
+        return [name for name in ("gate", "expert") if isinstance(getattr(self, name), nn.Module)]
+
+    def _bundle(self, target: Tensor, inputs: Tensor, weights: Tensor | None = None) -> Batch:
+        if not self._is_gaussian():
+            return Batch(target, inputs, weights=weights)
+        both = torch.cat((inputs[:, 1:], target.to(inputs.dtype).view(len(inputs), -1)), dim=1)
+        return Batch(both, None if self._is_joint() else inputs, weights=weights)
+
+    # -- use --------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def gate_proba(self, X: Any) -> np.ndarray:
+        """p(expert | x), (n, k)."""
+        batch = self._unanswered(self._check_inputs(X))
+        return experts.gate_of(self._best, batch).double().cpu().numpy()
+
+    @torch.no_grad()
+    def responsibilities(self, X: Any, y: Any) -> np.ndarray:
+        """p(expert | x, y), (n, k)."""
+        batch = self._answered(X, y)
+        return self._best.posterior(batch).responsibilities.double().cpu().numpy()
+
+    @torch.no_grad()
+    def bic(self, X: Any, y: Any) -> float:
+        """Bayesian information criterion of y given x, the lower the better: −2 log L + parameters · log n."""
+        scores = self.log_density(X, y)
+        return float(-2 * scores.sum() + self.n_parameters_ * np.log(len(scores)))
+
+    @abstractmethod
+    def log_density(self, X: Any, y: Any) -> np.ndarray:
+        """log p(y | x) of each row, (n,), in nats."""
+
+    @abstractmethod
+    def _answered(self, X: Any, y: Any) -> Batch:
+        """The batch of checked inputs and targets."""
+
+    def _log_density(self, X: Any, y: Any) -> Tensor:
+        """log p(y | x) for targets as the model has them; a Gaussian gate's evidence of x is taken off."""
+        batch = self._answered(X, y)
+        both = self._best.posterior(batch).log_evidence
+        if not self._is_gaussian():
+            return both
+        return both - self._best.posterior(self._without_targets(batch)).log_evidence
+
+    def _without_targets(self, batch: Batch) -> Batch:
+        target = batch.target.clone()
+        target[:, self.n_features_in_ :] = torch.nan
+        return Batch(target, batch.given)
+
+    def _unanswered(self, X: np.ndarray) -> Batch:
+        inputs = self._inputs(X)
+        return self._bundle(self._unknown(len(inputs), inputs), inputs)
+
+    def _generator(self, random_state: Any, device: torch.device) -> torch.Generator:
+        seed = int(check_random_state(random_state).randint(2**31))
+        return torch.Generator(device=device).manual_seed(seed)
+
+    @property
+    def how_(self) -> str:
+        """What was done, in words."""
+        gate = "module" if isinstance(self.gate, nn.Module) else self.gate
+        expert = "module" if isinstance(self.expert, nn.Module) else self.expert
+        tree = "" if self.levels is None else f" in a tree of {' × '.join(map(str, self._levels()))}"
+        starts = "one start" if len(self.fits_) == 1 else f"{len(self.fits_)} starts, the best kept"
+        algorithm = type(self._algorithm(0)).__name__
+        return f"{self._n_states()} {expert} experts{tree} under a {gate} gate; {algorithm}; {starts}"
+
+    @property
+    def n_parameters_(self) -> int:
+        """Free parameters, as information criteria count them; of networks all."""
+        k, p, d = self._n_states(), self.n_features_in_, self._n_outputs()
+        if self._is_joint():
+            return k - 1 + k * (p + d) * (p + d + 3) // 2
+        gate = {"constant": k - 1, "gaussian": k - 1 + k * p * (p + 3) // 2}.get(str(self.gate), (k - 1) * (1 + p))
+        if isinstance(self.gate, nn.Module):
+            gate = len(self._best.weights.coordinates())
+        return gate + self._n_expert_parameters()
+
+    @abstractmethod
+    def _n_expert_parameters(self) -> int: ...
