@@ -61,19 +61,23 @@ TASKS: dict[str, tuple[Callable[[], tuple[np.ndarray, np.ndarray]], Any, int]] =
 }
 
 
-def measure(X: np.ndarray, y: np.ndarray, kind: Any, k: int, options: dict[str, Any]) -> list[str]:
-    seconds: list[float] = []
+def measure(X: np.ndarray, y: np.ndarray, kind: Any, k: int) -> dict[str, list[str]]:
+    """Iterations, median seconds of rounds in which the methods take turns, objective, and how the run ended."""
+    seconds: dict[str, list[float]] = {method: [] for method in METHODS}
+    found: dict[str, list[str]] = {}
     for _ in range(_REPEATS):
-        model = kind(k, n_init=1, random_state=0, max_iter=_MAX_ITER, tol=_TOL, **options)
-        began = time.perf_counter()
-        try:
-            model.fit(X, y)
-        except EmnetError as error:
-            return ["–", "–", "–", type(error).__name__]
-        seconds.append(time.perf_counter() - began)
-    took = statistics.median(seconds)
-    last = model.history_[-1]
-    return [str(model.n_iter_), f"{took:.2f}", f"{last['objective']:.3f}", model.reason_]
+        for method, options in METHODS.items():
+            model = kind(k, n_init=1, random_state=0, max_iter=_MAX_ITER, tol=_TOL, **options)
+            began = time.perf_counter()
+            try:
+                model.fit(X, y)
+            except EmnetError as error:
+                found[method] = ["–", "–", type(error).__name__]
+            else:
+                found[method] = [str(model.n_iter_), f"{model.history_[-1]['objective']:.3f}", model.reason_]
+            seconds[method].append(time.perf_counter() - began)
+    took = {method: f"{statistics.median(times):.2f}" for method, times in seconds.items()}
+    return {method: [cells[0], took[method], *cells[1:]] for method, cells in found.items()}
 
 
 def main() -> None:
@@ -82,14 +86,12 @@ def main() -> None:
     rows = []
     for name, (data, kind, k) in TASKS.items():
         X, y = data()
-        for method, options in METHODS.items():
-            rows.append([name, method, *measure(X, y, kind, k, options)])
-            print(rows[-1], flush=True)
+        rows += [[name, method, *cells] for method, cells in measure(X, y, kind, k).items()]
     header = ["data", "method", "iterations", "s", "penalised log evidence", "ended"]
     body = markdown(header, rows) + (
         f"\n\nAll from one start (k-means, five M-steps of the method's own), prior 0.1, tol {_TOL:g}, at most "
-        f"{_MAX_ITER} iterations; an iteration of SQUAREM is two of EM. Seconds are the median of {_REPEATS} runs, one "
-        'thread. "decreased" is a run that ended because an M-step lowered the evidence; the parameters before it are '
-        "kept."
+        f"{_MAX_ITER} iterations; an iteration of SQUAREM is two of EM. Seconds are the median of {_REPEATS} rounds in "
+        'which the methods take turns, one thread. "decreased" is a run that ended because an M-step lowered the '
+        "evidence; the parameters before it are kept."
     )
     write("experts", "Mixtures of experts: the M-steps", body)
