@@ -8,7 +8,7 @@ from emnet.algorithms.base import e_step, evaluate, run
 from emnet.algorithms.em import EM
 from emnet.batch import Batch
 from emnet.exceptions import InvalidInputError, SampleCollapseWarning
-from emnet.factors.module import ModuleGaussianOutput
+from emnet.factors.module import ModuleGaussian
 from emnet.factors.regression import FixedBound, GradientStep, Newton
 from emnet.inference.exact import Exact
 from emnet.inference.gibbs import Gibbs
@@ -108,15 +108,15 @@ def test_a_linear_module_for_real_targets_is_the_linear_output():
     model, batch = regression(1, F64, precision=0.0), measured(1, F64)
     linear = torch.nn.Linear(3, 2).double()
     linear.weight.data, linear.bias.data = model.output.weights[:, 1:].clone(), model.output.weights[:, 0].clone()
-    neural = BernoulliNetwork(model.layers, ModuleGaussianOutput(linear, model.output.variance))
+    neural = BernoulliNetwork(model.layers, ModuleGaussian(linear, model.output.variance))
     posterior = Importance(20)(model, batch)
     again = Importance(20)(neural, batch)
     torch.testing.assert_close(again.log_evidence, posterior.log_evidence)
     torch.testing.assert_close(Gibbs()(neural, batch).mean, Gibbs()(model, batch).mean)
     expected = model.output.gradient(model.statistics(batch, posterior)["output"])
     found = neural.output.gradient(neural.statistics(batch, again)["output"])
-    # parameters come as log σ², V, b beside (b, V) by rows and log σ²
-    variance, weights, biases = found.split([2, 6, 2])
+    # parameters come as V, b and log σ² beside (b, V) by rows and log σ²
+    weights, biases, variance = found.split([6, 2, 2])
     rows = torch.cat((biases[:, None], weights.view(2, 3)), dim=1)
     torch.testing.assert_close(torch.cat((rows.flatten(), variance)), expected)
     with pytest.raises(InvalidInputError, match="importance or the Gibbs"):

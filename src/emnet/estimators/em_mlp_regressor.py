@@ -24,7 +24,7 @@ from emnet.estimators.standardize import weighted_location_scale
 from emnet.estimators.validation import require_levels
 from emnet.exceptions import InvalidInputError
 from emnet.factors.gaussian_output import GaussianOutput
-from emnet.factors.module import ModuleGaussianOutput
+from emnet.factors.module import ModuleGaussian
 from emnet.factors.regression import MStep
 from emnet.inference.base import EStep
 from emnet.inference.predict import top_states
@@ -166,7 +166,7 @@ class EMMLPRegressor(RegressorMixin, RealTargets, NetworkEstimator):
         if self.output_network is not None:
             module = fresh_module("output_network", self.output_network, weights.dtype, seed + 1)
             require_shape("output_network", module, self._widths()[-1], len(variance), weights.dtype)
-            top = ModuleGaussianOutput(module, variance.to(weights.dtype), precision=self.prior_[1])
+            top = ModuleGaussian(module, variance, precision=self.prior_[1])
         return BernoulliNetwork(self._units(hidden, m_step, seed), top).to(options.choose_device(self.device))
 
     def _weights_of(self, model: BernoulliNetwork) -> dict[str, Any]:

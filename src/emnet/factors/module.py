@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from dataclasses import dataclass
 
@@ -70,7 +69,7 @@ class ModuleFactor(Factor[Gradient]):
         target = target.to(own.dtype) if target.is_floating_point() else target
         with torch.enable_grad():
             terms = self.log_prob_of_predictor(target, self.network(given[..., 1:]))
-            return self._gradient_of(terms.sum() if weights is None else (terms * weights.to(terms)).sum())
+            return self._gradient_of(terms.sum() if weights is None else (terms * weights.detach().to(terms)).sum())
 
     def _gradient_of(self, total: Tensor) -> Gradient:
         parts = torch.autograd.grad(total, self._learned(), allow_unused=True, materialize_grads=True)
@@ -109,7 +108,7 @@ class ModuleUnits(ModuleFactor):
 
 
 class ModuleGaussian(ModuleFactor):
-    """y_i ~ Normal(network(x)_i, σ_i²), i = 1 … d; an entry of y that is NaN is not observed.
+    """y_i ~ Normal(network(x)_i, σ_i²), i = 1 … d, above inputs or bits; an entry of y that is NaN is not observed.
 
     The prior on σ is that of `least_squares.ConjugatePrior`, one row with a residual; the network's is not conjugate.
 
@@ -174,6 +173,44 @@ class ModuleGaussian(ModuleFactor):
         parts = torch.autograd.grad(total, learned, allow_unused=True, materialize_grads=True)
         return Gradient(torch.cat([part.flatten().double() for part in parts]))
 
+    # -- as an output above bits: no row's likelihood is linear in them, so the E-step is sampled ---------------------
+
+    n_tables = 1
+
+    def means(self, given: Tensor) -> Tensor:
+        """(…, n, 1 + m) → (…, n, d)."""
+        return self.predictor(given)
+
+    @staticmethod
+    def features(target: Tensor) -> Tensor:
+        """What a recognition network is told of the target: (1, y)."""
+        return with_constant(target)
+
+    def draw(self, given: Tensor, generator: torch.Generator) -> Tensor:
+        """Targets, (n, d)."""
+        mean = self.means(given)
+        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
+        return mean + noise * self.variance.sqrt().to(mean.dtype)
+
+    @staticmethod
+    def table_of(target: Tensor) -> Tensor:
+        raise InvalidInputError(_SAMPLED_ONLY)
+
+    def log_table(self) -> Tensor:
+        raise InvalidInputError(_SAMPLED_ONLY)
+
+    def tilt(self, target: Tensor) -> Tensor:
+        raise InvalidInputError(_SAMPLED_ONLY)
+
+    def log_scale(self, target: Tensor) -> Tensor:
+        raise InvalidInputError(_SAMPLED_ONLY)
+
+    def statistics_of_bits(self, target: Tensor, weights: Tensor | None, mean: Tensor, counts: Tensor) -> Gradient:
+        raise InvalidInputError(_SAMPLED_ONLY)
+
+    def statistics_of_means(self, target: Tensor, weights: Tensor | None, means: Tensor) -> Gradient:
+        raise InvalidInputError(_SAMPLED_ONLY)
+
 
 class ModuleOutput(ModuleFactor, ClassOutput):
     """A class whose logits a network gives from m bits, or any inputs: m → g.
@@ -212,74 +249,3 @@ class ModuleOutput(ModuleFactor, ClassOutput):
         with torch.enable_grad():
             table = self._log_table()
             return self._gradient_of((table * counts.to(table)).sum())
-
-
-class ModuleGaussianOutput(ModuleFactor):
-    """d real targets whose means a network gives from m bits, with a variance each: y_i ~ Normal(network_i(z), σ_i²).
-
-    The prior's precision is on the network's parameters and on log σ². A row's likelihood is no longer linear in the
-    bits, so the E-step is sampled.
-    """
-
-    n_tables = 1
-
-    def __init__(self, network: nn.Module, variance: Tensor, *, precision: float = 0.0, learning_rate: float = 0.01):
-        super().__init__(_WithNoise(network, variance), precision=precision, learning_rate=learning_rate)
-
-    @property
-    def variance(self) -> Tensor:
-        """σ², (d,), float64."""
-        return self.network.log_variance.detach().double().exp()  # type: ignore[union-attr, operator]
-
-    def means(self, given: Tensor) -> Tensor:
-        """(…, n, 1 + m) → (…, n, d)."""
-        return self.predictor(given).chunk(2, dim=-1)[0]
-
-    @staticmethod
-    def log_prob_of_predictor(target: Tensor, predictor: Tensor) -> Tensor:
-        mean, log_variance = predictor.double().chunk(2, dim=-1)
-        squares = (target.double() - mean).square() * (-log_variance).exp()
-        return -0.5 * (squares + log_variance + math.log(2 * math.pi)).sum(-1)
-
-    @staticmethod
-    def features(target: Tensor) -> Tensor:
-        """What a recognition network is told of the target: (1, y)."""
-        return with_constant(target)
-
-    def draw(self, given: Tensor, generator: torch.Generator) -> Tensor:
-        """Targets, (n, d)."""
-        mean = self.means(given)
-        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
-        return mean + noise * self.variance.sqrt().to(mean.dtype)
-
-    @staticmethod
-    def table_of(target: Tensor) -> Tensor:
-        raise InvalidInputError(_SAMPLED_ONLY)
-
-    def log_table(self) -> Tensor:
-        raise InvalidInputError(_SAMPLED_ONLY)
-
-    def tilt(self, target: Tensor) -> Tensor:
-        raise InvalidInputError(_SAMPLED_ONLY)
-
-    def log_scale(self, target: Tensor) -> Tensor:
-        raise InvalidInputError(_SAMPLED_ONLY)
-
-    def statistics_of_bits(self, target: Tensor, weights: Tensor | None, mean: Tensor, counts: Tensor) -> Gradient:
-        raise InvalidInputError(_SAMPLED_ONLY)
-
-    def statistics_of_means(self, target: Tensor, weights: Tensor | None, means: Tensor) -> Gradient:
-        raise InvalidInputError(_SAMPLED_ONLY)
-
-
-class _WithNoise(nn.Module):
-    """(…, n, m) → (…, n, 2d): a network's means, and the log variances, which do not depend on the bits."""
-
-    def __init__(self, network: nn.Module, variance: Tensor):
-        super().__init__()
-        self.means = network
-        self.log_variance = nn.Parameter(variance.log())
-
-    def forward(self, states: Tensor) -> Tensor:
-        means = self.means(states)
-        return torch.cat((means, self.log_variance.expand_as(means)), dim=-1)

@@ -12,7 +12,7 @@ from emnet.batch import Batch, with_constant
 from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor
 from emnet.factors.gaussian_output import GaussianOutput
-from emnet.factors.module import ModuleGaussianOutput, ModuleOutput, ModuleUnits
+from emnet.factors.module import ModuleGaussian, ModuleOutput, ModuleUnits
 from emnet.factors.regression import BernoulliUnits, SoftmaxOutput
 from emnet.kernels import bits
 from emnet.kernels.logistic import softplus
@@ -21,7 +21,7 @@ from emnet.posteriors import Bits, BitsPosterior, EvidenceKind, FactorizedBits, 
 from emnet.statistics import ModelStatistics, Statistics
 
 Units = BernoulliUnits | ModuleUnits
-Output = SoftmaxOutput | GaussianOutput | ModuleOutput | ModuleGaussianOutput
+Output = SoftmaxOutput | GaussianOutput | ModuleOutput | ModuleGaussian
 
 
 class BernoulliNetwork(LatentModel[BitsPosterior]):
