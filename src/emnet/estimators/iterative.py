@@ -35,7 +35,6 @@ from emnet.estimators.validation import (
 from emnet.exceptions import DegenerateFitError, FitInterrupted, InvalidInputError
 from emnet.models.base import LatentModel
 
-NAN_REMEDY = "Drop or impute those rows, for example with sklearn.impute.SimpleImputer."
 M = TypeVar("M", bound=LatentModel)
 
 
@@ -82,6 +81,8 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
     def _allows_nan(self) -> bool:
         """Whether NaN in X is a missing value."""
         return False
+
+    _nan_remedy = "Drop or impute those rows, for example with emnet.EMImputer."
 
     def _modules(self) -> list[str]:
         """Parameters that hold a module, which no model file can."""
@@ -143,7 +144,7 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
 
     def _require_usable(self, X: np.ndarray) -> None:
         known = np.where(np.isnan(X), 0.0, X) if self._allows_nan() else X
-        require_finite(known, getattr(self, "feature_names_in_", None), NAN_REMEDY)
+        require_finite(known, getattr(self, "feature_names_in_", None), self._nan_remedy)
 
     def _batch(self, X: np.ndarray, target: np.ndarray, weights: np.ndarray | None = None) -> Batch:
         inputs = self._inputs(X)

@@ -189,6 +189,11 @@ class MixtureOfExpertsRegressor(RegressorMixin, RealTargets, MixtureOfExperts):
     def _allows_nan(self) -> bool:
         return self._is_joint()
 
+    _nan_remedy = (
+        "With gate='gaussian' and linear experts they are integrated out; else drop or impute those rows, for example with "
+        "emnet.EMImputer."
+    )
+
     def _noise_residual(self) -> float:
         return self.noise_prior
 
