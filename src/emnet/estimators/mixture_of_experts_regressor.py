@@ -190,8 +190,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, RealTargets, MixtureOfExperts):
         return self._is_joint()
 
     _nan_remedy = (
-        "With gate='gaussian' and linear experts they are integrated out; else drop or impute those rows, for example with "
-        "emnet.EMImputer."
+        "With gate='gaussian' and linear experts they are integrated out; else drop or impute those rows, for example "
+        "with emnet.EMImputer."
     )
 
     def _noise_residual(self) -> float:
