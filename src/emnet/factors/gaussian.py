@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from emnet.exceptions import InvalidInputError
-from emnet.factors.base import Factor
+from emnet.factors.columns import NO_ROWS
 from emnet.factors.covariances import Covariance, free
+from emnet.factors.emission import Emission
 from emnet.kernels import gaussian, gaussian_halves, gaussian_missing
 from emnet.kernels.gaussian_halves import Halves
 from emnet.kernels.gaussian_missing import Patterns
 from emnet.statistics import Statistics
 
-_NO_ROWS = 1e-10  # expected rows of a component that has none: it stays where it is
 _PSEUDO_ROWS = 10 * torch.finfo(torch.float64).eps
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -132,7 +132,7 @@ class NormalInverseWishart:
             )
 
 
-class Gaussian(Factor[GaussianMoments]):
+class Gaussian(Emission[GaussianMoments]):
     """p(target | state k) = Normal(m_k, Σ_k), where NaN is not observed and integrated out exactly.
 
     Densities are computed in the type of the target, moments and parameters are float64. Targets should be centred:
@@ -233,6 +233,11 @@ class Gaussian(Factor[GaussianMoments]):
             return plain
         return gaussian_missing.fill(plain, rows.patterns, responsibilities, means, self.covariance.lower())
 
+    def draw(self, states: Tensor, generator: Generator) -> Tensor:
+        means = self.means.detach()[states]
+        noise = torch.randn(means.shape, generator=generator, dtype=means.dtype, device=means.device)
+        return means + (self.covariance.lower()[states] @ noise[:, :, None])[:, :, 0]
+
     def implied(self, counts: Tensor) -> GaussianMoments:
         """Moments of so many rows of each state, (k,), that are spread as the parameters have it."""
         covariances, means = self.covariance.covariances(), self.means.detach()
@@ -319,7 +324,7 @@ class Gaussian(Factor[GaussianMoments]):
 
     def _with_idle(self, statistics: GaussianMoments) -> GaussianMoments:
         """A state that no row belongs to keeps its parameters, as Q says nothing of them."""
-        idle = statistics.counts < _NO_ROWS
+        idle = statistics.counts < NO_ROWS
         if not bool(idle.any()):
             return statistics
         return statistics + self.implied(_PSEUDO_ROWS * idle)
