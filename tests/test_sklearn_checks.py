@@ -2,7 +2,7 @@
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from emnet import EMMLPClassifier, EMMLPRegressor, GaussianMixture
+from emnet import EMMLPClassifier, EMMLPRegressor, GaussianMixture, MixtureModel
 
 _RANDOM_START = "a random start draws numbers row by row, and repeated rows are not the same rows"
 
@@ -21,6 +21,9 @@ def expected_failures(estimator):
         EMMLPRegressor(hidden_units=3, n_init=1, max_iter=50, prior=1.0, dtype="float32"),
         GaussianMixture(),
         GaussianMixture(2, covariance_type="diag", init_params="random"),
+        MixtureModel(emissions="gaussian"),
+        MixtureModel(emissions="student_t"),
+        MixtureModel(2, emissions="gaussian", init_params="random"),
     ],
     expected_failed_checks=expected_failures,
 )

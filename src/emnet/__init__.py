@@ -19,6 +19,7 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "InsufficientMemoryError": "emnet.exceptions",
     "InvalidInputError": "emnet.exceptions",
     "MissingDependencyError": "emnet.exceptions",
+    "MixtureModel": "emnet.estimators.mixture_model",
     "ModelFileError": "emnet.exceptions",
     "NormalInverseWishart": "emnet.factors.gaussian",
     "SampleCollapseWarning": "emnet.exceptions",

@@ -29,6 +29,7 @@ _CLASSES = {  # what a file may name; nothing else is ever imported
     "EMMLPClassifier": "emnet.estimators.em_mlp",
     "EMMLPRegressor": "emnet.estimators.em_mlp_regressor",
     "GaussianMixture": "emnet.estimators.gaussian_mixture",
+    "MixtureModel": "emnet.estimators.mixture_model",
 }
 _NUMPY_TYPES = {"F64": np.float64, "F32": np.float32, "I64": np.int64}
 

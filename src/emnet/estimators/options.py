@@ -123,8 +123,8 @@ def choose_covariance(kind: str, start: torch.Tensor, n_factors: int) -> Covaria
     return FactorAnalytic(start, n_factors) if kind == "factor" else COVARIANCES[kind](start)
 
 
-def choose_mixture_algorithm(value: Any) -> Algorithm:
-    """Plain or accelerated EM, each with exact posteriors."""
+def choose_mixture_algorithm(value: Any, tol: float) -> Algorithm:
+    """Plain or accelerated EM, each with exact posteriors; `tol` is the estimator's."""
     algorithms = {"em": lambda: EM(Exact()), "squarem": lambda: Squarem(EM(Exact()))}
     return choose("algorithm", value, algorithms, Algorithm)  # type: ignore[no-any-return]
 
