@@ -239,13 +239,18 @@ def test_offsets_and_scales_change_nothing():
     np.testing.assert_allclose(other.score_samples(moved), plain.score_samples(frame) + shift, rtol=1e-9, atol=1e-9)
 
 
-def test_factors_and_classes_may_be_given():
+def test_factors_and_classes_may_be_given(tmp_path):
     frame, kind = people(300)
     start = Poisson(torch.tensor([[1.0], [9.0]]), shape=2.0, rate=0.1)
     model = MixtureModel(2, emissions={"visits": start, "city": emnet.factors.tables.Categorical}, random_state=0)
     assert agreement(model.fit(frame).predict(frame), kind) > 0.8
     assert model.emissions_ == {"visits": "poisson", "city": "categorical"}
     assert start.means[0, 0] == pytest.approx(1.0)
+    with pytest.raises(InvalidInputError, match="no model file can hold"):
+        model.save(tmp_path / "m.emnet")
+    by_class = MixtureModel(2, emissions={"visits": Poisson}, random_state=0).fit(frame)
+    by_class.save(tmp_path / "m.emnet")
+    assert emnet.load(tmp_path / "m.emnet").emissions == {"visits": "poisson"}
     with pytest.raises(InvalidInputError, match="has 2 states; n_components is 3"):
         MixtureModel(3, emissions={"visits": start}).fit(frame)
 

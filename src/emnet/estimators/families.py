@@ -56,7 +56,9 @@ class Family:
     single: bool = False
 
 
-def summary_of(X: np.ndarray, weights: np.ndarray | None, n_categories: int = 0) -> Summary:
+def summary_of(
+    X: np.ndarray, weights: np.ndarray | None, n_categories: int = 0, device: torch.device | None = None
+) -> Summary:
     """Of (n, d) cells, NaN for what is missing; of one column of categories their shares."""
     means, deviations = seen_location_scale(X, weights)
     shares: tuple[float, ...] = ()
@@ -65,7 +67,7 @@ def summary_of(X: np.ndarray, weights: np.ndarray | None, n_categories: int = 0)
         mass = None if weights is None else weights[seen]
         counts = np.bincount(X[seen, 0].astype(int), mass, minlength=n_categories)
         shares = tuple((counts / counts.sum()).tolist())
-    return Summary(torch.as_tensor(means), torch.as_tensor(deviations**2), shares)
+    return Summary(torch.as_tensor(means, device=device), torch.as_tensor(deviations**2, device=device), shares)
 
 
 def _prior_of_columns(summary: Summary, k: int) -> NormalInverseWishart:
@@ -105,7 +107,7 @@ def _poisson(summary: Summary, k: int, prior: bool) -> Emission:
 
 
 def _categorical(summary: Summary, k: int, prior: bool) -> Emission:
-    shares = torch.tensor(summary.shares, dtype=torch.float64)
+    shares = torch.tensor(summary.shares, dtype=torch.float64, device=summary.means.device)
     return Categorical(shares.expand(k, -1), concentration=1 + shares if prior else 1.0)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from emnet.estimators.families import FAMILIES, Family, family_of, summary_of
 from emnet.estimators.table_coding import (
@@ -54,12 +55,14 @@ class Block:
         """Whether its columns may be shifted and scaled; those of a factor that is given are as it has them."""
         return self.traits.measured and self.given is None
 
-    def start(self, X: np.ndarray, weights: np.ndarray | None, k: int, prior: bool) -> Emission[Any]:
+    def start(
+        self, X: np.ndarray, weights: np.ndarray | None, k: int, prior: bool, device: torch.device
+    ) -> Emission[Any]:
         """A factor of k states that are all alike, but for one that was given."""
         if self.given is not None:
-            return self._checked_copy(k)
+            return self._checked_copy(k).to(device)
         cells = self.traits.summarized(X[:, list(self.columns)])
-        return self.traits.start(summary_of(cells, weights, self.n_categories), k, prior)
+        return self.traits.start(summary_of(cells, weights, self.n_categories, device), k, prior)
 
     def _checked_copy(self, k: int) -> Emission[Any]:
         assert self.given is not None
@@ -68,6 +71,13 @@ class Block:
                 f"The factor for {self.key!r} has {self.given.n_states} states; n_components is {k}."
             )
         return copy.deepcopy(self.given)
+
+
+def named(emissions: Any) -> Any:
+    """`emissions` with the classes of factors by their names, as a file may hold them."""
+    if isinstance(emissions, Mapping):
+        return {key: named(value) for key, value in emissions.items()}
+    return (family_of(emissions) or emissions) if isinstance(emissions, type) else emissions
 
 
 def blocks_of(emissions: Any, table: Any) -> tuple[tuple[Block, ...], TableCoding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from typing import Any, Self
 
@@ -16,7 +15,7 @@ from emnet.algorithms.base import Callback, Fit
 from emnet.batch import Batch
 from emnet.estimators import mixture_start, options
 from emnet.estimators.history import fit_from_json, fit_to_json
-from emnet.estimators.mixture_blocks import Block, blocks_of
+from emnet.estimators.mixture_blocks import Block, blocks_of, named
 from emnet.estimators.mixture_fit import LearningMixture, statistics_of
 from emnet.estimators.mixture_selection import Selection, select
 from emnet.estimators.standardize import seen_location_scale
@@ -185,14 +184,14 @@ class MixtureModel(LearningMixture):
                 self._center[columns], deviations = seen_location_scale(X[:, columns], weights)
                 self._scale[columns] = np.exp2(np.round(np.log2(deviations)))
 
-    def _mixture(self, X: np.ndarray, weights: np.ndarray | None) -> Mixture:
+    def _mixture(self, X: np.ndarray, weights: np.ndarray | None, device: torch.device) -> Mixture:
         """Scaled rows' model, of components that are all alike."""
-        k = self.n_components
-        emissions = {f"emission_{i}": b.start(X, weights, k, self.prior == "auto") for i, b in enumerate(self._blocks)}
+        k, prior = self.n_components, self.prior == "auto"
+        emissions = {f"emission_{i}": b.start(X, weights, k, prior, device) for i, b in enumerate(self._blocks)}
         columns = {f"emission_{i}": block.columns for i, block in enumerate(self._blocks)}
         concentration = torch.as_tensor(self.weight_concentration, dtype=torch.float64)
         mixing = MixingWeights(torch.full((k,), 1 / k, dtype=torch.float64), concentration=concentration)
-        return Mixture(mixing, emissions, columns)
+        return Mixture(mixing.to(device), emissions, columns)
 
     def _start(
         self,
@@ -203,7 +202,7 @@ class MixtureModel(LearningMixture):
         labels: np.ndarray | None,
     ) -> Mixture:
         """The model after M-steps on the starting responsibilities."""
-        model = self._mixture(X, weights).to(data[0].target.device)
+        model = self._mixture(X, weights, data[0].target.device)
         parts = [block.traits.coordinates(X[:, list(block.columns)]) for block in self._blocks]
         scaled = [self._spread(part, weights, block) for part, block in zip(parts, self._blocks, strict=True)]
         found = mixture_start.start(self.init_params, np.hstack(scaled), self.n_components, rng, weights, labels)
@@ -222,16 +221,17 @@ class MixtureModel(LearningMixture):
         self, X: np.ndarray, weights: np.ndarray | None, data: list[Batch], coordinates: torch.Tensor
     ) -> Mixture:
         """The fitted parameters as a model that can go on learning."""
-        model = self._mixture(X, weights)
+        device = data[0].target.device
+        model = self._mixture(X, weights, device)
         with torch.no_grad():
-            model.set_coordinates(coordinates.cpu())
-        return model.to(data[0].target.device)
+            model.set_coordinates(coordinates.to(device))
+        return model
 
     def _is_monotone(self) -> bool:
         return self.dtype == "float64"
 
     def _publish(self, model: Mixture, fit: Fit | None, rows: float) -> None:
-        self._model = copy.deepcopy(model).cpu()
+        self._model = self._stored(model.coordinates().cpu().numpy())
         factors = [self._model.emissions[f"emission_{i}"] for i in range(len(self._blocks))]
         self.weights_ = self._model.weights.log_probabilities.exp().numpy()
         self._n_free = len(self.weights_) - 1 + sum(factor.n_parameters for factor in factors)
@@ -288,7 +288,7 @@ class MixtureModel(LearningMixture):
 
     def _to_state(self) -> serialization.State:
         manifest = {
-            "parameters": self._parameters_to_json(),
+            "parameters": self._parameters_to_json() | {"emissions": options.to_json(named(self.emissions))},
             "features": list(getattr(self, "feature_names_in_", [])),
             "n_features": self.n_features_in_,
             "blocks": [[options.to_json(b.key), b.family, list(b.columns), b.n_categories] for b in self._blocks],
@@ -330,7 +330,7 @@ class MixtureModel(LearningMixture):
     def _stored(self, coordinates: np.ndarray) -> Mixture:
         """The model of such coordinates, by way of rows that any family takes."""
         rows = np.array([[0.0], [1.0]]) * np.ones(len(self._coding.columns))
-        model = self._mixture(rows, None)
+        model = self._mixture(rows, None, torch.device("cpu"))
         if coordinates.shape != model.coordinates().shape or not np.isfinite(coordinates).all():
             raise ValueError(f"the coordinates should be finite and {len(model.coordinates())}")
         with torch.no_grad():
