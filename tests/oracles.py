@@ -147,6 +147,19 @@ def log_normal(row: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> flo
     return -0.5 * float(away @ np.linalg.solve(own, away) + np.linalg.slogdet(2 * math.pi * own)[1])
 
 
+def log_cell(family: str, x: float, *parameters: float) -> float:
+    """log density or mass of one cell by SciPy; 0 of one that is not observed."""
+    from scipy import stats  # here, as the core's tests run where SciPy is not
+
+    densities = {
+        "StudentT": lambda: stats.t.logpdf(x, parameters[2], parameters[0], math.sqrt(parameters[1])),
+        "Bernoulli": lambda: stats.bernoulli.logpmf(int(x), parameters[0]),
+        "Poisson": lambda: stats.poisson.logpmf(int(x), parameters[0]),
+        "LogNormal": lambda: stats.lognorm.logpdf(x, math.sqrt(parameters[1]), scale=math.exp(parameters[0])),
+    }
+    return 0.0 if math.isnan(x) else float(densities[family]())
+
+
 def expected_moments(row: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """E[x] and E[x xᵀ] given the entries of a row that are not NaN."""
     seen = ~np.isnan(row)

@@ -7,6 +7,7 @@ from emnet import (
     EMMLPClassifier,
     EMMLPRegressor,
     GaussianMixture,
+    MixtureModel,
     MixtureOfExpertsClassifier,
     MixtureOfExpertsRegressor,
 )
@@ -34,6 +35,9 @@ def expected_failures(estimator):
         MixtureOfExpertsRegressor(2, n_init=1, max_iter=50),
         MixtureOfExpertsRegressor(levels=(2, 2), n_init=1, max_iter=50, algorithm="em"),
         MixtureOfExpertsRegressor(2, gate="gaussian", n_init=1, max_iter=50),
+        MixtureModel(emissions="gaussian"),
+        MixtureModel(emissions="student_t"),
+        MixtureModel(2, emissions="gaussian", init_params="random"),
     ],
     expected_failed_checks=expected_failures,
 )

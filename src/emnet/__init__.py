@@ -22,6 +22,7 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "MissingDependencyError": "emnet.exceptions",
     "MixtureOfExpertsClassifier": "emnet.estimators.mixture_of_experts_classifier",
     "MixtureOfExpertsRegressor": "emnet.estimators.mixture_of_experts_regressor",
+    "MixtureModel": "emnet.estimators.mixture_model",
     "ModelFileError": "emnet.exceptions",
     "NormalInverseWishart": "emnet.factors.gaussian",
     "PooledEstimate": "emnet.applications.rubin",

@@ -8,6 +8,8 @@ from enum import StrEnum
 
 from torch import Tensor
 
+from emnet.exceptions import InvalidInputError
+
 
 class EvidenceKind(StrEnum):
     """What `log_evidence` is: the exact value, a lower bound, or a random estimate."""
@@ -45,6 +47,15 @@ class Discrete(Posterior):
     """Posterior over one of k states. `responsibilities` is (n, k), p(state | row); each row adds up to 1."""
 
     responsibilities: Tensor
+
+
+def require_discrete(posterior: Posterior) -> Discrete:
+    """The posterior, if it is over one of k states."""
+    if not isinstance(posterior, Discrete):
+        raise InvalidInputError(
+            f"This algorithm is for models whose posterior is over one of k states; got {type(posterior).__name__}."
+        )
+    return posterior
 
 
 @dataclass(frozen=True, eq=False)

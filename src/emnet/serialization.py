@@ -31,6 +31,7 @@ _CLASSES = {  # what a file may name; nothing else is ever imported
     "GaussianMixture": "emnet.estimators.gaussian_mixture",
     "MixtureOfExpertsClassifier": "emnet.estimators.mixture_of_experts_classifier",
     "MixtureOfExpertsRegressor": "emnet.estimators.mixture_of_experts_regressor",
+    "MixtureModel": "emnet.estimators.mixture_model",
 }
 _NUMPY_TYPES = {"F64": np.float64, "F32": np.float32, "I64": np.int64}
 

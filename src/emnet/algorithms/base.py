@@ -43,6 +43,7 @@ class Progress:
     log_prior: float
     kind: EvidenceKind
     diagnostics: dict[str, float] = field(default_factory=dict)
+    unsettled: bool = False  # whether the algorithm is on its way elsewhere: neither a rest nor a fall ends the run
 
     @property
     def objective(self) -> float:
@@ -178,7 +179,7 @@ class _Loop:
         gain = self._gain(progress)
         if math.isnan(gain) or not bool(torch.isfinite(before).all()):
             self._raise_degenerate()
-        sure = progress.kind is not EvidenceKind.ESTIMATE
+        sure = progress.kind is not EvidenceKind.ESTIMATE and not progress.unsettled
         if self.monotone and sure and gain < -_ROUNDING:
             self.restore()
             self._warn_decreased(gain)
@@ -208,10 +209,10 @@ class _Loop:
         return Fit(tuple(self.history), reason, self.rows, time.perf_counter() - self.began)
 
     def _gain(self, progress: Progress) -> float:
-        """Rise of the objective since the last line, per unit of weight, relative; NaN beside NaN or +∞."""
+        """Rise of the objective since the last settled line, per unit of weight, relative; NaN beside NaN or +∞."""
         if not math.isfinite(progress.objective):
             return math.nan
-        if not self.history:
+        if not self.history or self.history[-1].progress.unsettled:
             return math.inf
         last = self.history[-1].progress.objective
         return (progress.objective - last) / (self.rows + abs(last))

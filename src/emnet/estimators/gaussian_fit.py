@@ -2,59 +2,43 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight
 
-from emnet.algorithms.base import Callback, Fit, Iteration, Reason, e_step, evaluate, run
+from emnet.algorithms.base import Fit, Iteration, Reason, e_step, evaluate
 from emnet.batch import Batch, total_weight
 from emnet.estimators import gaussian_parameters, mixture_start, options
 from emnet.estimators.gaussian_parameters import gaussian_of
 from emnet.estimators.gaussian_use import FittedGaussianMixture
-from emnet.estimators.history import as_dict
-from emnet.estimators.mixture_report import Printer, shifted, warn_of_collapse, warn_of_failed_starts
+from emnet.estimators.mixture_fit import LearningMixture, statistics_of
+from emnet.estimators.mixture_report import warn_of_collapse
 from emnet.estimators.standardize import center_and_scale
-from emnet.estimators.stopping import MeanGain
-from emnet.exceptions import CollapsedComponentError, DegenerateFitError, FitInterrupted, InvalidInputError
+from emnet.exceptions import InvalidInputError
 from emnet.factors.gaussian import Gaussian, NormalInverseWishart
 from emnet.factors.tables import Counts, MixingWeights
 from emnet.inference.exact import Exact
 from emnet.models.mixture import Mixture
-from emnet.posteriors import Discrete, EvidenceKind
 from emnet.statistics import ModelStatistics
 
 _STEPWISE_POWER = 0.6
 
 
-class LearningGaussianMixture(FittedGaussianMixture):
+class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
     """All of the training but the checks of parameters."""
 
-    n_components: int
     n_factors: int
-    tol: float
     reg_covar: float
-    max_iter: int
-    n_init: int
-    init_params: str
     weights_init: Any
     means_init: Any
     precisions_init: Any
-    warm_start: bool
-    verbose: int
-    verbose_interval: int
-    algorithm: Any
     prior: Any
     weight_concentration: Any
     fixed: Collection[str]
-    labels: str | bool
-    callbacks: Iterable[Callback]
     _online: ModelStatistics | None
 
     def _fit(self, X: np.ndarray, weights: np.ndarray | None, labels: np.ndarray | None) -> Self:
@@ -63,62 +47,17 @@ class LearningGaussianMixture(FittedGaussianMixture):
         if not continues:
             self._center, self._scale = center_and_scale(X, weights)
         data = list(self._batches(X, weights, labels))
-        rng = check_random_state(self.random_state)
-        before = self.lower_bound_ if continues else -np.inf
-        self.converged_, best = False, -np.inf
         self._rows_seen, self._passes, self._online = total_weight(data), 1, None
-        self.fits_: list[Fit] = []
-        failures: list[CollapsedComponentError] = []
         self._log_scale = self._log_scale_of(X, weights)
-        n_init = 1 if continues else self.n_init
-        for number in range(n_init):
-            try:
-                model = self._learnable(data) if continues else self._start(X, data, rng, weights, labels)
-                best = self._run(model, data, before, best, number)
-            except CollapsedComponentError as error:
-                if number == n_init - 1 and len(failures) == number:
-                    raise
-                failures.append(error)
-        warn_of_failed_starts(failures, n_init)
+        if continues:
+            self._fit_starts(data, self.lower_bound_, 1, lambda rng: self._learnable(data))
+        else:
+            self._fit_starts(data, -np.inf, self.n_init, lambda rng: self._start(X, data, rng, weights, labels))
         self._warn(data)
         return self
 
-    def _run(self, model: Mixture, data: list[Batch], before: float, best: float, number: int) -> float:
-        """One start; its parameters are published if its objective is the best so far, which is returned."""
-        rows = total_weight(data)
-        printer = Printer(self.verbose, self.verbose_interval, number)
-        if self.max_iter == 0:
-            self._publish(model, None, rows)
-            return best
-        rule = MeanGain(self.tol, self.max_iter, rows, before + self._log_scale / rows, printer.iteration)
-        try:
-            fit = run(
-                model,
-                data,
-                options.choose_mixture_algorithm(self.algorithm),
-                inference=Exact(),
-                max_iter=self.max_iter,
-                tol=-1.0,  # the rule below is scikit-learn's
-                callbacks=[*self.callbacks, rule],
-                monotone=self.reg_covar == 0 and self.dtype == "float64",
-            )
-        except (FitInterrupted, DegenerateFitError) as end:
-            if end.fit.history and not self.fits_:
-                self._publish(model, end.fit, rows)
-            if not isinstance(end, CollapsedComponentError):  # other starts may still end well
-                self.converged_, self.reason_ = False, str(end.fit.reason)
-            raise
-        if rule.parameters is not None and fit.reason is Reason.STOPPED:
-            model.set_coordinates(rule.parameters)
-        if fit.reason is Reason.STOPPED and (rule.converged or len(fit.history) >= self.max_iter):
-            fit = replace(fit, reason=Reason.CONVERGED if rule.converged else Reason.MAX_ITER)
-        printer.end(fit)
-        reached = fit.last.objective
-        if reached > best or best == -np.inf:
-            self._publish(model, fit, rows)
-            best = reached
-        self.fits_.append(fit)
-        return best
+    def _is_monotone(self) -> bool:
+        return self.reg_covar == 0 and self.dtype == "float64"
 
     def _start(
         self,
@@ -138,15 +77,7 @@ class LearningGaussianMixture(FittedGaussianMixture):
         first = self._mixture(
             np.full(k, 1 / k), np.zeros((k, d)), variances.diag_embed().expand(k, d, d), data, fixed=()
         )
-        statistics, done = None, 0
-        for batch in data:
-            part = torch.as_tensor(
-                found[done : done + len(batch)], dtype=batch.target.dtype, device=batch.target.device
-            )
-            done += len(batch)
-            one = first.statistics(batch, Discrete(part.new_zeros(len(part)), EvidenceKind.EXACT, part))
-            statistics = one if statistics is None else statistics + one
-        assert statistics is not None
+        statistics = statistics_of(first, data, found)
         if self.precisions_init is not None:
             first.weights.maximize(statistics["weights"])
             moments: Any = statistics["emission"]
@@ -193,9 +124,7 @@ class LearningGaussianMixture(FittedGaussianMixture):
         if isinstance(self.prior, NormalInverseWishart):
             return self._in_units_of_the_model(self.prior, data[0].target.device)
         variances = _variances(data)
-        d = len(variances)
-        scale = variances.diag_embed() / self.n_components ** (2 / d)
-        return NormalInverseWishart(scale, d + 2, torch.zeros_like(variances), 0.01)
+        return gaussian_parameters.default_prior(variances, self.n_components, torch.zeros_like(variances))
 
     def _in_units_of_the_model(self, prior: NormalInverseWishart, device: torch.device) -> NormalInverseWishart:
         d = len(self._center)
@@ -239,66 +168,15 @@ class LearningGaussianMixture(FittedGaussianMixture):
         self._n_free = _n_free(model)
         self._record(fit, rows)
 
-    def _record(self, fit: Fit | None, rows: float) -> None:
-        """Set the attributes that tell of a run, None of none."""
-        if fit is None:
-            self.converged_ = False
-            self.n_iter_, self.lower_bound_, self.lower_bounds_, self.history_ = 0, -np.inf, [], []
-            self.reason_, self.log_evidence_ = str(Reason.MAX_ITER), float("nan")
-            return
-        self.converged_, self.reason_, self.n_iter_ = fit.converged, str(fit.reason), len(fit.history)
-        self.lower_bounds_ = [(line.log_evidence - self._log_scale) / rows for line in fit.history]
-        self.lower_bound_ = self.lower_bounds_[-1]
-        self.history_ = [shifted(as_dict(line), -self._log_scale) for line in fit.history]
-        self.log_evidence_ = fit.last.log_evidence - self._log_scale
-
     def _warn(self, data: list[Batch]) -> None:
         if self.max_iter == 0:
             return
         if self.prior is None and self.covariance_type not in gaussian_parameters.TIED:
             counts = self.weights_ * total_weight(data)
             warn_of_collapse(counts, self.covariances_, self.reg_covar)
-        if not self.converged_ and self.reason_ == Reason.MAX_ITER:
-            warnings.warn(
-                "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
-                "tol, or check for degenerate data.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
+        self._warn_if_not_converged()
 
     # -- input ------------------------------------------------------------------------------------------------------
-
-    def _require_something_in_each_column(self, X: np.ndarray) -> None:
-        empty = np.flatnonzero(np.isnan(X).all(axis=0))
-        if len(empty):
-            names = getattr(self, "feature_names_in_", None)
-            column = f"Column {empty[0]}" if names is None else f"Column {names[empty[0]]!r}"
-            raise InvalidInputError(f"{column} has nothing but NaN: there is nothing to learn of it. Leave it out.")
-
-    def _check_weights(self, sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
-        if sample_weight is None:
-            return None
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        if not (weights > 0).any():
-            raise InvalidInputError("All sample weights are zero: there is nothing to fit.")
-        return weights
-
-    def _check_labels(self, y: Any, n: int) -> np.ndarray | None:
-        if y is None or self.labels is False:
-            return None
-        y = np.asarray(y)
-        partial = y.shape == (n, self.n_components) and self.n_components > 1 and y.dtype.kind == "f"
-        unknown = y.ndim == 1 and y.dtype.kind in "iu" and bool((y == -1).any())
-        if self.labels == "auto" and not (partial or unknown):
-            return None
-        return mixture_start.require_labels(y, n, self.n_components)
-
-    def _log_scale_of(self, X: np.ndarray, weights: np.ndarray | None) -> float:
-        """What scaling adds to the log evidence of the data: log scale for each weighted cell."""
-        if self._scale == 1.0:
-            return 0.0
-        cells = (~np.isnan(X)).sum(axis=1)
-        return float(np.log(self._scale) * (cells.sum() if weights is None else cells @ weights))
 
     def _all_given(self) -> bool:
         return all(value is not None for value in (self.weights_init, self.means_init, self.precisions_init))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -14,13 +12,12 @@ from sklearn.utils.validation import check_is_fitted
 from emnet import serialization
 from emnet.algorithms.base import Callback
 from emnet.applications.standard_errors import covariance_of, observed_information
-from emnet.estimators import gaussian_parameters, mixture_start, options
+from emnet.estimators import gaussian_parameters, options
 from emnet.estimators.gaussian_fit import LearningGaussianMixture
 from emnet.estimators.history import fit_from_json, fit_to_json
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.mixture_selection import LikelihoodRatioTest, Selection, bootstrap_test, select
 from emnet.estimators.validation import (
-    require_callbacks,
     require_not_negative,
     require_one_of,
     require_positive_integer,
@@ -57,7 +54,8 @@ class GaussianMixture(LearningGaussianMixture):
     random_state : seed or generator; draws are those of scikit-learn.
     warm_start : go on from the last fit's parameters.
     verbose, verbose_interval : 1 prints the iterations, 2 also changes and times; every so many.
-    algorithm : "em", or "squarem", which is accelerated and ends at the same kind of maximum on another way.
+    algorithm : "em"; "squarem", which is accelerated and ends at the same kind of maximum on another way; or, against
+        bad optima, "annealing" or "split_merge", of which the second never ends below "em"; or an object of those.
     prior : None; "auto", a weak data-dependent Normal-inverse-Wishart (Fraley & Raftery 2007), which keeps components
         from collapsing; or a `NormalInverseWishart` in the units of the data.
     weight_concentration : α ≥ 1 of a Dirichlet prior on the weights, a number or one for each component.
@@ -143,21 +141,6 @@ class GaussianMixture(LearningGaussianMixture):
 
     # -- training ---------------------------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Fit by EM from `n_init` starts and keep the best.
-
-        Parameters
-        ----------
-        X : (n, d); NaN is a missing value.
-        y : what is known of the rows' components: see `labels`.
-        sample_weight : (n,), how many rows each row counts for.
-        """
-        with keeping_what_was_fitted(self):
-            self._check_parameters()
-            X, weights, labels = self._check_data(X, y, sample_weight, True)
-            with options.few_threads(X.size * self.n_components):
-                return self._fit(X, weights, labels)
-
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """A step of stepwise EM on these rows, from the present parameters; the first rows make the start."""
         with keeping_what_was_fitted(self):
@@ -165,10 +148,6 @@ class GaussianMixture(LearningGaussianMixture):
             first = not hasattr(self, "weights_")
             X, weights, labels = self._check_data(X, y, sample_weight, first)
             return self._fit_pass(X, weights, labels)
-
-    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
-        """Fit, and give each row's most probable component, (n,): the same as `fit(X).predict(X)`."""
-        return self.fit(X, y, sample_weight).predict(X)
 
     def standard_errors(self, X: Any, sample_weight: Any = None) -> dict[str, np.ndarray]:
         """Standard errors of weights, means and covariances, in their shapes, by the observed information of X.
@@ -208,7 +187,7 @@ class GaussianMixture(LearningGaussianMixture):
         n_components, covariance_types : what to try.
         criterion : "bic", "icl" or "aic"; the lowest is the best.
         """
-        return select(self, X, n_components, covariance_types, criterion)
+        return select(self, X, {"covariance_type": covariance_types, "n_components": n_components}, criterion)
 
     def bootstrap_test(self, X: Any, n_bootstrap: int = 99) -> LikelihoodRatioTest:
         """Whether n_components + 1 are called for, by the bootstrap likelihood-ratio test: see `bootstrap_test`.
@@ -219,37 +198,11 @@ class GaussianMixture(LearningGaussianMixture):
         require_positive_integer("n_bootstrap", n_bootstrap)
         return bootstrap_test(self, self._check_rows(X, reset=False), n_bootstrap, self.random_state)
 
-    def _check_data(
-        self, X: Any, y: Any, sample_weight: Any, first: bool
-    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-        """Rows that count, their weights and labels."""
-        X = self._check_rows(X, reset=first)
-        if first:
-            if len(X) < self.n_components:
-                raise InvalidInputError(
-                    f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
-                    f"n_samples = {len(X)}"
-                )
-            self._require_something_in_each_column(X)
-        labels = self._check_labels(y, len(X))
-        weights = self._check_weights(sample_weight, X)
-        if weights is None or (weights > 0).all():
-            return X, weights, labels
-        seen = weights > 0
-        return X[seen], weights[seen], None if labels is None else labels[seen]
-
     def _check_parameters(self) -> None:
-        for name in ("n_components", "n_init", "verbose_interval"):
-            require_positive_integer(name, getattr(self, name))
-        for name in ("tol", "reg_covar"):
-            require_not_negative(name, getattr(self, name))
-        if not isinstance(self.max_iter, Integral) or isinstance(self.max_iter, bool) or self.max_iter < 0:
-            raise InvalidInputError(f"max_iter must be a whole number of at least 0; got {self.max_iter!r}.")
+        self._check_common_parameters()
+        require_not_negative("reg_covar", self.reg_covar)
         require_one_of("covariance_type", self.covariance_type, options.COVARIANCE_TYPES)
         require_positive_integer("n_factors", self.n_factors)
-        require_one_of("init_params", self.init_params, tuple(mixture_start.STARTS))
-        require_one_of("labels", self.labels, ("auto", True, False))
-        require_one_of("dtype", self.dtype, tuple(options.DTYPES))
         if not isinstance(self.prior, NormalInverseWishart):
             require_one_of("prior", self.prior, (None, "auto"), "a NormalInverseWishart")
         for name in self.fixed:
@@ -257,23 +210,12 @@ class GaussianMixture(LearningGaussianMixture):
             given = "precisions_init" if name == "covariances" else f"{name}_init"
             if getattr(self, given) is None and not (self.warm_start and hasattr(self, "converged_")):
                 raise InvalidInputError(f"fixed names {name!r}: give the values they are to keep as {given}.")
-        require_callbacks(self.callbacks)
-        options.choose_device(self.device)
-        options.choose_mixture_algorithm(self.algorithm)
 
     # -- files ------------------------------------------------------------------------------------------------------
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Write the fitted model to `path`: see `emnet.serialization`. Callbacks are not kept."""
-        check_is_fitted(self)
-        serialization.save(self, path)
-
     def _to_state(self) -> serialization.State:
-        parameters = {k: options.to_json(v) for k, v in self.get_params(deep=False).items() if k != "callbacks"}
-        if not isinstance(self.random_state, Integral):
-            parameters["random_state"] = None
         manifest = {
-            "parameters": parameters,
+            "parameters": self._parameters_to_json(),
             "features": list(getattr(self, "feature_names_in_", [])),
             "fits": [fit_to_json(fit) for fit in self.fits_],
             "scale": self._scale,
@@ -310,8 +252,3 @@ class GaussianMixture(LearningGaussianMixture):
         best = max(self.fits_, key=lambda fit: fit.last.objective, default=None)
         self._record(best, best.rows if best else 1.0)
         return self
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags

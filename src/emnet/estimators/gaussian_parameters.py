@@ -10,7 +10,7 @@ from torch import Tensor
 
 from emnet.exceptions import InvalidInputError
 from emnet.factors.covariances import Given
-from emnet.factors.gaussian import Gaussian
+from emnet.factors.gaussian import Gaussian, NormalInverseWishart
 from emnet.factors.tables import MixingWeights
 from emnet.models.mixture import Mixture
 
@@ -60,6 +60,12 @@ def model_of(
 def gaussian_of(model: Mixture) -> Gaussian:
     factor: Gaussian = model.emissions["emission"]
     return factor
+
+
+def default_prior(variances: Tensor, k: int, mean: Tensor) -> NormalInverseWishart:
+    """The weak prior of Fraley & Raftery 2007 for k components of columns with those variances and means, (d,)."""
+    d = len(variances)
+    return NormalInverseWishart(variances.diag_embed() / k ** (2 / d), d + 2, mean, 0.01)
 
 
 def require_weights(weights: Any, k: int) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""How many components, of what covariances: fits side by side under one criterion."""
+"""How many components, and of what kind: fits side by side under one criterion."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -23,33 +23,30 @@ class Selection:
     """What `select` found.
 
     best : the fitted model of the lowest criterion.
-    table : a dict a fit, the best first: n_components, covariance_type, log_likelihood, parameters, bic, icl, aic,
-        converged, and in "problem" why a fit does not count, or None.
+    table : a dict a fit, the best first: what was tried, log_likelihood, parameters, bic, icl, aic, converged, and in
+        "problem" why a fit does not count, or None.
     """
 
     best: Any
     table: tuple[dict[str, Any], ...]
 
 
-def select(
-    model: Any, X: Any, n_components: Iterable[int], covariance_types: Iterable[str], criterion: str
-) -> Selection:
-    """Fit `model` with every pair of those parameters; the lowest criterion is the best.
+def select(model: Any, X: Any, grid: Mapping[str, Iterable[Any]], criterion: str) -> Selection:
+    """Fit `model` with every combination of those parameters; the lowest criterion is the best.
 
     A fit with a collapsed component has an unbounded likelihood, so it stands in the table and cannot be chosen.
     """
     require_one_of("criterion", criterion, CRITERIA)
     lines, fitted = [], {}
-    for kind, k in product(covariance_types, n_components):
-        candidate = type(model)(**{**model.get_params(deep=False), "n_components": k, "covariance_type": kind})
-        line = {"n_components": k, "covariance_type": kind, **_fit(candidate, X)}
-        lines.append(line)
-        fitted[kind, k] = candidate
+    for chosen in product(*grid.values()):
+        candidate = type(model)(**{**model.get_params(deep=False), **dict(zip(grid, chosen, strict=True))})
+        lines.append({**dict(zip(grid, chosen, strict=True)), **_fit(candidate, X)})
+        fitted[chosen] = candidate
     lines.sort(key=lambda line: (line["problem"] is not None, line[criterion]))
     if not lines or lines[0]["problem"] is not None:
         reason = lines[0]["problem"] if lines else "there was none to fit"
         raise InvalidInputError(f"No model could be selected: {reason} Raise reg_covar, or give prior='auto'.")
-    return Selection(fitted[lines[0]["covariance_type"], lines[0]["n_components"]], tuple(lines))
+    return Selection(fitted[tuple(lines[0][name] for name in grid)], tuple(lines))
 
 
 @dataclass(frozen=True)

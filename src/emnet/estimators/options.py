@@ -13,9 +13,11 @@ import numpy as np
 import torch
 
 from emnet.algorithms.adam import Adam
+from emnet.algorithms.annealing import Annealing
 from emnet.algorithms.base import Algorithm
 from emnet.algorithms.em import EM
 from emnet.algorithms.gradient import LBFGS
+from emnet.algorithms.split_merge import SplitMerge
 from emnet.algorithms.squarem import Squarem
 from emnet.exceptions import InvalidInputError
 from emnet.factors import covariances, parsimonious
@@ -132,9 +134,14 @@ def choose_covariance(kind: str, start: torch.Tensor, n_factors: int) -> Covaria
     return FactorAnalytic(start, n_factors) if kind == "factor" else COVARIANCES[kind](start)
 
 
-def choose_mixture_algorithm(value: Any) -> Algorithm:
-    """Plain or accelerated EM, each with exact posteriors."""
-    algorithms = {"em": lambda: EM(Exact()), "squarem": lambda: Squarem(EM(Exact()))}
+def choose_mixture_algorithm(value: Any, tol: float) -> Algorithm:
+    """Plain or accelerated EM, or with means against bad optima; `tol` is the estimator's."""
+    algorithms: Mapping[str, Callable[[], Algorithm]] = {
+        "em": lambda: EM(Exact()),
+        "squarem": lambda: Squarem(EM(Exact())),
+        "annealing": lambda: Annealing(EM(Exact()), Exact()),
+        "split_merge": lambda: SplitMerge(EM(Exact()), Exact(), tol),
+    }
     return choose("algorithm", value, algorithms, Algorithm)  # type: ignore[no-any-return]
 
 

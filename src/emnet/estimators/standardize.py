@@ -78,3 +78,15 @@ def location_scale_of_seen(X: np.ndarray, weights: np.ndarray | None) -> tuple[n
 
 def _pieces(X: np.ndarray) -> list[slice]:
     return [slice(start, start + _PIECE) for start in range(0, len(X), _PIECE)]
+
+
+def seen_location_scale(X: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted mean and standard deviation of what is there of each column, (d,) each; 1 of a constant column."""
+    reach = np.nanmax(np.abs(X), axis=0)
+    reach[reach == 0] = 1.0
+    unit, seen = np.nan_to_num(X / reach), ~np.isnan(X)
+    share = seen * (np.ones(len(X)) if weights is None else weights)[:, None]
+    mass = share.sum(axis=0)
+    mean = (share * unit).sum(axis=0) / mass
+    deviation = np.sqrt((share * (unit - mean) ** 2).sum(axis=0) / mass)
+    return mean * reach, np.where(deviation <= 10 * np.finfo(np.float64).eps, 1.0, deviation * reach)

@@ -27,7 +27,10 @@ class MeanGain:
         change, self.last = reached - self.last, reached
         number = iteration.number + 1
         self.report(number, change)
-        self.converged = math.isfinite(change) and abs(change) < self.tol
+        unsettled = iteration.progress.unsettled
+        self.converged = math.isfinite(change) and abs(change) < self.tol and not unsettled
+        if unsettled:
+            self.last = -math.inf
         if not self.converged and number < self.max_iter:
             return False
         self.parameters = model.coordinates()

@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn.functional import one_hot
 
 from emnet.exceptions import InvalidInputError
-from emnet.factors.base import Factor
+from emnet.factors.columns import NO_ROWS
 from emnet.factors.covariances import Covariance, free
+from emnet.factors.emission import Emission
 from emnet.kernels import gaussian, gaussian_halves, gaussian_missing
 from emnet.kernels.gaussian_halves import Halves
 from emnet.kernels.gaussian_missing import Patterns
 from emnet.statistics import Statistics
 
-_NO_ROWS = 1e-10  # expected rows of a component that has none: it stays where it is
 _PSEUDO_ROWS = 10 * torch.finfo(torch.float64).eps
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -133,7 +133,7 @@ class NormalInverseWishart:
             )
 
 
-class Gaussian(Factor[GaussianMoments]):
+class Gaussian(Emission[GaussianMoments]):
     """p(target | state k) = Normal(m_k, Σ_k), where NaN is not observed and integrated out exactly.
 
     Densities are computed in the type of the target, moments and parameters are float64. Targets should be centred:
@@ -245,20 +245,25 @@ class Gaussian(Factor[GaussianMoments]):
         """E[x | what is observed] under responsibilities (n, k): the target, (n, d), in float64, without its holes."""
         return self.conditional(target, responsibilities)[0]
 
-    def draw_missing(self, target: Tensor, responsibilities: Tensor, generator: torch.Generator) -> Tensor:
+    def draw_missing(self, target: Tensor, responsibilities: Tensor, generator: Generator) -> Tensor:
         """The target with a draw from p(x | what is observed) in its holes: (n, d), float64.
 
         A state from its responsibility, a whole row x* from the state, and then E[x | x_o] + x* − E[x* | x*_o]
         (Hoffman & Ribak 1991), which is a draw from the conditional Gaussian.
         """
-        states = torch.multinomial(responsibilities.cpu().double(), 1, generator=generator)[:, 0].to(target.device)
+        states = torch.multinomial(responsibilities.double(), 1, generator=generator)[:, 0]
         chosen = one_hot(states, len(self.means)).double()
-        noise = torch.randn(target.shape, generator=generator, dtype=torch.float64).to(target.device)
-        whole = self.means.detach()[states]
-        for state, lower in enumerate(self.covariance.lower()):
-            whole[states == state] += noise[states == state] @ lower.mT
+        whole = self.draw(states, generator)
         again = self.fill(torch.where(target.isnan(), torch.nan, whole), chosen)
         return torch.where(target.isnan(), self.fill(target, chosen) + whole - again, target.double())
+
+    def draw(self, states: Tensor, generator: Generator) -> Tensor:
+        rows = self.means.detach()[states]
+        noise = torch.randn(rows.shape, generator=generator, dtype=rows.dtype, device=rows.device)
+        for state, lower in enumerate(self.covariance.lower()):
+            own = states == state
+            rows[own] += noise[own] @ lower.mT
+        return rows
 
     def implied(self, counts: Tensor) -> GaussianMoments:
         """Moments of so many rows of each state, (k,), that are spread as the parameters have it."""
@@ -346,7 +351,7 @@ class Gaussian(Factor[GaussianMoments]):
 
     def _with_idle(self, statistics: GaussianMoments) -> GaussianMoments:
         """A state that no row belongs to keeps its parameters, as Q says nothing of them."""
-        idle = statistics.counts < _NO_ROWS
+        idle = statistics.counts < NO_ROWS
         if not bool(idle.any()):
             return statistics
         return statistics + self.implied(_PSEUDO_ROWS * idle)

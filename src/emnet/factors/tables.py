@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor
+from emnet.factors.emission import Emission
 from emnet.statistics import Moments
 
 _LEAST_COUNT = 10 * torch.finfo(torch.float64).eps  # of a category that no row has: its logarithm stays finite
@@ -101,13 +102,21 @@ class MixingWeights(Table):
         return Counts(target.double().sum(0) if weights is None else weights.double() @ target.double())
 
 
-class Categorical(Table):
+class Categorical(Table, Emission[Counts]):
     """p(category | state) of one column, whose target is the category's index; NaN or −1 is not observed.
 
     Parameters
     ----------
     probabilities : (k, g), each state's.
     """
+
+    @property
+    def n_states(self) -> int:
+        return len(self.logits)
+
+    @property
+    def n_parameters(self) -> int:
+        return 0 if self.fixed else len(self.logits) * (self.logits.shape[1] - 1)
 
     @staticmethod
     def prepare(target: Tensor) -> Tensor:
@@ -130,6 +139,15 @@ class Categorical(Table):
         seen = codes >= 0
         counts = self.logits.new_zeros(self.logits.shape[::-1])
         return Counts(counts.index_add_(0, codes[seen], weights[seen].double()).T)
+
+    def fill(self, target: Tensor, responsibilities: Tensor) -> Tensor:
+        """(n, 1): the most probable category for what is missing."""
+        codes = self.prepare(target)
+        best = (responsibilities.double() @ self.log_probabilities.exp()).argmax(1)
+        return torch.where(codes >= 0, codes, best)[:, None].double()
+
+    def draw(self, states: Tensor, generator: Generator) -> Tensor:
+        return torch.multinomial(self.log_probabilities.exp()[states], 1, generator=generator).double()
 
 
 def _log(probabilities: Tensor) -> Tensor:

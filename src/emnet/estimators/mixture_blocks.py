@@ -1,0 +1,170 @@
+"""What explains which columns of a table: families as users name them, and the blocks of columns they stand for."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from emnet.estimators.families import FAMILIES, Family, family_of, summary_of
+from emnet.estimators.table_coding import (
+    ColumnCoding,
+    TableCoding,
+    cells_of,
+    column_names,
+    declared_values,
+    dtype_of,
+    flag_values,
+    kind_of,
+    library_of,
+    values_of,
+)
+from emnet.exceptions import InvalidInputError
+from emnet.factors.emission import Emission
+
+_OF_KIND = {bool: "bernoulli", float: "gaussian", str: "categorical"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """An emission and its columns.
+
+    key : a column's name, or a tuple of them, as the user has it.
+    family : its name.
+    columns : in the coded table.
+    given : a factor to start from, in place of the family's own.
+    n_categories : of a single column of categories, else 0.
+    """
+
+    key: Any
+    family: str
+    columns: tuple[int, ...]
+    given: Emission[Any] | None = None
+    n_categories: int = 0
+
+    @property
+    def traits(self) -> Family:
+        return FAMILIES[self.family]
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether its columns may be shifted and scaled; those of a factor that is given are as it has them."""
+        return self.traits.measured and self.given is None
+
+    def start(
+        self, X: np.ndarray, weights: np.ndarray | None, k: int, prior: bool, device: torch.device
+    ) -> Emission[Any]:
+        """A factor of k states that are all alike, but for one that was given."""
+        if self.given is not None:
+            return self._checked_copy(k).to(device)
+        cells = self.traits.summarized(X[:, list(self.columns)])
+        return self.traits.start(summary_of(cells, weights, self.n_categories, device), k, prior)
+
+    def _checked_copy(self, k: int) -> Emission[Any]:
+        assert self.given is not None
+        if self.given.n_states != k:
+            raise InvalidInputError(
+                f"The factor for {self.key!r} has {self.given.n_states} states; n_components is {k}."
+            )
+        return copy.deepcopy(self.given)
+
+
+def named(emissions: Any) -> Any:
+    """`emissions` with the classes of factors by their names, as a file may hold them."""
+    if isinstance(emissions, Mapping):
+        return {key: named(value) for key, value in emissions.items()}
+    return (family_of(emissions) or emissions) if isinstance(emissions, type) else emissions
+
+
+def blocks_of(emissions: Any, table: Any) -> tuple[tuple[Block, ...], TableCoding]:
+    """The blocks that `emissions` says, of a table's columns, and how the columns they name become numbers.
+
+    A family of single columns makes a block of each column of its tuple.
+    """
+    names = column_names(table)
+    chosen = _chosen(emissions, names, table)
+    blocks: list[Block] = []
+    columns: list[ColumnCoding] = []
+    for key, positions, family in chosen:
+        name, given = _family(key, family)
+        groups = [(p,) for p in positions] if FAMILIES[name].single else [tuple(positions)]
+        for group in groups:
+            coded = [_coding(names[p], p, name, table) for p in group]
+            own = tuple(range(len(columns), len(columns) + len(group)))
+            columns += coded
+            label = key if len(groups) == 1 else names[group[0]]
+            n_categories = len(coded[0].values or ()) if FAMILIES[name].single else 0
+            blocks.append(Block(label, name, own, given, n_categories))
+    return tuple(blocks), TableCoding(tuple(columns), library_of(table))
+
+
+def _chosen(emissions: Any, names: Sequence[Any], table: Any) -> list[tuple[Any, list[int], Any]]:
+    """(key, positions of its columns, family) of each emission."""
+    if isinstance(emissions, str) and emissions == "auto":
+        return [(name, [j], _automatic(cells_of(table, j))) for j, name in enumerate(names)]
+    if not isinstance(emissions, Mapping):
+        key = names[0] if len(names) == 1 else tuple(names)
+        return [(key, list(range(len(names))), emissions)]
+    if not emissions:
+        raise InvalidInputError("emissions is empty: give 'auto', a family, or {column or tuple of columns: family}.")
+    chosen: list[tuple[Any, list[int], Any]] = []
+    taken: dict[int, Any] = {}
+    for key, family in emissions.items():
+        positions = [_position(name, names) for name in (key if isinstance(key, tuple) else (key,))]
+        for position in positions:
+            if position in taken:
+                raise InvalidInputError(
+                    f"emissions names column {names[position]!r} twice, in {taken[position]!r} and in {key!r}."
+                )
+            taken[position] = key
+        if isinstance(family, str) and family == "auto":
+            chosen += [(names[p], [p], _automatic(cells_of(table, p))) for p in positions]
+        else:
+            chosen.append((key, positions, family))
+    return chosen
+
+
+def _position(name: Any, names: Sequence[Any]) -> int:
+    if name in names:
+        return list(names).index(name)
+    if isinstance(name, (int, np.integer)) and not isinstance(name, bool) and -len(names) <= name < len(names):
+        return int(name) % len(names)
+    raise InvalidInputError(f"emissions names {name!r}, which is no column; those are {', '.join(map(repr, names))}.")
+
+
+def _automatic(cells: np.ndarray) -> str:
+    """Of booleans, and of 0 and 1, bernoulli; of other counts poisson; of numbers gaussian; of the rest categorical."""
+    kind = kind_of(cells)
+    if kind is not int:
+        return _OF_KIND[kind]
+    values = values_of("", cells)
+    if set(values) <= {0, 1}:
+        return "bernoulli"
+    return "poisson" if values[0] >= 0 else "gaussian"
+
+
+def _family(key: Any, value: Any) -> tuple[str, Emission[Any] | None]:
+    """The family's name, and the factor if one is given."""
+    if isinstance(value, str) and value in FAMILIES:
+        return value, None
+    name = family_of(value if isinstance(value, type) else type(value))
+    if name is None:
+        raise InvalidInputError(
+            f"The family of {key!r} must be 'auto', one of {', '.join(map(repr, FAMILIES))}, or a factor of those; got "
+            f"{value!r}."
+        )
+    return name, None if isinstance(value, type) else value
+
+
+def _coding(name: Any, position: int, family: str, table: Any) -> ColumnCoding:
+    cells = cells_of(table, position)
+    values = None
+    if family == "categorical":
+        values = declared_values(table, position) or values_of(name, cells)
+    elif family == "bernoulli":
+        values = flag_values(name, cells)
+    return ColumnCoding(name, position, values, dtype_of(table, position))

@@ -1,0 +1,103 @@
+"""What any fitted mixture is used for: components, densities, criteria."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils.validation import check_is_fitted
+
+from emnet.batch import Batch
+from emnet.estimators import options
+from emnet.models.mixture import Mixture
+from emnet.posteriors import Discrete
+
+_BATCH_ROWS = 2**16  # whose responsibilities are in memory at a time
+
+
+class FittedMixture(DensityMixin, BaseEstimator):
+    """What reads a mixture and its rows, and no more of either than all mixtures have."""
+
+    weights_: np.ndarray
+    dtype: str
+    device: str
+    _center: Any = 0.0  # of the columns, subtracted before anything is computed
+    _scale: Any = 1.0  # by which they are then divided
+    _n_free: int
+
+    @abstractmethod
+    def _fitted_model(self) -> Mixture:
+        """The mixture of centred and scaled rows that the published attributes stand for."""
+
+    @abstractmethod
+    def _check_rows(self, X: Any, reset: bool) -> np.ndarray:
+        """X as numbers, (n, d), NaN for what is missing; `reset` says whether they are to be fitted."""
+
+    def _n_parameters(self) -> int:
+        """Free parameters of the model."""
+        return self._n_free
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable component of each row given what is there of it, (n,)."""
+        return self._each(X, lambda batch, posterior: posterior.responsibilities.argmax(1))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """p(component | what is there of the row), (n, k)."""
+        return self._each(X, lambda batch, posterior: posterior.responsibilities)
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """log p of what is there of each row, in nats, (n,); 0 of a row with nothing."""
+        units = torch.as_tensor(np.log(self._scale))
+
+        def density(batch: Batch, posterior: Discrete) -> torch.Tensor:
+            return posterior.log_evidence - (~batch.target.isnan() * units.to(batch.target.device)).sum(1)
+
+        return self._each(X, density)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean log-likelihood of a row, in nats."""
+        return float(np.mean(self.score_samples(X)))
+
+    def bic(self, X: Any) -> float:
+        """Bayesian information criterion, the lower the better: −2 log L + parameters · log n."""
+        scores = self.score_samples(X)
+        return float(-2 * scores.sum() + self._n_parameters() * np.log(len(scores)))
+
+    def aic(self, X: Any) -> float:
+        """Akaike's information criterion, the lower the better: −2 log L + 2 · parameters."""
+        return float(-2 * self.score_samples(X).sum() + 2 * self._n_parameters())
+
+    def icl(self, X: Any) -> float:
+        """Integrated completed likelihood (Biernacki, Celeux & Govaert 2000), the lower the better.
+
+        BIC − 2 Σ_j log max_k p(k | x_j): clusters that overlap are paid for.
+        """
+        return float(self.bic(X) - 2 * np.log(self.predict_proba(X).max(axis=1)).sum())
+
+    @torch.no_grad()
+    def _each(self, X: Any, wanted: Callable[[Batch, Discrete], torch.Tensor]) -> np.ndarray:
+        """What is wanted of the posterior of batch after batch, end to end."""
+        check_is_fitted(self)
+        X = self._check_rows(X, reset=False)
+        model = self._fitted_model().to(options.choose_device(self.device))
+        with options.few_threads(X.size * len(self.weights_)):
+            found = [wanted(batch, model.posterior(batch)).cpu().numpy() for batch in self._batches(X)]
+        return np.concatenate(found)
+
+    def _batches(
+        self, X: np.ndarray, weights: np.ndarray | None = None, labels: np.ndarray | None = None
+    ) -> Iterator[Batch]:
+        """Centred rows in batches on the device; the difference is taken in float64."""
+        dtype, device = options.DTYPES[self.dtype], options.choose_device(self.device)
+        for start in range(0, len(X), _BATCH_ROWS):
+            rows = slice(start, start + _BATCH_ROWS)
+            target = torch.as_tensor((X[rows] - self._center) / self._scale, dtype=dtype, device=device)
+            yield Batch(
+                target,
+                weights=None if weights is None else torch.as_tensor(weights[rows], dtype=dtype, device=device),
+                labels=None if labels is None else torch.as_tensor(labels[rows], device=device),
+            )
