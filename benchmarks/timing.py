@@ -10,7 +10,10 @@ _SHORTEST_TURN = 0.05  # seconds: what is shorter is called several times in a t
 
 
 def alternate(tasks: Mapping[str, Callable[[], object]], repeats: int = 5) -> dict[str, float]:
-    """Median seconds of each task over `repeats` rounds in turn, after a warm-up of each."""
+    """Median seconds of each task over `repeats` rounds in turn.
+
+    The first call of a turn is not timed: threads of the task before may still spin, and the cache is not its own.
+    """
     calls = {}
     for name, task in tasks.items():
         task()
@@ -18,5 +21,6 @@ def alternate(tasks: Mapping[str, Callable[[], object]], repeats: int = 5) -> di
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(repeats):
         for name, task in tasks.items():
+            task()
             seconds[name].append(timeit.timeit(task, number=calls[name]) / calls[name])
     return {name: statistics.median(values) for name, values in seconds.items()}
