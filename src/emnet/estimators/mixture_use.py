@@ -16,13 +16,15 @@ from emnet.estimators import options
 from emnet.models.mixture import Mixture
 from emnet.posteriors import Discrete
 
-_BATCH_ROWS = 2**16  # whose responsibilities are in memory at a time
+_FEWEST_ROWS, _MOST_ROWS = 2**12, 2**16  # of a batch, whose responsibilities are in memory at a time
+_BATCH_ELEMENTS = 2**20  # of them: few enough to stay in cache from the E-step to the M-step
 
 
 class FittedMixture(DensityMixin, BaseEstimator):
     """What reads a mixture and its rows, and no more of either than all mixtures have."""
 
     weights_: np.ndarray
+    n_components: int
     dtype: str
     device: str
     _center: Any = 0.0  # of the columns, subtracted before anything is computed
@@ -93,8 +95,9 @@ class FittedMixture(DensityMixin, BaseEstimator):
     ) -> Iterator[Batch]:
         """Centred rows in batches on the device; the difference is taken in float64."""
         dtype, device = options.DTYPES[self.dtype], options.choose_device(self.device)
-        for start in range(0, len(X), _BATCH_ROWS):
-            rows = slice(start, start + _BATCH_ROWS)
+        size = min(_MOST_ROWS, max(_FEWEST_ROWS, _BATCH_ELEMENTS // self.n_components))
+        for start in range(0, len(X), size):
+            rows = slice(start, start + size)
             target = torch.as_tensor((X[rows] - self._center) / self._scale, dtype=dtype, device=device)
             yield Batch(
                 target,

@@ -10,14 +10,17 @@ in W and n before it sees them. Its parameters are free of constraints, and so a
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from emnet.exceptions import CollapsedComponentError
-from emnet.kernels.gaussian import packed
+from emnet.kernels.triangles import pack, triangle
 
 _Written = Sequence[tuple[Tensor, int, torch.device]]
 """Tensors, how often each was written, and where it is: what tells whether something worked out of them still holds."""
@@ -58,7 +61,8 @@ class Covariance(nn.Module):
 
     def inverse_factor(self) -> Tensor:
         """U with Σ⁻¹ = UᵀU: (k or 1, d, d), or (k, d) of diagonals; worked out once for the same parameters."""
-        now = [(tensor, tensor._version, tensor.device) for tensor in (*self.parameters(), *self.buffers())]
+        held = (*self._parameters.values(), *self._buffers.values())
+        now = [(tensor, tensor._version, tensor.device) for tensor in held if tensor is not None]
         if self._inverse is None or not _same(now, self._inverse[0]):
             self._inverse = (now, self._inverted(self.factor(*self.parameters()).detach()))
         return self._inverse[1]
@@ -66,7 +70,7 @@ class Covariance(nn.Module):
     def _inverted(self, factor: Tensor) -> Tensor:
         if self.diagonal:
             return factor.reciprocal()
-        identity = torch.eye(self.n_features, dtype=factor.dtype, device=factor.device).expand_as(factor)
+        identity = _identity(self.n_features, factor.dtype, factor.device).expand_as(factor)
         return torch.linalg.solve_triangular(factor, identity, upper=False)
 
     def lower(self) -> Tensor:
@@ -86,6 +90,12 @@ class Covariance(nn.Module):
         sizes = [parameter.numel() for parameter in self.parameters()]
         for parameter, part in zip(self.parameters(), vector.split(sizes), strict=True):
             parameter.copy_(part.view(parameter.shape))
+
+
+@lru_cache
+def _identity(d: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.eye(d, dtype=dtype, device=device)
 
 
 def _same(now: _Written, then: _Written) -> bool:
@@ -130,21 +140,18 @@ def to_log_cholesky(matrices: Tensor) -> Tensor:
     CollapsedComponentError : a matrix is not positive definite; the message names the component.
     """
     factor, failed = torch.linalg.cholesky_ex(matrices)
-    diagonal = factor.diagonal(dim1=1, dim2=2)
-    require_definite((failed == 0) & (diagonal > 0).all(1) & factor.isfinite().flatten(1).all(1), matrices)
-    columns, rows = packed(matrices.shape[1], matrices.device)
-    values = factor[:, rows, columns]
-    return torch.where(rows == columns, values.clamp_min(torch.finfo(values.dtype).tiny).log(), values)
+    values = pack(factor)
+    vector = torch.where(triangle(matrices.shape[1], matrices.device).on_diagonal, values.log(), values)
+    if not math.isfinite(float(vector.sum())) or bool(failed.any()):
+        require_definite((failed == 0) & vector.isfinite().all(1), matrices)
+    return vector
 
 
 def from_log_cholesky(vector: Tensor, d: int) -> Tensor:
     """The inverse: (k, d (d + 1)/2) → lower triangular (k, d, d)."""
-    columns, rows = packed(d, vector.device)
-    on_diagonal = rows == columns
-    values = torch.where(on_diagonal, (vector * on_diagonal).exp(), vector)
-    factor = vector.new_zeros(len(vector), d, d)
-    states = torch.arange(len(vector), device=vector.device)[:, None]
-    return factor.index_put((states, rows[None], columns[None]), values)
+    layout = triangle(d, vector.device)
+    values = torch.where(layout.on_diagonal, (vector * layout.on_diagonal).exp(), vector)
+    return pad(values, (0, 1)).index_select(1, layout.triangular).view(-1, d, d)
 
 
 def to_log_variances(variances: Tensor) -> Tensor:

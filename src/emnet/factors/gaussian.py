@@ -32,6 +32,13 @@ class Rows:
     observed: Tensor | None  # (n, d); None if everything
     reach: Tensor  # (d,), the largest |x| of each column
     _halves: dict[int, list[Halves]] = field(default_factory=dict, init=False, repr=False)
+    _narrow: list[tuple[Tensor, list[int]]] = field(default_factory=list, init=False, repr=False)
+
+    def narrow(self, inverse: Tensor, k: int) -> list[int]:
+        """Which of k states the expanded quadratic of these rows is no good for; kept for the same `inverse`."""
+        if not self._narrow or self._narrow[0][0] is not inverse:
+            self._narrow[:] = [(inverse, gaussian.narrow_states(inverse, self.reach, self.values.dtype, k))]
+        return self._narrow[0][1]
 
     @cached_property
     def features(self) -> Tensor | None:
@@ -90,11 +97,11 @@ class GaussianMoments(Statistics):
     def scatter(self, means: Tensor) -> Tensor:
         """Σ r (x − m)(x − m)ᵀ, in the shape of `second`; differentiable in the means."""
         shift = means - self.origin
+        moved = self.counts.unsqueeze(1) * shift - self.first
         if self.second.dim() == 2:
-            change = shift * (self.counts[:, None] * shift - 2 * self.first)
+            change = shift * (moved - self.first)
         else:
-            cross = self.first[:, :, None] * shift[:, None]
-            change = self.counts[:, None, None] * shift[:, :, None] * shift[:, None] - cross - cross.mT
+            change = moved.unsqueeze(2) * shift.unsqueeze(1) - shift.unsqueeze(2) * self.first.unsqueeze(1)
         return self.second + (change.sum(0, keepdim=True) if len(self.second) < len(means) else change)
 
 
@@ -188,7 +195,7 @@ class Gaussian(Emission[GaussianMoments]):
         """(n, d) → (n, k): of a row with holes the density of what is there, of an empty one 0."""
         rows = target if isinstance(target, Rows) else self.prepare(target)
         inverse, means = self.covariance.inverse_factor(), self.means.detach()
-        narrow = gaussian.is_narrow(inverse, rows.reach, rows.values.dtype)
+        narrow = rows.narrow(inverse, len(means))
         if rows.observed is None:
             return gaussian.log_density(rows.values, means, inverse, narrow, self._features_of(rows))
         if self.covariance.diagonal:
@@ -209,13 +216,15 @@ class Gaussian(Emission[GaussianMoments]):
             weights = rows.values.new_ones(len(rows.values), self.n_states)
         weights = weights.to(rows.values.dtype)
         means = self.means.detach()
-        narrow = gaussian.is_narrow(self.covariance.inverse_factor(), rows.reach, rows.values.dtype)
-        origin = torch.where(narrow[:, None], means, 0.0).expand_as(means)
+        narrow = rows.narrow(self.covariance.inverse_factor(), len(means))
+        origin = torch.zeros_like(means)
+        if narrow:
+            origin[narrow] = means[narrow]
         if rows.observed is None:
-            return self._of_complete(rows.values, weights, origin, self._features_of(rows))
+            return self._of_complete(rows.values, weights, origin, narrow, self._features_of(rows))
         if self.covariance.diagonal:
-            return self._of_diagonal(rows, weights, origin)
-        complete = self._of_complete(rows.values[rows.complete], weights[rows.complete], origin)
+            return self._of_diagonal(rows, weights, origin, narrow)
+        complete = self._of_complete(rows.values[rows.complete], weights[rows.complete], origin, narrow)
         if (halves := self._halves_of(rows)) is not None:
             parts = gaussian_halves.moments(rows.values, halves, weights, means, self.covariance.covariances())
         else:
@@ -313,7 +322,8 @@ class Gaussian(Emission[GaussianMoments]):
     def _learned(self, of_means: Tensor, of_covariances: Tensor) -> Tensor:
         """The two end to end, without what is fixed."""
         parts = {"means": of_means.flatten(), "covariances": of_covariances}
-        return torch.cat([of_means.new_zeros(0), *(part for name, part in parts.items() if name not in self.fixed)])
+        learned = [part for name, part in parts.items() if name not in self.fixed]
+        return torch.cat(learned) if learned else of_means.new_zeros(0)
 
     # -- moments ----------------------------------------------------------------------------------------------------
 
@@ -327,21 +337,21 @@ class Gaussian(Emission[GaussianMoments]):
         return None if self.covariance.diagonal or self.covariance.shared else rows.features
 
     def _of_complete(
-        self, values: Tensor, weights: Tensor, origin: Tensor, features: Tensor | None = None
+        self, values: Tensor, weights: Tensor, origin: Tensor, narrow: list[int], features: Tensor | None = None
     ) -> GaussianMoments:
         diagonal, shared = self.covariance.diagonal, self.covariance.shared
         counts, first, second = gaussian.moments(
-            values, weights, origin, diagonal=diagonal, shared=shared, features=features
+            values, weights, origin, narrow, diagonal=diagonal, shared=shared, features=features
         )
         return GaussianMoments(counts, first, second, origin)
 
-    def _of_diagonal(self, rows: Rows, weights: Tensor, origin: Tensor) -> GaussianMoments:
+    def _of_diagonal(self, rows: Rows, weights: Tensor, origin: Tensor, narrow: list[int]) -> GaussianMoments:
         """Columns are independent: a missing one has its mean and variance of the state."""
         variances = self.covariance.inverse_factor().reciprocal().square()
         observed = rows.observed
         assert observed is not None
         away = self.means.detach() - origin
-        parts = gaussian_missing.moments_diagonal(rows.values, observed, weights, away, variances, origin)
+        parts = gaussian_missing.moments_diagonal(rows.values, observed, weights, away, variances, origin, narrow)
         return GaussianMoments(*parts, origin)
 
     def _summed(self, second: Tensor) -> Tensor:
@@ -386,6 +396,7 @@ class Gaussian(Emission[GaussianMoments]):
     def _regularized(self, scatter: Tensor, counts: Tensor) -> Tensor:
         if self.reg_covar == 0:
             return scatter
-        if self.covariance.diagonal:
-            return scatter + self.reg_covar * counts[:, None]
-        return scatter + torch.diag_embed(self.reg_covar * counts[:, None].expand(-1, scatter.shape[1]))
+        scatter = scatter.clone()
+        variances = scatter if self.covariance.diagonal else scatter.diagonal(dim1=1, dim2=2)
+        variances.add_(counts[:, None], alpha=self.reg_covar)
+        return scatter

@@ -79,7 +79,7 @@ class Table(Factor[Counts]):
         return 0 if self.fixed else self.logits.numel()
 
     def _pseudo_counts(self, statistics: Counts) -> Tensor:
-        return statistics.counts + self.concentration - 1
+        return statistics.counts + (self.concentration - 1) if self.has_prior else statistics.counts
 
 
 class MixingWeights(Table):

@@ -3,7 +3,7 @@
 A matrix is given by the inverse U of the Cholesky factor of its covariance, Σ⁻¹ = UᵀU: (k, d, d), or (1, d, d) where
 all states share one, or (k, d) of diagonal matrices. The expanded quadratic xᵀΣ⁻¹x − 2mᵀΣ⁻¹x + mᵀΣ⁻¹m is one product
 over packed features (x_i x_j for i ≤ j, x, 1), and it cancels where a component is far narrower than the data: those
-that `is_narrow` finds are done as ‖U(x − m)‖². Data are thought of as centred near 0.
+that `narrow_states` finds are done as ‖U(x − m)‖². Data are thought of as centred near 0.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from emnet.kernels.triangles import pack, triangle
+
 _CANCELLATION = {torch.float64: 1e-9, torch.float32: 1e-3}  # nats of a row's log density that rounding may cost
 _CHUNK_BYTES = 2**20  # of features: what stays in a core's cache
 _MOST_ROWS = 4096
@@ -23,10 +25,12 @@ Sums = tuple[Tensor, Tensor, Tensor]
 """Σ r, (k,); Σ r x, (k, d); Σ r x xᵀ, (g, d, d), or Σ r x², (g, d)."""
 
 
-def is_narrow(inverse: Tensor, reach: Tensor, dtype: torch.dtype) -> Tensor:
-    """Which states, (k,) or (1,), are too narrow for the expanded quadratic of data with |x_j| ≤ reach_j, (d,)."""
-    size = (inverse * reach).square().flatten(1).sum(1)
-    return ~(torch.finfo(dtype).eps * size <= _CANCELLATION[dtype])
+def narrow_states(inverse: Tensor, reach: Tensor, dtype: torch.dtype, k: int) -> list[int]:
+    """Which of k states are too narrow for the expanded quadratic of data with |x_j| ≤ reach_j, (d,)."""
+    sizes = (inverse * reach).square_().flatten(1).sum(1).tolist()
+    most = _CANCELLATION[dtype] / torch.finfo(dtype).eps
+    narrow = [state for state, size in enumerate(sizes) if not size <= most]  # so that NaN is narrow
+    return list(range(k)) if narrow and len(sizes) == 1 else narrow
 
 
 def kept_features(x: Tensor) -> Tensor | None:
@@ -36,40 +40,44 @@ def kept_features(x: Tensor) -> Tensor | None:
     return next(_features(x, None))[1]
 
 
-def log_density(x: Tensor, means: Tensor, inverse: Tensor, narrow: Tensor, features: Tensor | None = None) -> Tensor:
+def log_density(x: Tensor, means: Tensor, inverse: Tensor, narrow: list[int], features: Tensor | None = None) -> Tensor:
     """log Normal(x; m_k, Σ_k): (n, d) → (n, k), in the type of x; `features` are those of `kept_features`."""
     k, shared = len(means), len(inverse) == 1
-    narrow = narrow.expand(k)
     constant = _log_scale(inverse, x.shape[1]).expand(k)
-    if not bool(narrow.any()):
+    if not narrow:
         return _expanded(x, means, inverse, constant, features)
     out = x.new_empty(len(x), k)
-    wide = torch.nonzero(~narrow).flatten()
-    if len(wide):
+    if wide := _others(narrow, k):
         out[:, wide] = _expanded(x, means[wide], inverse[wide], constant[wide], features)
-    for state in torch.nonzero(narrow).flatten().tolist():
+    for state in narrow:
         out[:, state] = _by_factor(x, means[state], inverse[0 if shared else state], constant[state])
     return out
 
 
 def moments(
-    x: Tensor, weights: Tensor, origin: Tensor, *, diagonal: bool, shared: bool, features: Tensor | None = None
+    x: Tensor,
+    weights: Tensor,
+    origin: Tensor,
+    narrow: list[int],
+    *,
+    diagonal: bool,
+    shared: bool,
+    features: Tensor | None = None,
 ) -> Sums:
     """Σ r, Σ r (x − o), Σ r (x − o)(x − o)ᵀ of each state, about its origin o: (k,), (k, d), (g, d, d), in float64.
 
-    `weights` r are (n, k); of a diagonal only the squares are summed, (g, d); shared matrices are summed over the
-    states, g = 1. Chunks are summed in the type of x, and their sums in float64.
+    `weights` r are (n, k), and `origin`, (k, d), is 0 but for the `narrow` states; of a diagonal only the squares are
+    summed, (g, d); shared matrices are summed over the states, g = 1. Chunks are summed in the type of x, and their
+    sums in float64.
     """
-    apart = origin.abs().amax(1) > 0
-    if not bool(apart.any()):
+    if not narrow:
         return _moments_about_zero(x, weights, diagonal, shared, features)
     counts, first, second = _empty_moments(weights.shape[1], x, diagonal, shared)
-    rest = torch.nonzero(~apart).flatten()
-    if len(rest):
+    if rest := _others(narrow, len(origin)):
         n, f, s = _moments_about_zero(x, weights[:, rest], diagonal, shared, features)
         counts[rest], first[rest] = n, f
         second[slice(None) if shared else rest] = s
-    for state in torch.nonzero(apart).flatten().tolist():
+    for state in narrow:
         moved = (x - origin[state]).to(x.dtype)
         n, f, s = _moments_about_zero(moved, weights[:, state : state + 1], diagonal, shared, None)
         counts[state], first[state] = n[0], f[0]
@@ -77,20 +85,8 @@ def moments(
     return counts, first, second
 
 
-@lru_cache
-def packed(d: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """Row and column of each entry of a packed symmetric matrix, in the order of the features: i ≤ j, row by row."""
-    rows, columns = torch.triu_indices(d, d, device=device)
-    return rows, columns
-
-
-@lru_cache
-def _unpacked(d: int, device: torch.device) -> Tensor:
-    """Where each entry of a symmetric matrix stands among the packed ones, (d·d,)."""
-    rows, columns = packed(d, device)
-    places = torch.empty(d, d, dtype=torch.int64, device=device)
-    places[rows, columns] = places[columns, rows] = torch.arange(len(rows), device=device)
-    return places.flatten()
+def _others(narrow: list[int], k: int) -> list[int]:
+    return sorted(set(range(k)) - set(narrow))
 
 
 # -- densities ------------------------------------------------------------------------------------------------------
@@ -136,15 +132,21 @@ def _expanded_shared(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor
 
 def _expanded_packed(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor, kept: Tensor | None) -> Tensor:
     precision = inverse.mT @ inverse
-    i, j = packed(x.shape[1], x.device)
-    linear = (precision @ means[:, :, None])[:, :, 0]
-    quadratic = precision[:, i, j] * torch.where(i == j, -0.5, -1.0)
-    bias = constant - 0.5 * (linear * means).sum(1)
-    coefficients = torch.cat((quadratic, linear, bias[:, None]), dim=1).T.to(x.dtype)
+    linear = torch.bmm(precision, means.unsqueeze(2)).squeeze(2)
+    quadratic = pack(precision) * _shares(x.shape[1], x.device)
+    bias = torch.sub(constant, (linear * means).sum(1), alpha=0.5)
+    coefficients = torch.cat((quadratic, linear, bias.unsqueeze(1)), dim=1).T.to(x.dtype)
     out = x.new_empty(len(x), len(means))
     for rows, features in _features(x, kept):
         torch.mm(features.T, coefficients, out=out[rows])
     return out
+
+
+@lru_cache
+def _shares(d: int, device: torch.device) -> Tensor:
+    """What each packed feature x_i x_j has of −½ xᵀΛx, beside Λ_ij."""
+    with torch.inference_mode(False):
+        return torch.where(triangle(d, device).on_diagonal, -0.5, -1.0).double()
 
 
 def _by_factor(x: Tensor, mean: Tensor, inverse: Tensor, constant: Tensor) -> Tensor:
@@ -174,8 +176,8 @@ def _moments_about_zero(x: Tensor, weights: Tensor, diagonal: bool, shared: bool
     total = torch.zeros((d * (d + 3)) // 2 + 1, k, dtype=torch.float64, device=x.device)
     for rows, features in _features(x, kept):
         total += features @ weights[rows]
-    second = total.T[:, _unpacked(d, x.device)].view(k, d, d)
-    return total[-1].clone(), total[-1 - d : -1].T.clone(), second
+    second = total.index_select(0, triangle(d, x.device).symmetric).T.reshape(k, d, d)
+    return total[-1], total[-1 - d : -1].T, second
 
 
 def _plain_moments(x: Tensor, weights: Tensor, diagonal: bool, shared: bool) -> Sums:

@@ -88,7 +88,7 @@ def moments(x: Tensor, groups: list[Patterns], weights: Tensor, means: Tensor, f
     return counts, first, second
 
 
-def log_density_diagonal(x: Tensor, observed: Tensor, means: Tensor, inverse: Tensor, narrow: Tensor) -> Tensor:
+def log_density_diagonal(x: Tensor, observed: Tensor, means: Tensor, inverse: Tensor, narrow: list[int]) -> Tensor:
     """log Normal of what is observed, of independent columns: (n, d) → (n, k); x is 0 where it is not observed."""
     precision = inverse.square()
     linear, square = (means * precision).T.to(x.dtype), (-0.5 * precision).T.to(x.dtype)
@@ -97,26 +97,28 @@ def log_density_diagonal(x: Tensor, observed: Tensor, means: Tensor, inverse: Te
     for rows in chunks(len(x), 3 * x.shape[1], x.dtype):
         torch.mm(x[rows], linear, out=out[rows])
         out[rows].addmm_(x[rows].square(), square).addmm_(observed[rows].to(x.dtype), constant)
-    for state in torch.nonzero(narrow).flatten().tolist():
+    for state in narrow:
         scaled = ((x - means[state]) * inverse[state]).square() + (_LOG_2PI - 2 * inverse[state].log())
         out[:, state] = -0.5 * (scaled * observed).sum(1).to(x.dtype)
     return out
 
 
 def moments_diagonal(
-    x: Tensor, observed: Tensor, weights: Tensor, away: Tensor, variances: Tensor, origin: Tensor
+    x: Tensor, observed: Tensor, weights: Tensor, away: Tensor, variances: Tensor, origin: Tensor, narrow: list[int]
 ) -> Sums:
-    """`moments` of independent columns about `origin`, (k, d), from the means less it: (k,), (k, d), (k, d)."""
+    """`moments` of independent columns about `origin`, (k, d), from the means less it: (k,), (k, d), (k, d).
+
+    The origin is 0 but for the `narrow` states.
+    """
     mass, first, second = torch.zeros_like(away), torch.zeros_like(away), torch.zeros_like(away)
     counts = away.new_zeros(len(away))
-    near = torch.nonzero(origin.abs().amax(1) > 0).flatten().tolist()
     for rows in chunks(len(x), 3 * x.shape[1], x.dtype):
         part, seen = x[rows], observed[rows].to(x.dtype)
         r = weights[rows] * observed[rows].any(1, keepdim=True)
         counts += r.sum(0)
         mass += r.T @ seen
         sums, squares = (r.T @ part).double(), (r.T @ part.square()).double()
-        for state in near:
+        for state in narrow:
             moved = ((part - origin[state]) * seen).to(x.dtype)
             sums[state], squares[state] = r[:, state] @ moved, r[:, state] @ moved.square()
         first += sums
