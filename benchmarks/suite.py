@@ -176,7 +176,7 @@ def report(done: list[dict], n_tasks: int) -> None:
         "scikit-learn's L-BFGS or PyTorch's Adam); then they are trained on the whole fold. CPU seconds on one thread. "
         "Goal: EM's CE lower on 80 % of the sets, accuracy no lower on 80 %, at no more than 5 × the time at 64 units. "
         "EM's defaults (rate, batches, passes) were chosen among about ten settings by the test CE of the first two "
-        "folds of vowel, vehicle, heart and ionosphere, after two earlier runs of this suite with other defaults were stopped; "
-        "back-propagation's were not searched so. That favours EM on those sets."
+        "folds of vowel, vehicle, heart and ionosphere, after two earlier runs of this suite with other defaults were "
+        "stopped; back-propagation's were not searched so. That favours EM on those sets."
     )
     write("suite", "EM against back-propagation on real sets, 5 folds, nested choice of penalty", body)
