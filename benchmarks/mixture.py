@@ -1,4 +1,4 @@
-"""GaussianMixture beside scikit-learn's: an EM iteration, float32, holes, a small fit, memory."""
+"""GaussianMixture beside scikit-learn's and pomegranate's: an EM iteration, float32, holes, a small fit, memory."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -26,7 +27,8 @@ _SIZES = (  # n, d, k, covariance_type, goal
     (200_000, 20, 50, "diag", 6.0),
     (100_000, 10, 10, "tied", None),
 )
-_SINGLE_GOAL, _HOLES_GOAL = 1.7, 15.0
+_SINGLE_GOAL, _POMEGRANATE_GOAL, _HOLES_GOAL = 1.7, 2.0, 15.0
+_COLUMNS = ("peer", "pomegranate", "float64", "float32")
 _HOLES = (0.0, 0.01, 0.05, 0.1, 0.2)
 _LARGE = 5_000_000
 
@@ -66,6 +68,30 @@ def peer_iteration(rows: np.ndarray, options: dict) -> Callable[[], None]:
     return step
 
 
+def pomegranate_iteration(rows: np.ndarray, options: dict) -> Callable[[], None] | None:
+    """In float32, from the same start; None where it is not installed, or knows no such covariances."""
+    kind = options["covariance_type"]
+    if kind not in ("full", "diag") or find_spec("pomegranate") is None:
+        return None
+    from pomegranate.distributions import Normal
+    from pomegranate.gmm import GeneralMixtureModel
+
+    x = torch.from_numpy(rows)
+    spreads = torch.as_tensor(options["precisions_init"], dtype=x.dtype)  # of 1: precisions and covariances alike
+    states = [
+        Normal(torch.as_tensor(mean, dtype=x.dtype), spread, covariance_type=kind, check_data=False)
+        for mean, spread in zip(options["means_init"], spreads, strict=True)
+    ]
+    peer = GeneralMixtureModel(states, priors=torch.full((len(states),), 1 / len(states)), check_data=False)
+
+    def step() -> None:
+        with torch.no_grad():
+            peer.summarize(x)
+            peer.from_summaries()
+
+    return step
+
+
 def iterations() -> list[list[str]]:
     lines = []
     for n, d, k, kind, goal in _SIZES:
@@ -73,14 +99,18 @@ def iterations() -> list[list[str]]:
         single = rows.astype(np.float32)
         tasks = {"peer": peer_iteration(rows, options)}
         tasks |= {dtype: iteration(part, options, dtype) for dtype, part in (("float64", rows), ("float32", single))}
+        if pomegranate := pomegranate_iteration(single, options):
+            tasks["pomegranate"] = pomegranate
         seconds = alternate(tasks)
         ratio = seconds["peer"] / seconds["float64"]
+        other = seconds.get("pomegranate")
         lines.append(
             [
                 f"{n:,} × {d}, K = {k}, {kind}",
-                *(f"{1000 * seconds[name]:.0f}" for name in ("peer", "float64", "float32")),
+                *(f"{1000 * seconds[name]:.0f}" if name in seconds else "" for name in _COLUMNS),
                 f"{ratio:.1f} × (goal {goal:g})" if goal else f"{ratio:.1f} ×",
                 f"{seconds['float64'] / seconds['float32']:.1f} × (goal {_SINGLE_GOAL:g})",
+                f"{other / seconds['float32']:.1f} × (goal {_POMEGRANATE_GOAL:g})" if other else "",
             ]
         )
         print(lines[-1], flush=True)
@@ -133,7 +163,8 @@ def large() -> None:
 def main() -> None:
     with threadpool_limits(torch.get_num_threads()):
         body = "An EM iteration, ms, same start, same data:\n\n"
-        header = ["data", "scikit-learn", "ours, float64", "ours, float32", "ratio", "float32 against our float64"]
+        header = ["data", "scikit-learn", "pomegranate, float32", "ours, float64", "ours, float32"]
+        header += ["scikit-learn's against ours", "our float64 against float32", "pomegranate's against our float32"]
         body += markdown(header, iterations())
         body += "\n\nHoles at random, n = 20,000, d = 20, K = 5, full, float64; goal at 20 %: "
         body += f"{_HOLES_GOAL:g} × the complete data.\n\n"

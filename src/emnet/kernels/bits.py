@@ -148,22 +148,22 @@ def expectations(
     smallest = _smallest_trusted(logits.dtype, m)
     suspects = []
     # One workspace for all chunks: fresh pages for every product would cost more than the products.
-    workspace = logits.new_empty(3, 2**lower * max((blocks.rows.numel() for blocks in groups), default=0))
+    size = 2**lower * max((blocks.rows.numel() for blocks in groups), default=0)
+    of_halves, of_joints = logits.new_empty(3 * size).split((2 * size, size))
     with torch.inference_mode():  # the bookkeeping of many small operations would take a quarter of the time
         for blocks in groups:
             b, c = blocks.rows.shape
             own_table = table.index_select(0, blocks.classes)
             units = _units(logits.index_select(0, blocks.rows.flatten()).view(b, c, m))
-            p_low = _products(units[:, :lower], out=_view(workspace[0], b, 2**lower, c))
-            p_high = _products(units[:, lower:], out=_view(workspace[1], b, 2 ** (m - lower), c))
+            p_low, p_high = _halves(units, of_halves)
 
-            joint_low = torch.bmm(own_table.mT, p_high, out=_view(workspace[2], *p_low.shape)).mul_(p_low)
+            joint_low = torch.bmm(own_table.mT, p_high, out=_view(of_joints, *p_low.shape)).mul_(p_low)
             evidence = joint_low.sum(1).masked_fill_(blocks.absent, torch.inf)
             trusted = evidence > smallest
             inverse = torch.where(trusted, evidence, torch.inf).reciprocal_()[:, None]
             mean_low = (bits_low @ joint_low).mul_(inverse)
             p_low.mul_(inverse)
-            joint_high = torch.bmm(own_table, p_low, out=_view(workspace[2], *p_high.shape)).mul_(p_high)
+            joint_high = torch.bmm(own_table, p_low, out=_view(of_joints, *p_high.shape)).mul_(p_high)
             block_mean = torch.cat((mean_low, bits_high @ joint_high), dim=1).mT.flatten(0, 1)
 
             mean.index_copy_(0, blocks.owners, block_mean.index_select(0, blocks.filled))
@@ -190,8 +190,7 @@ def log_marginal(logits: Tensor, log_table: Tensor) -> Tensor:
     table = log_table.exp().view(g, 2 ** (m - lower), 2**lower)
     evidence = logits.new_empty(g, n)
     for rows in torch.arange(n, device=logits.device).split(_chunk_rows(m)):
-        units = _units(logits[rows])
-        p_low, p_high = _products(units[:lower]), _products(units[lower:])
+        p_low, p_high = _halves(_units(logits[rows]), logits.new_empty(2 ** (1 + lower) * len(rows)))
         for i in range(g):
             evidence[i, rows] = (table[i].T @ p_high).mul_(p_low).sum(0)
     result = evidence.T.double().log()
@@ -213,16 +212,32 @@ def _units(logits: Tensor) -> Tensor:
     return torch.stack((-logits, logits), dim=-2).sigmoid_()
 
 
-def _products(units: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """Probability of each configuration of k independent units, by doubling: (…, k, 2, n) → (…, 2^k, n)."""
-    k, n = units.shape[-3], units.shape[-1]
+def _halves(units: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+    """Probability of each configuration of the lower and of the upper half of m units, in `memory`.
+
+    (…, m, 2, n) → (…, 2^⌈m/2⌉, n), (…, 2^⌊m/2⌋, n)
+    """
+    m = units.shape[-3]
+    if m % 2 == 0 and m > 0:  # both in the same few operations
+        return _products(units.unflatten(-3, (2, m // 2)), memory).unbind(-3)  # type: ignore[return-value]
+    low, high = units.split((_lower_half(m), m // 2), dim=-3)
+    of_low, of_high = memory.split((2 * len(memory) // 3, len(memory) - 2 * len(memory) // 3))
+    return _products(low, of_low), _products(high, of_high)
+
+
+def _products(units: Tensor, memory: Tensor | None = None) -> Tensor:
+    """Probability of each configuration of k independent units, by halves: (…, k, 2, n) → (…, 2^k, n)."""
+    *batch, k, _, n = units.shape
     if k == 0:
-        return units.new_ones(*units.shape[:-3], 1, n)
-    result, *others = units.unbind(-3)
-    for unit in others:
-        last = None if out is None or unit is not others[-1] else out.view(*unit.shape[:-1], -1, n)
-        result = torch.mul(unit.unsqueeze(-2), result.unsqueeze(-3), out=last).flatten(-3, -2)
-    return result
+        return units.new_ones(*batch, 1, n)
+    if k == 1:
+        return units.squeeze(-3)
+    if k % 2 == 0:
+        low, high = _products(units.unflatten(-3, (2, k // 2))).unbind(-3)
+    else:
+        low, high = (_products(part) for part in units.split((_lower_half(k), k // 2), dim=-3))
+    out = None if memory is None else _view(memory, *batch, high.shape[-2], low.shape[-2], n)
+    return torch.mul(high.unsqueeze(-2), low.unsqueeze(-3), out=out).flatten(-3, -2)
 
 
 def _view(buffer: Tensor, *shape: int) -> Tensor:
