@@ -23,6 +23,7 @@ from benchmarks.results import markdown, write
 
 _FOLDS, _WORKERS, _MAX_ROWS = 5, 2, 2000
 _WIDTHS = (8, 64)
+_GOAL = 0.8  # of the sets
 _PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 _CACHE = Path(__file__).with_name("suite.jsonl")  # one line a set and width, so that a run goes on where it stopped
 
@@ -142,16 +143,21 @@ def table(results: list[dict], width: int) -> str:
     ]
     values = np.array([[line["back-propagation"], line["EM"]] for line in lines])
     ce, accuracy = values[:, :, 0], values[:, :, 1]
+    lower, no_lower = (ce[:, 1] < ce[:, 0]).mean(), (accuracy[:, 1] >= accuracy[:, 0]).mean()
     ranks = rankdata(ce, axis=1).mean(axis=0)
     p = wilcoxon(ce[:, 0], ce[:, 1]).pvalue if len(lines) > 5 else float("nan")
     summary = (
-        f"\n\n{width} units, {len(lines)} sets: EM's CE is lower on {(ce[:, 1] < ce[:, 0]).mean():.0%}, its accuracy "
-        f"no lower on {(accuracy[:, 1] >= accuracy[:, 0]).mean():.0%}; mean rank on CE {ranks[1]:.2f} against "
-        f"{ranks[0]:.2f}; Wilcoxon signed-rank p = {p:.2g}. EM's time, median over the sets: "
+        f"\n\n{width} units, {len(lines)} sets: EM's CE is lower on {lower:.0%} ({_verdict(lower)}), its accuracy "
+        f"no lower on {no_lower:.0%} ({_verdict(no_lower)}); mean rank on CE {ranks[1]:.2f} against {ranks[0]:.2f}; "
+        f"Wilcoxon signed-rank p = {p:.2g}. EM's time, median over the sets: "
         f"{np.median(values[:, 1, 2] / values[:, 0, 2]):.1f} × for the last fit, "
         f"{np.median(values[:, 1, 3] / values[:, 0, 3]):.1f} × with the choice."
     )
     return markdown(header, rows) + summary
+
+
+def _verdict(share: float) -> str:
+    return "goal reached" if share >= _GOAL else f"goal of {_GOAL:.0%} MISSED"
 
 
 def main() -> None:
@@ -175,6 +181,8 @@ def report(done: list[dict], n_tasks: int) -> None:
         f"penalty on a fifth of the training fold, from {len(_PENALTIES)} (back-propagation also its solver: "
         "scikit-learn's L-BFGS or PyTorch's Adam); then they are trained on the whole fold. CPU seconds on one thread. "
         "Goal: EM's CE lower on 80 % of the sets, accuracy no lower on 80 %, at no more than 5 × the time at 64 units. "
+        "EM's default averages three starts at 8 units, where its E-step is exact, and has one at 64, sampled; "
+        "back-propagation has one: at 8 units a part of what EM gains may be the average. "
         "EM's defaults (rate, batches, passes) were chosen among about ten settings by the test CE of the first two "
         "folds of vowel, vehicle, heart and ionosphere, after two earlier runs of this suite with other defaults were "
         "stopped; back-propagation's were not searched so. That favours EM on those sets."
