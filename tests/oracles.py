@@ -160,6 +160,14 @@ def log_cell(family: str, x: float, *parameters: float) -> float:
     return 0.0 if math.isnan(x) else float(densities[family]())
 
 
+def log_multinomial(row: np.ndarray, log_probabilities: np.ndarray) -> float:
+    """log p of counts; 0 of a row that is not observed."""
+    if np.isnan(row).any():
+        return 0.0
+    own = sum(x * p - math.lgamma(x + 1) for x, p in zip(row, log_probabilities, strict=True))
+    return float(own + math.lgamma(row.sum() + 1))
+
+
 def expected_moments(row: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """E[x] and E[x xᵀ] given the entries of a row that are not NaN."""
     seen = ~np.isnan(row)
