@@ -71,10 +71,10 @@ class Table(Factor[Counts]):
     def maximize(self, statistics: Counts) -> None:
         """p_i ∝ n_i + α_i − 1, over the entries that are free."""
         if not self.fixed:
-            found = torch.where(self._free, self._pseudo_counts(statistics), 0.0)
-            total = found.sum(-1, keepdim=True)
-            shares = torch.where(total > 0, found / total, self._free_shares())  # what nobody reaches stays
-            self.logits.data.copy_(_log(shares))
+            pseudo, free = self._pseudo_counts(statistics), self._free
+            found = _log(pseudo).masked_fill(~free, float("-inf")).log_softmax(-1)
+            reached = torch.where(free, pseudo, 0.0).sum(-1, keepdim=True) > 0  # a row that nobody reaches stays
+            self.logits.data.copy_(torch.where(free & reached, found, self.logits))
 
     def gradient(self, statistics: Counts) -> Tensor:
         pseudo = torch.where(self._free, self._pseudo_counts(statistics), 0.0)
