@@ -19,8 +19,9 @@ from emnet.factors.covariances import Diagonal, Full, Spherical, Tied
 from emnet.factors.experts import ClassExperts, GaussianExperts, ModuleExperts
 from emnet.factors.factor_analysis import FactorAnalytic
 from emnet.factors.gates import ModuleGate, SoftmaxGate
-from emnet.factors.gaussian import Gaussian, NormalInverseWishart
+from emnet.factors.gaussian import Gaussian
 from emnet.factors.gaussian_output import GaussianOutput
+from emnet.factors.gaussian_priors import NormalInverseWishart
 from emnet.factors.least_squares import ConjugatePrior
 from emnet.factors.log_normal import LogNormal
 from emnet.factors.module import ModuleGaussian, ModuleOutput, ModuleUnits

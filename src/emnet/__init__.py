@@ -24,7 +24,7 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "MixtureOfExpertsRegressor": "emnet.estimators.mixture_of_experts_regressor",
     "MixtureModel": "emnet.estimators.mixture_model",
     "ModelFileError": "emnet.exceptions",
-    "NormalInverseWishart": "emnet.factors.gaussian",
+    "NormalInverseWishart": "emnet.factors.gaussian_priors",
     "PooledEstimate": "emnet.applications.rubin",
     "SampleCollapseWarning": "emnet.exceptions",
     "SeparationWarning": "emnet.exceptions",

@@ -23,7 +23,7 @@ from emnet.estimators.validation import (
     require_positive_integer,
 )
 from emnet.exceptions import InvalidInputError
-from emnet.factors.gaussian import NormalInverseWishart
+from emnet.factors.gaussian_priors import NormalInverseWishart
 from emnet.inference.exact import Exact
 
 _FIXABLE = ("weights", "means", "covariances")
