@@ -187,7 +187,7 @@ class GaussianMixture(LearningGaussianMixture):
         n_components, covariance_types : what to try.
         criterion : "bic", "icl" or "aic"; the lowest is the best.
         """
-        return select(self, X, {"covariance_type": covariance_types, "n_components": n_components}, criterion)
+        return select(self, (X,), {"covariance_type": covariance_types, "n_components": n_components}, criterion)
 
     def bootstrap_test(self, X: Any, n_bootstrap: int = 99) -> LikelihoodRatioTest:
         """Whether n_components + 1 are called for, by the bootstrap likelihood-ratio test: see `bootstrap_test`.

@@ -134,6 +134,7 @@ class Gaussian(Emission[GaussianMoments]):
         self.covariance = covariance
         self.prior, self.reg_covar, self.floor = prior, float(reg_covar), float(floor)
         self.fixed = frozenset(fixed)
+        self.lifted: tuple[int, ...] = ()  # whose covariances the last M-step gave the floor
 
     @property
     def n_states(self) -> int:
@@ -353,7 +354,9 @@ class Gaussian(Emission[GaussianMoments]):
     def _regularized(self, scatter: Tensor, counts: Tensor) -> Tensor:
         amount = self.reg_covar * torch.ones_like(counts)
         if self.floor > 0:
-            amount = amount + self.floor * ~_is_definite(scatter, counts)
+            singular = ~_is_definite(scatter, counts)
+            amount = amount + self.floor * singular
+            self.lifted = tuple(torch.nonzero(singular).flatten().tolist())
         if not bool(amount.any()):
             return scatter
         if self.covariance.diagonal:
