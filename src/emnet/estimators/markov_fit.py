@@ -377,8 +377,11 @@ class LearningMarkov(FittedMarkov):
             "parameters": parameters,
             "features": list(getattr(self, "feature_names_in_", [])),
             "n_columns": self._n_columns(),
+            "scale": self._scale,
         }
-        return manifest, {name: np.asarray(getattr(self, name), dtype=np.float64) for name in names}
+        center = np.broadcast_to(self._center, (self._n_columns(),))
+        tensors = {name: np.asarray(getattr(self, name), dtype=np.float64) for name in names}
+        return manifest, {"center": np.asarray(center, dtype=np.float64), **tensors}
 
     @abstractmethod
     def _emission_attributes(self) -> tuple[str, ...]:
@@ -388,12 +391,13 @@ class LearningMarkov(FittedMarkov):
     def _from_state(cls, manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> Self:
         self = cls(**{k: options.from_json(v) for k, v in manifest["parameters"].items()})
         self.device = options.device_at_hand(self.device)
-        for name in ("startprob_", "transmat_", *self._emission_attributes()):
+        for name in ("startprob_", "transmat_", *self._emission_attributes(), "center"):
             if not np.isfinite(tensors[name]).all():
                 raise ValueError(f"tensor {name!r} should be finite")
-            setattr(self, name, tensors[name])
+            setattr(self, "_center" if name == "center" else name, tensors[name])
+        self._scale = float(manifest["scale"])
         self._check()
-        if self._n_columns() != manifest["n_columns"]:
+        if self._n_columns() != manifest["n_columns"] or self._center.shape != (self._n_columns(),):
             raise ValueError("the parameters are not those of so many columns")
         self.n_features_in_ = int(manifest["n_columns"])
         if manifest["features"]:
