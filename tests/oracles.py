@@ -160,6 +160,14 @@ def log_cell(family: str, x: float, *parameters: float) -> float:
     return 0.0 if math.isnan(x) else float(densities[family]())
 
 
+def log_multinomial(row: np.ndarray, log_probabilities: np.ndarray) -> float:
+    """log p of counts; 0 of a row that is not observed."""
+    if np.isnan(row).any():
+        return 0.0
+    own = sum(x * p - math.lgamma(x + 1) for x, p in zip(row, log_probabilities, strict=True))
+    return float(own + math.lgamma(row.sum() + 1))
+
+
 def expected_moments(row: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """E[x] and E[x xᵀ] given the entries of a row that are not NaN."""
     seen = ~np.isnan(row)
@@ -180,3 +188,31 @@ def finite_difference(function, vector: np.ndarray, step: float = 1e-6) -> np.nd
         down[i] -= step
         gradient[i] = (function(up) - function(down)) / (2 * step)
     return gradient
+
+
+def enumerate_chain(start, transitions, likelihoods) -> tuple[float, np.ndarray, np.ndarray, np.ndarray, float]:
+    """One sequence by all k^T paths: log evidence, p(state | step), p(pair | step), the best path, its log joint.
+
+    `start` is (k,), `transitions` (T, k, k) whose row t leads into step t, `likelihoods` (T, k): all logarithms.
+    Of paths that are equally good the first in lexicographic order of the reversed path is the best.
+    """
+    steps, k = likelihoods.shape
+    paths = list(itertools.product(range(k), repeat=steps))
+    joint = np.array(
+        [
+            start[path[0]]
+            + sum(likelihoods[t, path[t]] for t in range(steps))
+            + sum(transitions[t, path[t - 1], path[t]] for t in range(1, steps))
+            for path in paths
+        ]
+    )
+    top = joint.max()
+    log_evidence = top + math.log(np.exp(joint - top).sum())
+    gamma, xi = np.zeros((steps, k)), np.zeros((steps, k, k))
+    for path, probability in zip(paths, np.exp(joint - log_evidence), strict=True):
+        for t in range(steps):
+            gamma[t, path[t]] += probability
+            if t:
+                xi[t, path[t - 1], path[t]] += probability
+    best = int(joint.argmax())
+    return log_evidence, gamma, xi, np.array(paths[best]), joint[best]

@@ -12,18 +12,21 @@ from torch import Tensor
 from emnet.exceptions import InvalidInputError
 
 Derived = TypeVar("Derived")
+_BY_SEQUENCE = ("weights", "lengths")
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Rows of data; what is None is absent (weights: 1; observed: everything).
+    """Rows of data, or sequences of rows end to end; what is None is absent (weights: 1; observed: everything).
+
+    Its units are what is independent of one another: the rows, or the sequences where there are `lengths`.
 
     Attributes
     ----------
     target : (n,) or (n, d), what the model explains. For a classifier (n,) class indices. NaN is not observed.
     given : (n, p), what it is explained from, or None. Factors with a bias expect a leading constant 1.
     observed : like `target`, boolean: which entries were seen.
-    weights : (n,), how many rows each row stands for.
+    weights : how many units each unit stands for: (n,), or (number of sequences,).
     lengths : (number of sequences,), where the rows are sequences end to end.
     labels : (n,), the latent state where it is known, else −1; or (n, k), what multiplies each state's probability.
     """
@@ -41,7 +44,11 @@ class Batch:
 
     @property
     def total_weight(self) -> float:
-        return float(len(self)) if self.weights is None else float(self.weights.sum())
+        return float(self.n_units) if self.weights is None else float(self.weights.sum())
+
+    @property
+    def n_units(self) -> int:
+        return len(self) if self.lengths is None else len(self.lengths)
 
     @property
     def inputs(self) -> Tensor:
@@ -60,13 +67,30 @@ class Batch:
     def rows(self, index: slice | Tensor) -> Batch:
         """The batch of some rows (of batches that are not sequences)."""
         if self.lengths is not None:
-            raise ValueError("Rows of sequences cannot be taken apart: split the batch by whole sequences.")
+            raise ValueError("Rows of sequences cannot be taken apart: take whole sequences, by `units`.")
         return replace(self, **{name: value[index] for name, value in self._tensors() if name != "lengths"})  # type: ignore[arg-type]
 
-    def split(self, rows: int) -> Iterator[Batch]:
-        """The batch in pieces of at most `rows` rows."""
-        for start in range(0, len(self), rows):
-            yield self.rows(slice(start, start + rows))
+    def units(self, index: slice | Tensor) -> Batch:
+        """The batch of some rows, or of some sequences; an index may name one more than once."""
+        if self.lengths is None:
+            return self.rows(index)
+        rows = self._rows_of(index).to(self.target.device)
+        own = {name: value[index if name in _BY_SEQUENCE else rows] for name, value in self._tensors()}
+        return replace(self, **own)  # type: ignore[arg-type]
+
+    def split(self, units: int) -> Iterator[Batch]:
+        """The batch in pieces of at most so many units."""
+        for start in range(0, self.n_units, units):
+            yield self.units(slice(start, start + units))
+
+    def _rows_of(self, index: slice | Tensor) -> Tensor:
+        """The rows of some sequences."""
+        assert self.lengths is not None
+        lengths = self.lengths.cpu()
+        first = (lengths.cumsum(0) - lengths)[index if isinstance(index, slice) else index.cpu()]
+        own = lengths[index if isinstance(index, slice) else index.cpu()]
+        within = torch.arange(int(own.sum())) - (own.cumsum(0) - own).repeat_interleave(own)
+        return first.repeat_interleave(own) + within
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
         for name in (each.name for each in fields(self)):
@@ -80,26 +104,26 @@ Data = Collection[Batch]
 
 
 class MiniBatches(Collection[Batch]):
-    """A batch in pieces of at most `size` rows, drawn anew in every pass."""
+    """A batch in pieces of at most `size` units, drawn anew in every pass."""
 
     def __init__(self, batch: Batch, size: int, seed: int):
         self.batch, self.size = batch, size
         self._generator = torch.Generator().manual_seed(seed)
 
     def __iter__(self) -> Iterator[Batch]:
-        order = torch.randperm(len(self.batch), generator=self._generator).to(self.batch.target.device)
+        order = torch.randperm(self.batch.n_units, generator=self._generator).to(self.batch.target.device)
         for index in order.split(self.size):
-            yield self.batch.rows(index)
+            yield self.batch.units(index)
 
     def __len__(self) -> int:
-        return -(-len(self.batch) // self.size)
+        return -(-self.batch.n_units // self.size)
 
     def __contains__(self, batch: object) -> bool:
         return False  # its batches are made as they are asked for
 
 
 def total_weight(data: Data) -> float:
-    """How many rows the data stand for."""
+    """How many units the data stand for."""
     return data.batch.total_weight if isinstance(data, MiniBatches) else sum(batch.total_weight for batch in data)
 
 

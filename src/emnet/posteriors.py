@@ -21,9 +21,9 @@ class EvidenceKind(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Posterior(ABC):
-    """Posterior over the latent structure of every row.
+    """Posterior over the latent structure of every unit: row, or sequence of rows.
 
-    `log_evidence` is (n,), in nats, unweighted, float64.
+    `log_evidence` is one for each unit, in nats, unweighted, float64.
     """
 
     log_evidence: Tensor
@@ -35,7 +35,7 @@ class Posterior(ABC):
         return {}
 
     def total(self, weights: Tensor | None) -> float:
-        """Weighted sum of the rows' log evidence; a row of weight 0 counts as no row."""
+        """Weighted sum of the units' log evidence; a unit of weight 0 counts as none."""
         if weights is None:
             return float(self.log_evidence.sum())
         seen = weights > 0
@@ -47,6 +47,19 @@ class Discrete(Posterior):
     """Posterior over one of k states. `responsibilities` is (n, k), p(state | row); each row adds up to 1."""
 
     responsibilities: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Chain(Posterior):
+    """Posterior over a path through k states for each sequence.
+
+    responsibilities : (n, k), p(state of the row | its sequence); each row adds up to 1.
+    transitions : (k, k), expected steps from each state to each, times the sequences' weights; or by step, (n, k, k),
+        row t for the step into row t, 0 where a sequence begins.
+    """
+
+    responsibilities: Tensor
+    transitions: Tensor
 
 
 def require_discrete(posterior: Posterior) -> Discrete:

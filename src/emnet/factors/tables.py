@@ -31,12 +31,15 @@ class Table(Factor[Counts]):
     ----------
     probabilities : (…, g), the start.
     concentration : α ≥ 1, a number or anything that broadcasts to (…, g); 1 is no prior.
-    fixed : whether EM leaves the table as it is.
+    fixed : whether EM leaves the table as it is; or which entries, (…, g), it leaves: those keep their start, which may
+        be 0, and the others share what is left of their row.
     """
 
     concentration: Tensor
+    held: Tensor | None  # log probabilities of the entries that are fixed, NaN of the others; None if none is
+    rest: Tensor | None  # log of what they leave of each row, (…, 1)
 
-    def __init__(self, probabilities: Tensor, *, concentration: float | Tensor = 1.0, fixed: bool = False):
+    def __init__(self, probabilities: Tensor, *, concentration: float | Tensor = 1.0, fixed: bool | Tensor = False):
         super().__init__()
         self.logits = nn.Parameter(_log(probabilities), requires_grad=False)
         alpha = torch.as_tensor(concentration, dtype=torch.float64).expand(self.logits.shape).clone()
@@ -46,37 +49,56 @@ class Table(Factor[Counts]):
                 f"smallest is {float(alpha.min()):g}. Take 1 for no prior."
             )
         self.register_buffer("concentration", alpha)
-        self.fixed, self.has_prior = fixed, bool((alpha > 1).any())
+        self.has_prior = bool((alpha > 1).any())
+        entries = torch.as_tensor(fixed, device=self.logits.device).expand(self.logits.shape)
+        self.fixed = bool(entries.all())
+        held, rest = _holding(probabilities.detach().double(), entries) if bool(entries.any()) else (None, None)
+        self.register_buffer("held", held)
+        self.register_buffer("rest", rest)
 
     @property
     def log_probabilities(self) -> Tensor:
         """(…, g), float64."""
-        return self.logits.detach().log_softmax(-1)
+        if self.held is None or self.rest is None:
+            return self.logits.detach().log_softmax(-1)
+        return torch.where(self._free, self._free_shares().log() + self.rest, self.held)
+
+    @property
+    def n_parameters(self) -> int:
+        """Free parameters, as information criteria count them."""
+        return int((self._free.sum(-1) - 1).clamp_min(0).sum())
 
     def maximize(self, statistics: Counts) -> None:
-        """p_i ∝ n_i + α_i − 1."""
+        """p_i ∝ n_i + α_i − 1, over the entries that are free."""
         if not self.fixed:
-            self.logits.data.copy_(_log(self._pseudo_counts(statistics)).log_softmax(-1))
+            pseudo, free = self._pseudo_counts(statistics), self._free
+            found = _log(pseudo).masked_fill(~free, float("-inf")).log_softmax(-1)
+            reached = torch.where(free, pseudo, 0.0).sum(-1, keepdim=True) > 0  # a row that nobody reaches stays
+            self.logits.data.copy_(torch.where(free & reached, found, self.logits))
 
     def gradient(self, statistics: Counts) -> Tensor:
-        pseudo = self._pseudo_counts(statistics)
-        expected = pseudo.sum(-1, keepdim=True) * self.log_probabilities.exp()
-        return (pseudo - expected).flatten()[: self._n_free()]
+        pseudo = torch.where(self._free, self._pseudo_counts(statistics), 0.0)
+        return (pseudo - pseudo.sum(-1, keepdim=True) * self._free_shares())[self._free]
 
     def log_prior(self) -> float:
         if self.fixed or not self.has_prior:
             return 0.0
-        return float(((self.concentration - 1) * self.log_probabilities).sum())
+        return float(((self.concentration - 1) * self.log_probabilities)[self._free].sum())
 
     def coordinates(self) -> Tensor:
-        return self.logits.detach().flatten()[: self._n_free()].clone()
+        return self.logits.detach()[self._free]
 
     def set_coordinates(self, vector: Tensor) -> None:
-        if not self.fixed:
-            self.logits.data.copy_(vector.view(self.logits.shape))
+        self.logits.data[self._free] = vector
 
-    def _n_free(self) -> int:
-        return 0 if self.fixed else self.logits.numel()
+    @property
+    def _free(self) -> Tensor:
+        """Which entries EM learns, (…, g)."""
+        return torch.ones_like(self.logits, dtype=torch.bool) if self.held is None else self.held.isnan()
+
+    def _free_shares(self) -> Tensor:
+        """What of the rest of its row each free entry has, (…, g); 0 of a fixed one."""
+        return self.logits.detach().masked_fill(~self._free, float("-inf")).softmax(-1).nan_to_num(0.0)
 
     def _pseudo_counts(self, statistics: Counts) -> Tensor:
         return statistics.counts + (self.concentration - 1) if self.has_prior else statistics.counts
@@ -102,6 +124,33 @@ class MixingWeights(Table):
         return Counts(target.double().sum(0) if weights is None else weights.double() @ target.double())
 
 
+class Transitions(Table):
+    """p(state | state before) of a Markov chain, (k, k): the same for all steps. The target is the (expected) pair.
+
+    A chain asks its transitions for their logarithms by `log_weights(given)`, (k, k), or (n, k, k) where they depend on
+    `given`, row t being the step into row t, and gives them the expected pairs as a target: (k, k), or with `by_step`
+    (n, k, k), both times the weights of the sequences.
+    """
+
+    by_step = False
+
+    @property
+    def n_states(self) -> int:
+        return len(self.logits)
+
+    def log_weights(self, given: Tensor | None = None) -> Tensor:
+        """log p(state | state before, given), here of no given: (k, k)."""
+        return self.log_probabilities
+
+    def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:
+        """log p(second state | first) of pairs by index: (n, 2) → (n,)."""
+        return self.log_probabilities[target[:, 0], target[:, 1]]
+
+    def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> Counts:
+        """From expected pairs, (k, k), which have the sequences' weights in them already."""
+        return Counts(target.double())
+
+
 class Categorical(Table, Emission[Counts]):
     """p(category | state) of one column, whose target is the category's index; NaN or −1 is not observed.
 
@@ -113,10 +162,6 @@ class Categorical(Table, Emission[Counts]):
     @property
     def n_states(self) -> int:
         return len(self.logits)
-
-    @property
-    def n_parameters(self) -> int:
-        return 0 if self.fixed else len(self.logits) * (self.logits.shape[1] - 1)
 
     @staticmethod
     def prepare(target: Tensor) -> Tensor:
@@ -148,6 +193,13 @@ class Categorical(Table, Emission[Counts]):
 
     def draw(self, states: Tensor, generator: Generator) -> Tensor:
         return torch.multinomial(self.log_probabilities.exp()[states], 1, generator=generator).double()
+
+
+def _holding(probabilities: Tensor, entries: Tensor) -> tuple[Tensor, Tensor]:
+    """Logarithms of the entries that are fixed, NaN elsewhere, and of what they leave of each row."""
+    probabilities = probabilities / probabilities.sum(-1, keepdim=True)
+    rest = torch.where(entries, 0.0, probabilities).sum(-1, keepdim=True)
+    return torch.where(entries, probabilities.log(), torch.nan), rest.log()
 
 
 def _log(probabilities: Tensor) -> Tensor:

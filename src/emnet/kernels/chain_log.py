@@ -1,0 +1,103 @@
+"""The passes of `chain` in logarithms: nothing underflows, at K² exponentials a step. For the few that need it.
+
+The sequences that are asked for are done side by side, padded to the longest.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+
+from emnet.exceptions import InvalidInputError
+
+
+def forward(
+    log_likelihood: Tensor,
+    log_start: Tensor,
+    log_transition: Tensor,
+    offsets: Tensor,
+    which: Tensor,
+    evidence: Tensor,
+    filtered: Tensor | None,
+) -> None:
+    """Write the evidence, (s,), and the filtered probabilities, (n, k), of the sequences `which`, (s,) of booleans."""
+    sequences, rows, there = _padded(offsets, which, log_likelihood.device)
+    alpha, log_evidence = _forward(log_likelihood, log_start, log_transition, sequences, rows, there)
+    evidence[sequences] = log_evidence
+    if filtered is not None:
+        filtered[rows[there]] = alpha.softmax(2)[there]
+
+
+def smooth(
+    log_likelihood: Tensor,
+    log_start: Tensor,
+    log_transition: Tensor,
+    offsets: Tensor,
+    weights: Tensor,
+    which: Tensor,
+    evidence: Tensor,
+    gamma: Tensor,
+    xi: Tensor,
+) -> None:
+    """Write evidence and responsibilities of the sequences `which`, and add their weighted transitions to `xi`."""
+    x = log_likelihood
+    sequences, rows, there = _padded(offsets, which, x.device)
+    alpha, log_evidence = _forward(x, log_start, log_transition, sequences, rows, there)
+    evidence[sequences] = log_evidence
+    beta = torch.zeros_like(alpha[0])
+    for t in range(len(rows) - 1, -1, -1):
+        now = there[t]
+        gamma[rows[t, now]] = (alpha[t] + beta).softmax(1)[now]
+        if t == 0:
+            break
+        step, into = _step(log_transition, rows[t]), (x[rows[t]] + beta)[:, None]
+        joint = (alpha[t - 1][:, :, None] + step + into - log_evidence[:, None, None]).exp()
+        joint = joint[now] * weights[sequences][now, None, None]
+        if xi.dim() == 3:
+            xi[rows[t, now]] = joint
+        else:
+            xi += joint.sum(0)
+        beta = torch.where(now[:, None], (step + into).logsumexp(2), beta)
+
+
+def _padded(offsets: Tensor, which: Tensor, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The sequences by number, (q,), their rows, (t, q), and which of those there are."""
+    sequences = torch.nonzero(which).flatten()
+    first, lengths = offsets[sequences], offsets[sequences + 1] - offsets[sequences]
+    time = torch.arange(int(lengths.max()))[:, None]
+    there = time < lengths
+    rows = (first + time).where(there, first)
+    return sequences.to(device), rows.to(device), there.to(device)
+
+
+def _forward(
+    x: Tensor, log_start: Tensor, log_transition: Tensor, sequences: Tensor, rows: Tensor, there: Tensor
+) -> tuple[Tensor, Tensor]:
+    """log α, (t, q, k), which stays as it is where a sequence has ended, and log evidence, (q,)."""
+    start = log_start if log_start.dim() == 1 else log_start[sequences]
+    alpha = x.new_empty(*rows.shape, x.shape[1])
+    alpha[0] = start + x[rows[0]]
+    for t in range(1, len(rows)):
+        reached = (alpha[t - 1][:, :, None] + _step(log_transition, rows[t])).logsumexp(1) + x[rows[t]]
+        alpha[t] = torch.where(there[t, :, None], reached, alpha[t - 1])
+    reached = alpha.logsumexp(2)
+    if not bool((possible := reached.isfinite()).all()):
+        number = int(torch.nonzero(~possible[-1])[0])
+        step = int(torch.nonzero(~possible[:, number])[0])
+        _raise_impossible(int(sequences[number]), step, bool(x[rows[step, number]].isnan().any()))
+    return alpha, reached[-1]
+
+
+def _step(log_transition: Tensor, rows: Tensor) -> Tensor:
+    return log_transition[rows] if log_transition.dim() == 3 else log_transition
+
+
+def _raise_impossible(sequence: int, step: int, undefined: bool) -> NoReturn:
+    what = "the log likelihood is NaN" if undefined else "no path through the states allows this observation"
+    raise InvalidInputError(
+        f"Sequence {sequence}, step {step} (both from 0): {what}. Every state that can be reached gives it probability "
+        "0. Look at this row, at transitions and starts that are 0, and at known states; a prior keeps probabilities "
+        "from becoming 0."
+    )

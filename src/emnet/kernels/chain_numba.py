@@ -1,0 +1,350 @@
+"""The passes of `chain`, compiled for the CPU: each reads the log likelihoods and writes one array as large.
+
+Inner loops run over contiguous states and hold no branch, so that they become vector instructions; exp is written out
+for the same reason. Sequences are done in groups that depend on their lengths alone, so any number of threads gives
+the same sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit, types
+from numba.extending import intrinsic
+from torch import Tensor
+
+_FLOOR = 1e-200  # of what is not 0: nothing becomes subnormal, and what was given up can be told from what cannot be
+_LEAST_EXPONENT = -460.0  # about log _FLOOR
+_LEAST_SCALE, _MOST_BETA = 1e-100, 1e80  # within them, paths at the floor have a posterior below 1e-20
+_BLOCK = 16  # steps whose outer products are added at a time, while a row of the sum stays in registers
+_GROUP_ELEMENTS, _MOST_GROUPS = 2**17, 64
+_SUMS: Any = {"reassoc", "contract", "nsz"}  # sums may be reordered; NaN and ∞ keep their meaning
+
+_vector, _matrix, _cube = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
+_steps, _flags, _path = types.int64[::1], types.uint8[::1], types.int64[::1]
+_dispatchers: list[Any] = []
+
+
+def _compiled(signature: Any, flags: Any = None) -> Callable[[Any], Any]:
+    """Compile at import, from the cache if it can be written somewhere."""
+
+    def decorate(function: Any) -> Any:
+        options: Any = {"nogil": True, "error_model": "numpy", "fastmath": flags or False}
+        try:
+            made = njit(signature, cache=True, **options)(function)
+        except RuntimeError:  # no folder can be written
+            made = njit(signature, **options)(function)
+        _dispatchers.append(made)
+        return made
+
+    return decorate
+
+
+def was_compiled() -> bool:
+    """Whether anything did not come from the cache."""
+    return any(sum(each.stats.cache_misses.values()) or not each.stats.cache_path for each in _dispatchers)
+
+
+# -- exp ------------------------------------------------------------------------------------------------------------
+
+
+@intrinsic
+def _bits_of(context, x):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.bitcast(arguments[0], context.get_value_type(types.int64))
+
+    return types.int64(types.float64), generate
+
+
+@intrinsic
+def _float_of(context, x):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.bitcast(arguments[0], context.get_value_type(types.float64))
+
+    return types.float64(types.int64), generate
+
+
+@njit(fastmath={"contract"})
+def _exp(x: float) -> float:
+    """e^x for −700 < x < 700 to an ulp or two: 2^n e^r with |r| ≤ ½ log 2, e^r by Taylor's series to r¹³."""
+    shifted = x * 1.4426950408889634 + 6755399441055744.0  # 1.5·2⁵²: the last bits are now n = round(x / log 2)
+    n = shifted - 6755399441055744.0
+    r = (x - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10
+    p = 1 / 6227020800.0
+    p = p * r + 1 / 479001600.0
+    p = p * r + 1 / 39916800.0
+    p = p * r + 1 / 3628800.0
+    p = p * r + 1 / 362880.0
+    p = p * r + 1 / 40320.0
+    p = p * r + 1 / 5040.0
+    p = p * r + 1 / 720.0
+    p = p * r + 1 / 120.0
+    p = p * r + 1 / 24.0
+    p = p * r + 1 / 6.0
+    p = p * r + 0.5
+    p = p * r + 1.0
+    p = p * r + 1.0
+    return p * _float_of((_bits_of(shifted) + 1023) << 52)  # type: ignore[call-arg]
+
+
+@njit(fastmath={"contract"})
+def _likelihoods(x, t, out):  # type: ignore[no-untyped-def]
+    """exp(row t − its maximum), −∞ to 0 and all else to at least the floor; the maximum. NaN stays NaN."""
+    top = x[t, 0]
+    for j in range(1, x.shape[1]):
+        top = x[t, j] if x[t, j] > top else top
+    for j in range(x.shape[1]):
+        away = x[t, j] - top
+        e = _exp(max(away, _LEAST_EXPONENT))
+        out[j] = e if away > -np.inf else (0.0 if away == -np.inf else away)
+    return top
+
+
+# -- the passes -----------------------------------------------------------------------------------------------------
+
+
+@_compiled(types.void(_matrix, _matrix, _cube, _steps, _flags, _matrix, _vector, _flags), _SUMS)
+def _forward(x, start, transition, offsets, skip, alpha, evidence, status):  # type: ignore[no-untyped-def]
+    """α_t ∝ b_t ∘ (Aᵀ α_{t−1}), Σ α_t = 1; an α of one row holds the last step alone."""
+    k = x.shape[1]
+    b, predicted = np.empty(k), np.empty(k)
+    own_start, varies, keeps = int(len(start) > 1), int(len(transition) > 1), int(len(alpha) > 1)
+    for s in range(len(offsets) - 1):
+        if skip[s]:
+            continue
+        log_sum, product, floored = 0.0, 1.0, 0
+        for t in range(offsets[s], offsets[s + 1]):
+            top = _likelihoods(x, t, b)
+            if t == offsets[s]:
+                for j in range(k):
+                    predicted[j] = start[s * own_start, j]
+            else:
+                p, v = (t - 1) * keeps, t * varies
+                for j in range(k):
+                    predicted[j] = alpha[p, 0] * transition[v, 0, j]
+                for i in range(1, k):
+                    a = alpha[p, i]
+                    for j in range(k):
+                        predicted[j] += a * transition[v, i, j]
+            scale = 0.0
+            for j in range(k):
+                scale += predicted[j] * b[j]
+            if not scale > _LEAST_SCALE:
+                status[s] = 2
+                break
+            inverse, p, lowest = 1 / scale, t * keeps, 1.0
+            for j in range(k):
+                value = max(predicted[j] * b[j] * inverse, _FLOOR)
+                value = value if (predicted[j] > 0) & (b[j] > 0) else 0.0
+                alpha[p, j] = value
+                lowest = min(lowest, value if value > 0 else 1.0)
+            if lowest < _LEAST_SCALE:
+                floored = 1
+            log_sum += top
+            product *= scale
+            if product < _LEAST_SCALE:  # one logarithm for many steps
+                log_sum += np.log(product)
+                product = 1.0
+        evidence[s] = log_sum + np.log(product)
+        status[s] = max(status[s], np.uint8(floored))
+
+
+@njit(nogil=True, fastmath=_SUMS)
+def _add_products(left, right, count, out):  # type: ignore[no-untyped-def]
+    """out[0] += leftᵀ right over the first so many rows."""
+    for i in range(out.shape[1]):
+        for q in range(count):
+            a = left[q, i]
+            for j in range(out.shape[2]):
+                out[0, i, j] += a * right[q, j]
+
+
+@_compiled(types.void(_matrix, _cube, _steps, _vector, _flags, _matrix, _cube, _flags), _SUMS)
+def _backward(x, transition, offsets, weights, skip, alpha, xi, status):  # type: ignore[no-untyped-def]
+    """β_{t−1} ∝ A (b_t ∘ β_t), Σ α β = 1: γ = α ∘ β in place of α, and ξ_t = α_{t−1} A (b_t ∘ β_t).
+
+    Of a constant A its factor is left out of the sum: it is the same for all steps.
+    """
+    k = x.shape[1]
+    b, u, beta, back = np.empty(k), np.empty(k), np.empty(k), np.empty(k)
+    left, right, waiting = np.empty((_BLOCK, k)), np.empty((_BLOCK, k)), 0
+    varies, by_step = int(len(transition) > 1), len(xi) > 1
+    for s in range(len(offsets) - 1):
+        if skip[s] or status[s] == 2:
+            continue
+        beta[:] = 1.0
+        for t in range(offsets[s + 1] - 1, offsets[s], -1):
+            _likelihoods(x, t, b)
+            p, v = t - 1, t * varies
+            for j in range(k):
+                u[j] = b[j] * beta[j]
+            total = 0.0
+            for i in range(k):
+                value = 0.0
+                for j in range(k):
+                    value += transition[v, i, j] * u[j]
+                back[i] = value
+                total += alpha[p, i] * value
+            inverse = 1 / total
+            weight = inverse * weights[s]
+            if varies or by_step:
+                for i in range(k):
+                    a = alpha[p, i] * weight
+                    for j in range(k):
+                        xi[t * by_step, i, j] += a * transition[v, i, j] * u[j]
+            else:
+                for i in range(k):
+                    left[waiting, i] = alpha[p, i]
+                    right[waiting, i] = u[i] * weight
+                waiting += 1
+                if waiting == _BLOCK:
+                    _add_products(left, right, waiting, xi)
+                    waiting = 0
+            size = 0.0
+            for i in range(k):
+                value = back[i] * inverse if alpha[p, i] > 0 else 0.0
+                size += value
+                beta[i] = value
+                alpha[p, i] *= value
+            if not size < _MOST_BETA:
+                status[s] = 2
+                break
+    _add_products(left, right, waiting, xi)
+
+
+@_compiled(types.void(_matrix, _matrix, _cube, _steps, _vector, _path), None)
+def _viterbi(x, start, transition, offsets, log_joint, path):  # type: ignore[no-untyped-def]
+    k = x.shape[1]
+    own_start, varies = int(len(start) > 1), int(len(transition) > 1)
+    longest = 0
+    for s in range(len(offsets) - 1):
+        longest = max(longest, offsets[s + 1] - offsets[s])
+    came_from = np.empty((longest, k), dtype=np.int32)
+    best, reached = np.empty(k), np.empty(k)
+    for s in range(len(offsets) - 1):
+        first, last = offsets[s], offsets[s + 1] - 1
+        for j in range(k):
+            best[j] = start[s * own_start, j] + x[first, j]
+        for t in range(first + 1, last + 1):
+            v, p = t * varies, t - first
+            for j in range(k):
+                reached[j] = best[0] + transition[v, 0, j]
+                came_from[p, j] = 0
+            for i in range(1, k):
+                a = best[i]
+                for j in range(k):
+                    value = a + transition[v, i, j]
+                    better = value > reached[j]
+                    reached[j] = value if better else reached[j]
+                    came_from[p, j] = i if better else came_from[p, j]
+            for j in range(k):
+                best[j] = reached[j] + x[t, j]
+        state = 0
+        for j in range(k):
+            if best[j] > best[state]:
+                state = j
+        log_joint[s] = best[state]
+        for t in range(last, first - 1, -1):
+            path[t] = state
+            state = came_from[t - first, state] if t > first else 0
+
+
+# -- groups of sequences --------------------------------------------------------------------------------------------
+
+
+def forward(
+    log_likelihood: Tensor, start: Tensor, transition: Tensor, offsets: Tensor, keep: bool
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    x, s = log_likelihood, len(offsets) - 1
+    alpha, evidence = (torch.empty_like(x) if keep else None), x.new_empty(s)
+    status, nobody = torch.zeros(s, dtype=torch.uint8), torch.zeros(s, dtype=torch.uint8)
+    starts, steps = _with_leading(start, 2), _with_leading(transition, 3)
+
+    def run(group: slice) -> None:
+        kept = x.new_empty(1, x.shape[1]) if alpha is None else alpha
+        _forward(*_arrays(x, _own(starts, group), steps, _within(offsets, group), nobody[group]),
+                 *_arrays(kept, evidence[group], status[group]))  # fmt: skip
+
+    _each(run, offsets, x.shape[1])
+    return evidence, alpha, status
+
+
+def smooth(
+    log_likelihood: Tensor,
+    start: Tensor,
+    transition: Tensor,
+    offsets: Tensor,
+    weights: Tensor,
+    skip: Tensor,
+    by_step: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    x, s, k = log_likelihood, len(offsets) - 1, log_likelihood.shape[1]
+    gamma, evidence, status = torch.empty_like(x), x.new_empty(s), torch.zeros(s, dtype=torch.uint8)
+    starts, steps, left_out = _with_leading(start, 2), _with_leading(transition, 3), skip.to(torch.uint8)
+    groups = _groups(offsets, k)
+    sums = x.new_zeros(len(x) if by_step else len(groups), k, k)
+
+    def run(group: slice) -> None:
+        own = (_within(offsets, group), left_out[group])
+        _forward(*_arrays(x, _own(starts, group), steps, *own, gamma, evidence[group], status[group]))
+        xi = sums if by_step else sums[groups.index(group)][None]
+        _backward(*_arrays(x, steps, own[0], weights[group], own[1], gamma, xi, status[group]))
+
+    _each(run, offsets, k)
+    if by_step:
+        return evidence, gamma, sums, status
+    return evidence, gamma, sums.sum(0) * (transition if transition.dim() == 2 else 1.0), status
+
+
+def viterbi(
+    log_likelihood: Tensor, log_start: Tensor, log_transition: Tensor, offsets: Tensor
+) -> tuple[Tensor, Tensor]:
+    x = log_likelihood
+    log_joint, path = x.new_empty(len(offsets) - 1), torch.empty(len(x), dtype=torch.int64)
+    starts, steps = _with_leading(log_start, 2), _with_leading(log_transition, 3)
+
+    def run(group: slice) -> None:
+        _viterbi(*_arrays(x, _own(starts, group), steps, _within(offsets, group), log_joint[group], path))
+
+    _each(run, offsets, x.shape[1])
+    return log_joint, path
+
+
+def _groups(offsets: Tensor, k: int) -> list[slice]:
+    """Sequences in a row with enough steps for a thread to be worth its while; by their lengths alone."""
+    steps = max(_GROUP_ELEMENTS // k, int(offsets[-1]) // _MOST_GROUPS)
+    which = torch.div(offsets[:-1], steps, rounding_mode="floor")
+    cuts = [0, *(torch.nonzero(which.diff()).flatten() + 1).tolist(), len(offsets) - 1]
+    return [slice(first, last) for first, last in pairwise(cuts)]
+
+
+def _each(run: Callable[[slice], None], offsets: Tensor, k: int) -> None:
+    groups = _groups(offsets, k)
+    threads = min(torch.get_num_threads(), len(groups))
+    if threads == 1:
+        for group in groups:
+            run(group)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(run, groups))
+
+
+def _with_leading(values: Tensor, dimensions: int) -> Tensor:
+    return values if values.dim() == dimensions else values[None]
+
+
+def _own(starts: Tensor, group: slice) -> Tensor:
+    return starts[group] if len(starts) > 1 else starts
+
+
+def _within(offsets: Tensor, group: slice) -> Tensor:
+    return offsets[group.start : group.stop + 1]
+
+
+def _arrays(*tensors: Tensor) -> list[np.ndarray]:
+    return [tensor.numpy() for tensor in tensors]

@@ -1,0 +1,115 @@
+"""Hidden Markov models: a hidden path through k states for each sequence, under one or more emissions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from emnet.batch import Batch
+from emnet.factors.base import Factor
+from emnet.kernels import chain
+from emnet.kernels.chain import Filtered
+from emnet.models.emitting import EmittingModel, unseen
+from emnet.posteriors import Chain, EvidenceKind
+from emnet.statistics import ModelStatistics
+
+
+class HiddenMarkov(EmittingModel[Chain]):
+    """p(y, z | x) = p(z₁ | x₁) Π_t p(z_t | z_{t−1}, x_t) Π_t p(y_t | z_t, x_t), for each of the batch's sequences.
+
+    The units of its batches are sequences: `lengths` says where they end (None: one sequence), `weights` has one for
+    each. A row of which nothing is known lets its neighbors speak; a sequence of such rows has evidence 1.
+
+    Parameters
+    ----------
+    start : a factor with `log_weights(given)`, (k,) or, of the sequences' first rows, (s, k). Its statistics are taken
+        of the first rows' responsibilities, (s, k), as targets, with the sequences' weights, (s,).
+    transition : a factor with `log_weights(given)`, (k, k), or (n, k, k), row t being the step into row t. Its
+        statistics are taken of the expected pairs of states, which have the weights in them already: (k, k), or by step
+        if it says `by_step`, (n, k, k), 0 where a sequence begins.
+    emissions, columns : as of `EmittingModel`.
+    """
+
+    start: Any
+    transition: Any
+
+    def __init__(
+        self,
+        start: Factor[Any],
+        transition: Factor[Any],
+        emissions: Factor[Any] | Mapping[str, Factor[Any]],
+        columns: Mapping[str, Sequence[int]] | None = None,
+    ):
+        super().__init__(emissions, columns)
+        self.start, self.transition = start, transition
+
+    @property
+    def factors(self) -> Mapping[str, Factor]:
+        return {"start": self.start, "transition": self.transition, **self.emissions}
+
+    def posterior(self, batch: Batch) -> Chain:
+        weights = None if batch.weights is None else batch.weights.double()
+        found = chain.forward_backward(*self._arrays(batch), weights, by_step=self.transition.by_step)
+        log_evidence = _exactly_one(batch, found.log_evidence)
+        return Chain(log_evidence, EvidenceKind.EXACT, found.responsibilities, found.transitions)
+
+    def statistics(self, batch: Batch, posterior: Chain) -> ModelStatistics:
+        first, weights = _first(batch), batch.weights
+        start = self.start.statistics(posterior.responsibilities[first], weights, _given(batch, first))
+        transition = self.transition.statistics(posterior.transitions, None, batch.given)
+        of_rows = None if weights is None else weights[_sequence(batch)]
+        emissions = self.emission_statistics(batch, posterior.responsibilities, of_rows)
+        return ModelStatistics({"start": start, "transition": transition, **emissions})
+
+    def filter(self, batch: Batch, *, keep: bool = True) -> Filtered:
+        """Evidence, and with `keep` p(state of the row | its sequence up to it), (n, k): the forward pass alone."""
+        found = chain.forward(*self._arrays(batch), keep=keep)
+        return Filtered(_exactly_one(batch, found.log_evidence), found.probabilities)
+
+    def best_path(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Viterbi: log p(path, rows) of each sequence, (s,), and the states, (n,)."""
+        return chain.viterbi(*self._arrays(batch))
+
+    def _arrays(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        first = _first(batch)
+        log_start = self.start.log_weights(_given(batch, first))
+        return log_start, self.transition.log_weights(batch.given), self.log_likelihood(batch), offsets(batch)
+
+
+def offsets(batch: Batch) -> Tensor:
+    """Where the batch's sequences begin and the last ends, (s + 1,)."""
+    return batch.derived(_offsets)
+
+
+def _offsets(batch: Batch) -> Tensor:
+    return chain.offsets_of(batch.lengths, len(batch))
+
+
+def _first(batch: Batch) -> Tensor:
+    """The first row of each sequence, (s,)."""
+    return offsets(batch)[:-1].to(batch.target.device)
+
+
+def _sequence(batch: Batch) -> Tensor:
+    """Whose row each is, (n,)."""
+    return batch.derived(_sequence_of_rows)
+
+
+def _sequence_of_rows(batch: Batch) -> Tensor:
+    lengths = offsets(batch).diff()
+    return torch.arange(len(lengths)).repeat_interleave(lengths).to(batch.target.device)
+
+
+def _given(batch: Batch, rows: Tensor) -> Tensor | None:
+    return None if batch.given is None else batch.given[rows]
+
+
+def _exactly_one(batch: Batch, log_evidence: Tensor) -> Tensor:
+    """Evidence 1 to the last bit where nothing is known of a sequence."""
+    if batch.labels is None and (rows := batch.derived(unseen)) is not None:
+        seen = torch.zeros_like(log_evidence).index_add_(0, _sequence(batch), (~rows).to(log_evidence))
+        log_evidence[seen == 0] = 0.0
+    return log_evidence
