@@ -137,7 +137,8 @@ class LearningMixture(FittedMixture):
             if not isinstance(end, CollapsedComponentError):  # other starts may still end well
                 self.converged_, self.reason_ = False, str(end.fit.reason)
             raise
-        if rule.parameters is not None and fit.reason is Reason.STOPPED:
+        on_the_way = fit.returned_to is not None or fit.last.unsettled
+        if rule.parameters is not None and fit.reason is Reason.STOPPED and not on_the_way:
             model.set_coordinates(rule.parameters)
         if fit.reason is Reason.STOPPED and (rule.converged or len(fit.history) >= self.max_iter):
             fit = replace(fit, reason=Reason.CONVERGED if rule.converged else Reason.MAX_ITER)

@@ -89,6 +89,10 @@ class NaturalFamily(Emission[Sums]):
         weights = weights_of(weights, cells, self.n_states)
         return Sums(weights.T @ cells.seen, weights.T @ cells.values)
 
+    def implied(self, counts: Tensor) -> Sums:
+        means = self.means
+        return Sums(counts[:, None].expand_as(means), counts[:, None] * means)
+
     def maximize(self, statistics: Sums) -> None:
         """E[x] = (Σ r x + s₀) / (Σ r + n₀); a state that no row belongs to stays."""
         if self.fixed:

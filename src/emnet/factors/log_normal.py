@@ -76,6 +76,9 @@ class LogNormal(Emission[GaussianMoments]):
         rows = target if isinstance(target, LogRows) else self.prepare(target)
         return self.of_logarithms.statistics(rows.rows, weights)
 
+    def implied(self, counts: Tensor) -> GaussianMoments:
+        return self.of_logarithms.implied(counts)
+
     def maximize(self, statistics: GaussianMoments) -> None:
         self.of_logarithms.maximize(statistics)
 
