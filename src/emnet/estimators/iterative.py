@@ -31,6 +31,7 @@ from emnet.estimators.validation import (
     require_not_negative,
     require_one_of,
     require_positive_integer,
+    require_tensors,
 )
 from emnet.exceptions import DegenerateFitError, FitInterrupted, InvalidInputError
 from emnet.models.base import LatentModel
@@ -304,13 +305,6 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
             self.feature_names_in_ = np.array(manifest["features"], dtype=object)
         self.prior_ = tuple(manifest["prior"])
         self.members_, self.fits_ = [], []
-
-
-def require_tensors(tensors: dict[str, np.ndarray], expected: dict[str, tuple[int, ...]]) -> None:
-    """Raise ValueError unless all of them are there, finite and of those shapes."""
-    for name, shape in expected.items():
-        if tensors[name].shape != shape or not np.isfinite(tensors[name]).all():
-            raise ValueError(f"tensor {name!r} should be finite and of shape {shape}")
 
 
 _NO_FIT = Fit((), Reason.STOPPED, 0.0, 0.0)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from emnet.estimators.families import FAMILIES, Family, family_of, summary_of
+from emnet.estimators.families import FAMILIES, Family, Parameters, Summary, family_of, summary_of
 from emnet.estimators.table_coding import (
     ColumnCoding,
     TableCoding,
@@ -51,18 +51,34 @@ class Block:
         return FAMILIES[self.family]
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Of its parameters, as they are published."""
+        return tuple(self.traits.alike(self._any_summary, 1))
+
+    def shape_of(self, name: str, k: int) -> tuple[int, ...]:
+        """Of a parameter of k components."""
+        return tuple(self.traits.alike(self._any_summary, k)[name].shape)
+
+    @property
+    def _any_summary(self) -> Summary:
+        ones, categories = torch.ones(len(self.columns)), (1.0,) * self.n_categories
+        return Summary(ones, ones, categories)
+
+    @property
     def is_measured(self) -> bool:
         """Whether its columns may be shifted and scaled; those of a factor that is given are as it has them."""
         return self.traits.measured and self.given is None
 
-    def start(
-        self, X: np.ndarray, weights: np.ndarray | None, k: int, prior: bool, device: torch.device
-    ) -> Emission[Any]:
-        """A factor of k states that are all alike, but for one that was given."""
+    def summary(self, X: np.ndarray, weights: np.ndarray | None) -> Summary:
+        """What starts and priors need of the coded and scaled table, (n, d)."""
+        return summary_of(self.traits.summarized(X[:, list(self.columns)]), weights, self.n_categories)
+
+    def factor(self, summary: Summary, k: int, prior: bool, given: Parameters, fixed: frozenset[str]) -> Emission[Any]:
+        """A factor of k states that are all alike but in what is given; or the one that was given itself."""
         if self.given is not None:
-            return self._checked_copy(k).to(device)
-        cells = self.traits.summarized(X[:, list(self.columns)])
-        return self.traits.start(summary_of(cells, weights, self.n_categories, device), k, prior)
+            return self._checked_copy(k)
+        parameters = {**self.traits.alike(summary, k), **given}
+        return self.traits.make(parameters, summary if prior else None, fixed)
 
     def _checked_copy(self, k: int) -> Emission[Any]:
         assert self.given is not None

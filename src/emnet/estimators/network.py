@@ -18,12 +18,13 @@ from emnet.algorithms.base import Algorithm, Fit, Iteration, Reason, evaluate
 from emnet.batch import Batch, MiniBatches
 from emnet.estimators import options
 from emnet.estimators.history import fit_from_json
-from emnet.estimators.iterative import IterativeEstimator, require_tensors
+from emnet.estimators.iterative import IterativeEstimator
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.validation import (
     require_not_negative,
     require_one_of,
     require_positive_integer,
+    require_tensors,
 )
 from emnet.exceptions import InvalidInputError
 from emnet.factors.module import ModuleUnits
