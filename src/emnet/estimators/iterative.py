@@ -72,6 +72,10 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
     def _weights_of(self, model: M) -> dict[str, Any]:
         """The model's parameters by the names of the attributes that publish them."""
 
+    @abstractmethod
+    def _answered(self, X: Any, y: Any) -> Batch:
+        """The batch of checked inputs and targets."""
+
     def _rows_a_batch(self, n: int) -> int | None:
         """Rows of a mini-batch, None for all."""
         return self.batch_size

@@ -205,6 +205,19 @@ class NetworkEstimator(IterativeEstimator[BernoulliNetwork]):
         e_step: EStep = self._e_step(0)
         return Importance(self.prediction_samples) if isinstance(e_step, Importance) else e_step
 
+    @torch.no_grad()
+    def hidden_posterior(self, X: Any, y: Any = None) -> np.ndarray:
+        """E[z | x], or with y E[z | x, y], of the best start and the layer next to the inputs: (n, m).
+
+        With y it is what the E-step gives: exact, an estimate from `prediction_samples` draws, or mean field.
+        """
+        if y is None:
+            inputs = self._inputs(self._check_inputs(X))
+            return self._best.layers[0].predictor(inputs).sigmoid().cpu().numpy()
+        batch = self._answered(X, y)
+        posterior: Any = self._posterior_e_step()(self._best, batch)
+        return posterior.mean.to(batch.inputs.dtype).cpu().numpy()
+
     # -- files ------------------------------------------------------------------------------------------------------
 
     def _to_state(self) -> serialization.State:
