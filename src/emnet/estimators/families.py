@@ -53,6 +53,7 @@ class Family:
     summarized : the cells whose summary `alike` and `make` are given.
     measured : whether a shift and a scale of the columns are those of the parameters, and so may be taken out.
     single : whether a factor explains one column alone.
+    support, expected : which numbers it explains, and what those are called.
     """
 
     factor: type[Emission]
@@ -63,6 +64,8 @@ class Family:
     summarized: Callable[[np.ndarray], np.ndarray] = lambda x: x
     measured: bool = False
     single: bool = False
+    support: Callable[[Tensor], Tensor] = torch.isfinite
+    expected: str = "finite numbers"
 
 
 def in_units_of_data(name: str, value: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -176,19 +179,32 @@ def _logarithms(X: np.ndarray) -> np.ndarray:
 FAMILIES: Mapping[str, Family] = {
     "gaussian": Family(Gaussian, _gaussians_alike, _gaussian, _of_gaussian, measured=True),
     "student_t": Family(StudentT, _ts_alike, _student_t, _of_student_t, measured=True),
-    "log_normal": Family(LogNormal, _log_normals_alike, _log_normal, _of_log_normal, _logarithms, _logarithms),
+    "log_normal": Family(
+        LogNormal,
+        _log_normals_alike,
+        _log_normal,
+        _of_log_normal,
+        _logarithms,
+        _logarithms,
+        support=LogNormal.support,
+        expected=LogNormal.expected,
+    ),
     "poisson": Family(
         Poisson,
         lambda summary, k: {"rates": summary.means.expand(k, -1)},
         _poisson,
         lambda factor: {"rates": factor.means},
         np.sqrt,
+        support=Poisson.support,
+        expected=Poisson.expected,
     ),
     "bernoulli": Family(
         Bernoulli,
         lambda summary, k: {"probabilities": summary.means.expand(k, -1)},
         _bernoulli,
         lambda factor: {"probabilities": factor.means},
+        support=Bernoulli.support,
+        expected=Bernoulli.expected,
     ),
     "categorical": Family(
         Categorical,

@@ -32,7 +32,6 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
     means_init: Any
     precisions_init: Any
     prior: Any
-    weight_concentration: Any
 
     def _has_such_parameters(self, X: np.ndarray) -> bool:
         return hasattr(self, "means_") and self.means_.shape == (self.n_components, X.shape[1])

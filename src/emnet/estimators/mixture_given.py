@@ -88,6 +88,7 @@ def fixed_names(blocks: Sequence[Block], fixed: Collection[Any]) -> tuple[bool, 
     }
     example = next(iter(of_entry))
     of_entry |= {block.key: (block.key, frozenset(block.names)) for block in blocks}
+    fixed = [tuple(entry) if isinstance(entry, list) else entry for entry in fixed]
     for entry in fixed:
         if entry != "weights" and entry not in of_entry:
             raise InvalidInputError(
@@ -112,6 +113,10 @@ def _require_fixable(block: Block, names: frozenset[str]) -> None:
 def _checked(block: Block, parameters: Mapping[str, Any], k: int) -> dict[str, np.ndarray]:
     if parameters and block.given is not None:
         raise InvalidInputError(f"{block.key!r} has a factor, which is its start: leave it out of parameters_init.")
+    if not isinstance(parameters, Mapping):
+        raise InvalidInputError(
+            f"parameters_init[{block.key!r}] must be {{name: array}}, of {', '.join(block.names)}; got {parameters!r}."
+        )
     for name in parameters:
         if name not in block.names:
             raise InvalidInputError(

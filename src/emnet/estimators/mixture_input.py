@@ -33,6 +33,7 @@ class CheckedMixture(FittedMixture):
     verbose: int
     verbose_interval: int
     algorithm: Any
+    weight_concentration: Any
     fixed: Collection[Any]
     labels: str | bool
     random_state: Any
@@ -44,6 +45,7 @@ class CheckedMixture(FittedMixture):
         require_not_negative("tol", self.tol)
         if not isinstance(self.max_iter, Integral) or isinstance(self.max_iter, bool) or self.max_iter < 0:
             raise InvalidInputError(f"max_iter must be a whole number of at least 0; got {self.max_iter!r}.")
+        self._require_concentration()
         require_one_of("init_params", self.init_params, tuple(mixture_start.STARTS))
         require_one_of("labels", self.labels, ("auto", True, False))
         require_one_of("dtype", self.dtype, tuple(options.DTYPES))
@@ -52,6 +54,17 @@ class CheckedMixture(FittedMixture):
             raise InvalidInputError(f"fixed must be a list or tuple of names; got {self.fixed!r}.")
         options.choose_device(self.device)
         options.choose_mixture_algorithm(self.algorithm, self.tol)
+
+    def _require_concentration(self) -> None:
+        try:
+            concentration = np.asarray(self.weight_concentration, dtype=np.float64)
+        except (TypeError, ValueError):
+            concentration = np.empty((0, 0))
+        if concentration.shape not in ((), (self.n_components,)) or not np.isfinite(concentration).all():
+            raise InvalidInputError(
+                f"weight_concentration must be a number or one for each of {self.n_components} components; got "
+                f"{self.weight_concentration!r}."
+            )
 
     def _check_data(
         self, X: Any, y: Any, sample_weight: Any, first: bool

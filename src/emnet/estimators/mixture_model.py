@@ -18,7 +18,7 @@ from emnet.estimators.families import SUMMARIZED, Summary
 from emnet.estimators.history import fit_from_json, fit_to_json
 from emnet.estimators.mixture_blocks import Block, blocks_of, named
 from emnet.estimators.mixture_selection import Selection, select
-from emnet.estimators.table_coding import ColumnCoding, TableCoding, is_frame
+from emnet.estimators.table_coding import ColumnCoding, TableCoding, is_frame, require_frame
 from emnet.estimators.table_fit import LearningMixtureModel
 from emnet.estimators.validation import require_one_of, require_positive_integer, require_tensors
 from emnet.exceptions import InvalidInputError
@@ -169,6 +169,7 @@ class MixtureModel(LearningMixtureModel):
 
     def _check_rows(self, X: Any, reset: bool) -> np.ndarray:
         """The modelled columns as numbers, (n, d)."""
+        require_frame(X)
         if is_frame(X) or self._has_words(X):
             validate_data(self, X, skip_check_array=True, reset=reset)
             if len(X) < (2 if reset else 1):
@@ -185,7 +186,10 @@ class MixtureModel(LearningMixtureModel):
             )
         if reset:
             self._blocks, self._coding = blocks_of(self.emissions, X)
-        return self._coding.encode(X)
+        coded, names = self._coding.encode(X), [column.name for column in self._coding.columns]
+        for block in self._blocks:
+            block.require_support(coded, names)
+        return coded
 
     @staticmethod
     def _has_words(X: Any) -> bool:

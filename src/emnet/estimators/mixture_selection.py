@@ -45,8 +45,11 @@ def select(model: Any, X: Any, grid: Mapping[str, Iterable[Any]], criterion: str
         fitted[chosen] = candidate
     lines.sort(key=lambda line: (line["problem"] is not None, line[criterion]))
     if not lines or lines[0]["problem"] is not None:
-        reason = lines[0]["problem"] if lines else "there was none to fit"
-        raise InvalidInputError(f"No model could be selected: {reason} Raise reg_covar, or give prior='auto'.")
+        raise InvalidInputError(
+            f"No model could be selected. The first: {lines[0]['problem']} Give prior='auto', or fewer components."
+            if lines
+            else f"There is nothing to select from: give at least one of {' and of '.join(grid)}."
+        )
     return Selection(fitted[tuple(lines[0][name] for name in grid)], tuple(lines))
 
 

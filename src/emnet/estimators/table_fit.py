@@ -33,7 +33,6 @@ class LearningMixtureModel(LearningMixture):
     """All of the training but the checks of parameters."""
 
     prior: str | None
-    weight_concentration: Any
     weights_init: Any
     parameters_init: Mapping[Any, Mapping[str, Any]] | None
     _blocks: tuple[Block, ...]

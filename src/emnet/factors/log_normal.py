@@ -54,13 +54,15 @@ class LogNormal(Emission[GaussianMoments]):
     def n_parameters(self) -> int:
         return self.of_logarithms.n_parameters
 
+    expected = "positive numbers"
+
     @staticmethod
     def support(values: Tensor) -> Tensor:
         return (values > 0) & (values < float("inf"))
 
     @staticmethod
     def prepare(target: Tensor) -> LogRows:
-        cells = cells_of(target, LogNormal.support, "positive numbers")
+        cells = cells_of(target, LogNormal.support, LogNormal.expected)
         logarithms = torch.where(cells.seen > 0, cells.values, 1.0).log()
         rows = Gaussian.prepare(torch.where(cells.seen > 0, logarithms, torch.nan).to(cells.dtype))
         return LogRows(cells, rows, -logarithms.sum(1).to(cells.dtype))
