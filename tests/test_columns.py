@@ -18,7 +18,8 @@ from emnet.factors.tables import Categorical, MixingWeights
 from emnet.inference.exact import Exact
 from emnet.kernels import gamma
 from emnet.models.mixture import Mixture
-from tests.cases import FAMILIES, column_cells, column_factor, gaussians
+from tests.cases.columns import FAMILIES, column_cells, column_factor
+from tests.cases.gaussians import gaussians
 
 families = pytest.mark.parametrize("family", FAMILIES)
 
