@@ -216,3 +216,16 @@ def enumerate_chain(start, transitions, likelihoods) -> tuple[float, np.ndarray,
                 xi[t, path[t - 1], path[t]] += probability
     best = int(joint.argmax())
     return log_evidence, gamma, xi, np.array(paths[best]), joint[best]
+
+
+def finite_difference_hessian(function, vector: np.ndarray, step: float = 1e-4) -> np.ndarray:
+    """Central second differences of a scalar function."""
+    p, eye = len(vector), np.eye(len(vector))
+
+    def at(i: int, j: int, one: int, other: int) -> float:
+        return function(vector + step * (one * eye[i] + other * eye[j]))
+
+    hessian = np.zeros((p, p))
+    for i, j in itertools.product(range(p), repeat=2):
+        hessian[i, j] = (at(i, j, 1, 1) - at(i, j, 1, -1) - at(i, j, -1, 1) + at(i, j, -1, -1)) / (4 * step**2)
+    return hessian

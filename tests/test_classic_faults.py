@@ -9,7 +9,7 @@ from emnet.batch import Batch, with_constant
 from emnet.cli.classic import classic_experiment
 from emnet.factors.regression import Newton
 from emnet.kernels import bits
-from tests.cases import labelled, network, network_oracle
+from tests.cases.networks import labelled, network, network_oracle
 
 F64 = torch.float64
 

@@ -11,13 +11,15 @@ from emnet.algorithms.squarem import Squarem
 from emnet.batch import Batch
 from emnet.exceptions import CollapsedComponentError, InvalidInputError
 from emnet.factors.counting import Bernoulli, Poisson
+from emnet.factors.covariances import Diagonal, Tied
 from emnet.factors.log_normal import LogNormal
 from emnet.factors.student_t import StudentT
 from emnet.factors.tables import Categorical, MixingWeights
 from emnet.inference.exact import Exact
 from emnet.kernels import gamma
 from emnet.models.mixture import Mixture
-from tests.cases import FAMILIES, column_cells, column_factor
+from tests.cases.columns import FAMILIES, column_cells, column_factor
+from tests.cases.gaussians import gaussians
 
 families = pytest.mark.parametrize("family", FAMILIES)
 
@@ -58,6 +60,26 @@ def test_fixed_parts_of_a_t_stay():
     np.testing.assert_allclose(factor.degrees_of_freedom, 3.0, rtol=1e-14)
     with pytest.raises(InvalidInputError, match="'nu'"):
         StudentT(torch.zeros(2, 1), torch.ones(2, 1), fixed=("nu",))
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "Categorical", "MixingWeights", "Gaussian", "Diagonal", "Tied"])
+def test_statistics_that_parameters_imply_give_them_back(family):
+    generator = torch.Generator().manual_seed(0)
+    table = torch.rand(3, 4, generator=generator, dtype=torch.float64) + 0.2
+    others = {
+        "Categorical": lambda: Categorical(table / table.sum(1, keepdim=True)),
+        "MixingWeights": lambda: MixingWeights(torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)),
+        "Gaussian": lambda: gaussians(0, torch.float64).emissions["emission"],
+        "Diagonal": lambda: gaussians(0, torch.float64, Diagonal).emissions["emission"],
+        "Tied": lambda: gaussians(0, torch.float64, Tied).emissions["emission"],
+    }
+    factor = others[family]() if family in others else column_factor(family, 0, prior=False)
+    before = factor.coordinates()
+    factor.maximize(factor.implied(7.0 * torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)))
+    changed = factor.coordinates() - before
+    if family in ("Categorical", "MixingWeights"):  # a shift of all logits changes nothing
+        changed = changed.view(-1, 4 if family == "Categorical" else 3).diff()
+    np.testing.assert_allclose(changed, 0.0, atol=1e-10)
 
 
 @families

@@ -17,7 +17,7 @@ from emnet.inference.mean_field import MeanField
 from emnet.kernels import logistic, mean_field
 from emnet.kernels.sampling import SeededGenerator, draw_units, stratified_uniforms
 from emnet.models.bernoulli_network import BernoulliNetwork
-from tests.cases import labelled, measured, network, regression
+from tests.cases.networks import labelled, measured, network, regression
 from tests.oracles import finite_difference
 
 F64 = torch.float64

@@ -295,7 +295,7 @@ def test_bad_input_is_refused_in_words():
         ({"city": "bernoulli"}, "3 different values"),
         ({"city": "gaussian"}, "Column 'city' should hold numbers"),
         ({"height": "poisson"}, "counts, whole numbers"),
-        ({"noisy": "log_normal"}, "positive numbers"),
+        ({"noisy": "log_normal"}, "Column 'noisy' is log_normal, which explains positive numbers; row"),
     ]:
         with pytest.raises(InvalidInputError, match=message):
             MixtureModel(2, emissions=emissions).fit(frame)
@@ -309,6 +309,63 @@ def test_bad_input_is_refused_in_words():
         MixtureModel(2).fit(np.column_stack([np.full(10, np.nan), np.arange(10.0)]))
     with pytest.raises(InvalidInputError, match="prior"):
         MixtureModel(prior="strong").fit(frame[["height"]])
+
+
+def test_frames_that_cannot_be_used_are_refused_in_words():
+    frame, _ = people(50)
+    twice = pd.concat([frame, frame[["height"]]], axis=1)
+    whole = frame[["height", "visits"]].fillna(3.0)
+    flags = MixtureModel(2, emissions={"visits": "bernoulli"}, random_state=0).fit(whole.assign(visits=whole.index % 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for model, table, message in [
+            (MixtureModel(2), twice, "several columns that are called 'height'"),
+            (MixtureModel(2), pl.DataFrame(whole.to_dict("list")).lazy(), r"give X.collect\(\)"),
+            (MixtureModel(2), whole.assign(day=pd.date_range("2020", periods=50)), "'day' holds dates"),
+            (
+                MixtureModel(2, emissions={"height": "poisson"}),
+                -whole,
+                "Column 'height' is poisson, which explains counts",
+            ),
+            (MixtureModel(2, weight_concentration=[1, 2, 3]), whole, "one for each of 2 components"),
+            (MixtureModel(2, weight_concentration="a"), whole, "weight_concentration must be a number"),
+        ]:
+            with pytest.raises(InvalidInputError, match=message):
+                model.fit(table)
+        with pytest.raises(InvalidInputError, match="Column 'visits' is bernoulli, which explains 0 or 1; row 0 has 2"):
+            flags.predict(whole.assign(visits=2))
+        with pytest.raises(InvalidInputError, match=r"got 'a'\. Encode the labels"):
+            MixtureModel(2, labels=True).fit(whole, ["a"] * 50)
+        with pytest.raises(InvalidInputError, match="at least one of n_components"):
+            MixtureModel().select(whole, [])
+        with pytest.raises(InvalidInputError, match="Column 'visits' has nothing but NaN"):
+            MixtureModel(emissions={"height": "gaussian", "visits": "poisson"}).fit(frame.assign(visits=np.nan))
+
+
+def test_categories_are_taken_as_declared_and_keep_their_order():
+    frame = pd.DataFrame({"x": np.arange(60.0), "grade": pd.Categorical([3, 1, None] * 20, [1, 2, 3], ordered=True)})
+    model = MixtureModel(2, random_state=0).fit(frame)
+    assert model.emissions_["grade"] == "categorical"
+    assert model.categories_["grade"] == (1, 2, 3)
+    for table in (model.impute(frame), model.sample(5)[0]):
+        assert table["grade"].dtype == frame["grade"].dtype
+    dated = frame.assign(day=pd.to_datetime(["2020-01-01", "2021-01-01", None] * 20))
+    by_day = MixtureModel(2, emissions={"day": "categorical", "x": "gaussian"}, random_state=0).fit(dated)
+    assert len(by_day.categories_["day"]) == 2
+
+
+def test_an_interrupted_fit_can_be_used_and_gone_on_with():
+    def interrupt(_, line):
+        if line.number == 3:
+            raise KeyboardInterrupt
+
+    frame, _ = people(200)
+    model = MixtureModel(2, emissions=EMISSIONS, tol=1e-12, random_state=0, callbacks=[interrupt])
+    with pytest.raises(emnet.FitInterrupted, match="best parameters so far are kept"):
+        model.fit(frame)
+    assert (model.converged_, model.reason_) == (False, "interrupted")
+    before = model.score(frame)
+    assert model.partial_fit(frame).score(frame) != before
 
 
 def test_a_row_with_nothing_has_evidence_one(fitted):

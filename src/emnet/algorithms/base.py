@@ -6,13 +6,14 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import reduce
 from operator import add
 from typing import Protocol, runtime_checkable
 
 import torch
+from torch import Tensor
 
 from emnet.batch import Batch, Data, total_weight
 from emnet.exceptions import DegenerateFitError, EvidenceDecreasedWarning, FitInterrupted
@@ -44,6 +45,7 @@ class Progress:
     kind: EvidenceKind
     diagnostics: dict[str, float] = field(default_factory=dict)
     unsettled: bool = False  # whether the algorithm is on its way elsewhere: neither a rest nor a fall ends the run
+    at: Tensor | None = None  # the coordinates it was done at, where a step had to give up those that it met
 
     @property
     def objective(self) -> float:
@@ -85,6 +87,12 @@ class Fit:
     @property
     def last(self) -> Progress:
         return self.history[-1].progress
+
+    @property
+    def returned_to(self) -> int | None:
+        """The line whose parameters were put back at the end, None if they are those of the last step."""
+        number = self.last.diagnostics.get("returned_to") if self.history else None
+        return None if number is None else int(number)
 
 
 Callback = Callable[[LatentModel, Iteration], bool | None]
@@ -146,7 +154,8 @@ def run(
     finite parameters back and raises DegenerateFitError, Ctrl-C the best and raises FitInterrupted, a
     KeyboardInterrupt; both carry the Fit. With `monotone=False` a fall ends nothing: for
     algorithms that promise no rise, such as gradient steps of a fixed rate. Evidence that is an estimate neither
-    ends a run by falling nor by standing still.
+    ends a run by falling nor by standing still. Where an algorithm was on its way elsewhere (`Progress.unsettled`) and
+    the run ends below a line that it came by, that line's parameters are put back, and a last line says "returned_to".
     """
     data = [data] if isinstance(data, Batch) else data
     loop = _Loop(model, total_weight(data), tuple(callbacks), monotone)
@@ -155,12 +164,12 @@ def run(
         with torch.no_grad():
             for _ in range(max_iter):
                 if reason := loop.judge(lambda: algorithm.step(model, data), tol):
-                    return loop.fit(reason)
+                    return loop.end(reason)
             reason = loop.judge(lambda: evaluate(model, data, inference), tol)
-            return loop.fit(reason or Reason.MAX_ITER)
+            return loop.end(reason or Reason.MAX_ITER)
     except KeyboardInterrupt as interrupt:
         loop.restore()
-        raise FitInterrupted(loop.fit(Reason.INTERRUPTED)) from interrupt
+        raise FitInterrupted(loop.end(Reason.INTERRUPTED)) from interrupt
 
 
 class _Loop:
@@ -170,12 +179,14 @@ class _Loop:
         self.model, self.rows, self.callbacks, self.monotone = model, rows, callbacks, monotone
         self.history: list[Iteration] = []
         self.best = model.coordinates()
+        self.highest: tuple[Iteration, Tensor] | None = None
         self.began = time.perf_counter()
 
     def judge(self, step: Callable[[], Progress], tol: float) -> Reason | None:
         """Take one step; None if the run should go on. Parameters end where the history does."""
         before = self.model.coordinates()
         progress = self._try(step)
+        before = before if progress.at is None else progress.at
         gain = self._gain(progress)
         if math.isnan(gain) or not bool(torch.isfinite(before).all()):
             self._raise_degenerate()
@@ -185,7 +196,7 @@ class _Loop:
             self._warn_decreased(gain)
             return Reason.DECREASED
         self.best = before
-        self.history.append(Iteration(len(self.history), progress, time.perf_counter() - self.began))
+        self._record(progress)
         stopped = [callback(self.model, self.history[-1]) for callback in self.callbacks]
         converged = sure and abs(gain) <= tol
         if not converged and not any(stopped):
@@ -204,6 +215,24 @@ class _Loop:
 
     def restore(self) -> None:
         self.model.set_coordinates(self.best)
+
+    def _record(self, progress: Progress) -> None:
+        """A line of the history, of the parameters `best`."""
+        line = Iteration(len(self.history), progress, time.perf_counter() - self.began)
+        self.history.append(line)
+        if self.highest is None or progress.objective > self.highest[0].progress.objective:
+            self.highest = line, self.best
+
+    def end(self, reason: Reason) -> Fit:
+        """The record; where an algorithm was elsewhere and ends lower, the parameters of the highest line come back."""
+        if self.highest is not None and any(line.progress.unsettled for line in self.history):
+            line, coordinates = self.highest
+            top = line.progress.objective
+            if self.history[-1].progress.objective < top - _ROUNDING * (self.rows + abs(top)):
+                self.model.set_coordinates(coordinates)
+                note = {**line.progress.diagnostics, "returned_to": float(line.number)}
+                self._record(replace(line.progress, diagnostics=note, unsettled=False))
+        return self.fit(reason)
 
     def fit(self, reason: Reason) -> Fit:
         return Fit(tuple(self.history), reason, self.rows, time.perf_counter() - self.began)

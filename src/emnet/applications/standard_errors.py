@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,23 @@ from emnet.models.base import LatentModel
 
 _STEP = 1e-5  # of a coordinate, relative to 1 + |it|
 _FLAT = 1e-8  # share of the largest information below which a direction is one in which nothing changes
+
+
+def standard_errors(model: LatentModel, data: Data, inference: EStep, published: Callable[[Any], Tensor]) -> Tensor:
+    """Of what is published of a model that is at a maximum, (q,): the root of `covariance_of`; 0 of what is fixed."""
+    start, here = model.coordinates(), published(model)
+    if not len(start):
+        return torch.zeros_like(here)
+
+    def change(vector: Tensor) -> Tensor:
+        model.set_coordinates(vector.to(start.device))
+        return published(model) - here
+
+    with torch.no_grad():
+        information = observed_information(model, data, inference)
+        covariance = covariance_of(change, start.cpu(), information.cpu())
+    model.set_coordinates(start)
+    return covariance.diagonal().clamp_min(0.0).sqrt()
 
 
 def observed_information(model: LatentModel, data: Data, inference: EStep) -> Tensor:

@@ -9,20 +9,15 @@ import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import column_or_1d
 from torch import Tensor, nn
 
-from emnet import serialization
 from emnet.algorithms.base import Algorithm, Callback
-from emnet.batch import Batch
 from emnet.estimators import options
-from emnet.estimators.callbacks import with_callbacks
 from emnet.estimators.class_targets import ClassTargets
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.network import NetworkEstimator
 from emnet.estimators.validation import plain_labels
-from emnet.exceptions import InvalidInputError
 from emnet.factors.module import ModuleOutput
 from emnet.factors.regression import MStep, SoftmaxOutput
 from emnet.inference.base import EStep
@@ -153,24 +148,6 @@ class EMMLPClassifier(ClassifierMixin, ClassTargets, NetworkEstimator):
 
     # -- training ---------------------------------------------------------------------------------------------------
 
-    @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Fit to (n, p) inputs and (n,) labels: numbers, strings or booleans; weight 2 is the row twice, 0 no row.
-
-        An interrupted fit keeps the starts that had ended, or else the best parameters of the one that had not, and
-        raises FitInterrupted, a KeyboardInterrupt. A fit that fails before leaves the estimator as it was.
-
-        Raises
-        ------
-        InvalidInputError : what was expected, what came (column, count), and what to do.
-        InsufficientMemoryError : the sum over 2^m configurations does not fit.
-        DegenerateFitError : the evidence became NaN; the estimator is fitted with the last finite parameters.
-        """
-        with keeping_what_was_fitted(self):
-            self._check_parameters()
-            X, codes, weights = self._check_data(X, y, sample_weight)
-            return self._fit(X, codes, weights, self.classes_[codes])
-
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """One pass over these rows, from the present parameters; the first call says all `classes`.
 
@@ -212,10 +189,6 @@ class EMMLPClassifier(ClassifierMixin, ClassTargets, NetworkEstimator):
         mean = logs.logsumexp(0) - np.log(len(logs))
         return mean.to(inputs.dtype).cpu().numpy()
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """p(y | x) = Σ_z p(z | x) p(y | z), not p(y | E[z | x]): (n, g), as `classes_`."""
-        return np.exp(self.predict_log_proba(X))
-
     @torch.no_grad()
     def predict_proba_error(self, X: Any) -> np.ndarray:
         """Monte Carlo standard error of `predict_proba`, (n, g): 0 where the sum over z is exact."""
@@ -230,27 +203,6 @@ class EMMLPClassifier(ClassifierMixin, ClassTargets, NetworkEstimator):
             class_probabilities(member, inputs, self.prediction_samples, seed) for seed, member in enumerate(self._used)
         ]
 
-    def predict(self, X: Any) -> np.ndarray:
-        """The most probable class of each row, (n,)."""
-        most_probable = self.predict_log_proba(X).argmax(axis=1)
-        return self.classes_[most_probable]
-
-    @torch.no_grad()
-    def hidden_posterior(self, X: Any, y: Any = None) -> np.ndarray:
-        """E[z | x], or with labels E[z | x, y], of the best start and the layer next to the inputs: (n, m).
-
-        With labels it is what the E-step gives: exact, an estimate from `prediction_samples` draws, or mean field.
-        """
-        inputs = self._inputs(self._check_inputs(X))
-        if y is None:
-            return self._best.layers[0].predictor(inputs).sigmoid().cpu().numpy()
-        y = column_or_1d(plain_labels(y))
-        if len(y) != len(inputs):
-            raise InvalidInputError(f"X and y must have as many rows; X has {len(inputs)}, y {len(y)}.")
-        batch = Batch(torch.as_tensor(self._codes(y), device=inputs.device), inputs)
-        posterior: Any = self._posterior_e_step()(self._best, batch)
-        return posterior.mean.to(inputs.dtype).cpu().numpy()
-
     @torch.no_grad()
     def sample(self, X: Any, random_state: int | np.random.RandomState | None = None) -> np.ndarray:
         """Draw a label for each row through the hidden units, (n,); each row through a start drawn for it."""
@@ -261,10 +213,6 @@ class EMMLPClassifier(ClassifierMixin, ClassTargets, NetworkEstimator):
         return self.classes_[drawn[rng.randint(len(drawn), size=len(inputs)), np.arange(len(inputs))]]
 
     # -- files ------------------------------------------------------------------------------------------------------
-
-    def _to_state(self) -> serialization.State:
-        manifest, tensors = super()._to_state()
-        return {**manifest, **self._classes_as_json()}, tensors
 
     @classmethod
     def _from_state(cls, manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> Self:

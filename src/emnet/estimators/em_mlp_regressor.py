@@ -13,16 +13,14 @@ from torch import Tensor, nn
 
 from emnet import serialization
 from emnet.algorithms.base import Algorithm, Callback
-from emnet.batch import Batch, with_constant
+from emnet.batch import with_constant
 from emnet.estimators import options
-from emnet.estimators.callbacks import with_callbacks
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.network import NetworkEstimator
 from emnet.estimators.real_targets import RealTargets
 from emnet.estimators.standardize import weighted_location_scale
 from emnet.estimators.validation import require_levels
-from emnet.exceptions import InvalidInputError
 from emnet.factors.gaussian_output import GaussianOutput
 from emnet.factors.module import ModuleGaussian
 from emnet.factors.regression import MStep
@@ -120,21 +118,6 @@ class EMMLPRegressor(RegressorMixin, RealTargets, NetworkEstimator):
 
     # -- training ---------------------------------------------------------------------------------------------------
 
-    @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Fit to (n, p) inputs and (n,) or (n, d) targets; weight 2 is the row twice, 0 no row.
-
-        Raises
-        ------
-        InvalidInputError : what was expected, what came (column, count), and what to do.
-        InsufficientMemoryError : the sum over 2^m configurations does not fit.
-        DegenerateFitError : the evidence became NaN; the estimator is fitted with the last finite parameters.
-        """
-        with keeping_what_was_fitted(self):
-            self._check_parameters()
-            X, target, weights = self._check_data(X, y, sample_weight, reset=True)
-            return self._fit(X, self._scaled_anew(target, weights), weights, target)
-
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """One pass over these rows, from the present parameters; the first rows say how data are standardized."""
         with keeping_what_was_fitted(self):
@@ -215,25 +198,10 @@ class EMMLPRegressor(RegressorMixin, RealTargets, NetworkEstimator):
     @torch.no_grad()
     def log_density(self, X: Any, y: Any) -> np.ndarray:
         """log p(y | x) of each row in the units of y, (n,), in nats: exact, a bound or an estimate as the E-step is."""
-        inputs = self._inputs(self._check_inputs(X))
-        target = self._scaled(np.asarray(y, dtype=np.float64).reshape(len(inputs), -1))
-        batch = Batch(torch.as_tensor(target, dtype=inputs.dtype, device=inputs.device), inputs)
+        batch = self._answered(X, y)
         logs = torch.stack([self._posterior_e_step()(member, batch).log_evidence for member in self._used])
         mixed = logs.logsumexp(0) - np.log(len(logs))
         return mixed.cpu().numpy() - np.log(self.target_scale_).sum()
-
-    @torch.no_grad()
-    def hidden_posterior(self, X: Any, y: Any = None) -> np.ndarray:
-        """E[z | x], or with targets E[z | x, y], of the best start and the layer next to the inputs: (n, m)."""
-        inputs = self._inputs(self._check_inputs(X))
-        if y is None:
-            return self._best.layers[0].predictor(inputs).sigmoid().cpu().numpy()
-        target = np.asarray(y, dtype=np.float64).reshape(len(np.asarray(y)), -1)
-        if len(target) != len(inputs):
-            raise InvalidInputError(f"X and y must have as many rows; X has {len(inputs)}, y {len(target)}.")
-        batch = Batch(torch.as_tensor(self._scaled(target), dtype=inputs.dtype, device=inputs.device), inputs)
-        posterior: Any = self._posterior_e_step()(self._best, batch)
-        return posterior.mean.to(inputs.dtype).cpu().numpy()
 
     def _moments(self, model: BernoulliNetwork, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of standardized targets, (n, d): the top units are independent given those below."""
@@ -279,7 +247,6 @@ class EMMLPRegressor(RegressorMixin, RealTargets, NetworkEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
         tags.regressor_tags.poor_score = True  # the checks' data are a plane with little noise, which steps fit badly
         return tags
 

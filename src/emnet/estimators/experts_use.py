@@ -82,10 +82,6 @@ class FittedMixtureOfExperts(IterativeEstimator[Mixture]):
     def log_density(self, X: Any, y: Any) -> np.ndarray:
         """log p(y | x) of each row, (n,), in nats."""
 
-    @abstractmethod
-    def _answered(self, X: Any, y: Any) -> Batch:
-        """The batch of checked inputs and targets."""
-
     def _log_density(self, X: Any, y: Any) -> Tensor:
         """log p(y | x) for targets as the model has them; a Gaussian gate's evidence of x is taken off."""
         batch = self._answered(X, y)

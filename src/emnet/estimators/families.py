@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,9 @@ from emnet.factors.tables import Categorical
 _MANY_DEGREES = 10.0  # of freedom, at the start: some outliers are expected
 
 
+SUMMARIZED = ("means", "variances")
+
+
 @dataclass(frozen=True)
 class Summary:
     """What a start and a weak prior need of the columns: (d,) each, of what is there of them."""
@@ -32,34 +35,55 @@ class Summary:
     variances: Tensor
     shares: tuple[float, ...] = ()  # of the categories
 
+    def to(self, device: torch.device) -> Summary:
+        return replace(self, means=self.means.to(device), variances=self.variances.to(device))
 
-Published = Mapping[str, np.ndarray]
+
+Parameters = Mapping[str, Tensor]
+"""A factor's parameters by the names under which they are published: (k, ...) each."""
 
 
 @dataclass(frozen=True)
 class Family:
     """A distribution by name.
 
-    start : (summary, k, whether with a prior) → a factor whose states are all alike.
-    published : (factor, center, scale of the columns) → its parameters in the units of the data.
+    alike : (summary, k) → the parameters of k states that are all like the whole table.
+    make : (parameters, the summary if there is to be a prior, the names of those that stay as they are) → a factor.
+    parameters : of a factor.
     coordinates : what of the columns a start from k-means should see.
-    summarized : the cells whose summary `start` is given.
+    summarized : the cells whose summary `alike` and `make` are given.
     measured : whether a shift and a scale of the columns are those of the parameters, and so may be taken out.
     single : whether a factor explains one column alone.
+    support, expected : which numbers it explains, and what those are called.
     """
 
     factor: type[Emission]
-    start: Callable[[Summary, int, bool], Emission]
-    published: Callable[[Any, np.ndarray, np.ndarray], Published]
+    alike: Callable[[Summary, int], Parameters]
+    make: Callable[[Parameters, Summary | None, frozenset[str]], Emission]
+    parameters: Callable[[Any], Parameters]
     coordinates: Callable[[np.ndarray], np.ndarray] = lambda x: x
     summarized: Callable[[np.ndarray], np.ndarray] = lambda x: x
     measured: bool = False
     single: bool = False
+    support: Callable[[Tensor], Tensor] = torch.isfinite
+    expected: str = "finite numbers"
 
 
-def summary_of(
-    X: np.ndarray, weights: np.ndarray | None, n_categories: int = 0, device: torch.device | None = None
-) -> Summary:
+def in_units_of_data(name: str, value: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """A parameter of centred and scaled columns, whose center and scale are (d,), as one of the columns themselves."""
+    if name == "covariances":
+        return value * np.outer(scale, scale)
+    return value * scale + center if name == "means" else value * scale if name == "scales" else value
+
+
+def in_units_of_model(name: str, value: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """The inverse."""
+    if name == "covariances":
+        return value / np.outer(scale, scale)
+    return (value - center) / scale if name == "means" else value / scale if name == "scales" else value
+
+
+def summary_of(X: np.ndarray, weights: np.ndarray | None, n_categories: int = 0) -> Summary:
     """Of (n, d) cells, NaN for what is missing; of one column of categories their shares."""
     means, deviations = seen_location_scale(X, weights)
     shares: tuple[float, ...] = ()
@@ -68,7 +92,7 @@ def summary_of(
         mass = None if weights is None else weights[seen]
         counts = np.bincount(X[seen, 0].astype(int), mass, minlength=n_categories)
         shares = tuple((counts / counts.sum()).tolist())
-    return Summary(torch.as_tensor(means, device=device), torch.as_tensor(deviations**2, device=device), shares)
+    return Summary(torch.as_tensor(means), torch.as_tensor(deviations**2), shares)
 
 
 def _prior_of_columns(summary: Summary, k: int) -> NormalInverseWishart:
@@ -77,57 +101,76 @@ def _prior_of_columns(summary: Summary, k: int) -> NormalInverseWishart:
     return NormalInverseWishart(summary.variances.diag_embed() / k**2, 4 - d, summary.means, 0.01)
 
 
-def _gaussian(summary: Summary, k: int, prior: bool) -> Emission:
-    d = len(summary.means)
+def _alike(summary: Summary, k: int) -> tuple[Tensor, Tensor]:
+    return summary.means.expand(k, -1), summary.variances.expand(k, -1)
+
+
+def _gaussians_alike(summary: Summary, k: int) -> Parameters:
+    means, variances = _alike(summary, k)
+    return {"means": means, "covariances": variances.diag_embed()}
+
+
+def _gaussian(parameters: Parameters, summary: Summary | None, fixed: frozenset[str]) -> Emission:
+    k, d = parameters["means"].shape
     structure = Full if d > 1 else Diagonal
-    covariances = summary.variances.diag_embed().expand(k, d, d)
-    own = default_prior(summary.variances, k, summary.means) if prior else None
-    return Gaussian(summary.means.expand(k, d), structure(covariances), prior=own)
+    prior = default_prior(summary.variances, k, summary.means) if summary else None
+    return Gaussian(parameters["means"], structure(parameters["covariances"]), prior=prior, fixed=fixed)
 
 
-def _student_t(summary: Summary, k: int, prior: bool) -> Emission:
-    shape = (k, len(summary.means))
-    own = _prior_of_columns(summary, k) if prior else None
-    return StudentT(summary.means.expand(shape), summary.variances.expand(shape), _MANY_DEGREES, prior=own)
+def _of_gaussian(factor: Gaussian) -> Parameters:
+    return {"means": factor.means.detach(), "covariances": factor.covariance.covariances()}
 
 
-def _log_normal(summary: Summary, k: int, prior: bool) -> Emission:
-    shape = (k, len(summary.means))
-    own = _prior_of_columns(summary, k) if prior else None
-    return LogNormal(summary.means.expand(shape), summary.variances.expand(shape), prior=own)
+def _ts_alike(summary: Summary, k: int) -> Parameters:
+    means, variances = _alike(summary, k)
+    return {"means": means, "scales": variances.sqrt(), "degrees_of_freedom": torch.full_like(means, _MANY_DEGREES)}
 
 
-def _bernoulli(summary: Summary, k: int, prior: bool) -> Emission:
-    means, start = summary.means, summary.means.expand(k, -1)
-    return Bernoulli(start, a=1 + means, b=2 - means) if prior else Bernoulli(start)
+def _student_t(parameters: Parameters, summary: Summary | None, fixed: frozenset[str]) -> Emission:
+    means, scales, degrees = (parameters[name] for name in ("means", "scales", "degrees_of_freedom"))
+    prior = _prior_of_columns(summary, len(means)) if summary else None
+    return StudentT(means, scales.square(), degrees, prior=prior, fixed=fixed)
 
 
-def _poisson(summary: Summary, k: int, prior: bool) -> Emission:
-    means, start = summary.means, summary.means.expand(k, -1)
-    return Poisson(start, shape=1 + means, rate=torch.ones_like(means)) if prior else Poisson(start)
+def _of_student_t(factor: StudentT) -> Parameters:
+    scales = factor.variances.sqrt()
+    return {"means": factor.means.detach(), "scales": scales, "degrees_of_freedom": factor.degrees_of_freedom}
 
 
-def _categorical(summary: Summary, k: int, prior: bool) -> Emission:
-    shares = torch.tensor(summary.shares, dtype=torch.float64, device=summary.means.device)
-    return Categorical(shares.expand(k, -1), concentration=1 + shares if prior else 1.0)
+def _log_normals_alike(summary: Summary, k: int) -> Parameters:
+    return dict(zip(("log_means", "log_variances"), _alike(summary, k), strict=True))
 
 
-def _of_gaussian(factor: Gaussian, center: np.ndarray, scale: np.ndarray) -> Published:
-    covariances = factor.covariance.covariances().cpu().numpy()
-    return {"means": factor.means.cpu().numpy() * scale + center, "covariances": covariances * np.outer(scale, scale)}
+def _log_normal(parameters: Parameters, summary: Summary | None, fixed: frozenset[str]) -> Emission:
+    prior = _prior_of_columns(summary, len(parameters["log_means"])) if summary else None
+    own = {"log_means": "means", "log_variances": "covariances"}
+    return LogNormal(
+        parameters["log_means"], parameters["log_variances"], prior=prior, fixed={own[name] for name in fixed}
+    )
 
 
-def _of_student_t(factor: StudentT, center: np.ndarray, scale: np.ndarray) -> Published:
-    return {
-        "means": factor.means.cpu().numpy() * scale + center,
-        "scales": factor.variances.sqrt().cpu().numpy() * scale,
-        "degrees_of_freedom": factor.degrees_of_freedom.cpu().numpy(),
-    }
+def _of_log_normal(factor: LogNormal) -> Parameters:
+    variances = factor.of_logarithms.covariance.covariances().diagonal(dim1=1, dim2=2)
+    return {"log_means": factor.of_logarithms.means.detach(), "log_variances": variances}
 
 
-def _of_log_normal(factor: LogNormal, center: np.ndarray, scale: np.ndarray) -> Published:
-    covariances = factor.of_logarithms.covariance.covariances().diagonal(dim1=1, dim2=2)
-    return {"log_means": factor.of_logarithms.means.cpu().numpy(), "log_variances": covariances.cpu().numpy()}
+def _bernoulli(parameters: Parameters, summary: Summary | None, fixed: frozenset[str]) -> Emission:
+    prior = {"a": 1 + summary.means, "b": 2 - summary.means} if summary else {}
+    return Bernoulli(parameters["probabilities"], fixed=bool(fixed), **prior)
+
+
+def _poisson(parameters: Parameters, summary: Summary | None, fixed: frozenset[str]) -> Emission:
+    prior = {"shape": 1 + summary.means, "rate": torch.ones_like(summary.means)} if summary else {}
+    return Poisson(parameters["rates"], fixed=bool(fixed), **prior)
+
+
+def _categories_alike(summary: Summary, k: int) -> Parameters:
+    return {"probabilities": torch.tensor(summary.shares, dtype=torch.float64).expand(k, -1)}
+
+
+def _categorical(parameters: Parameters, summary: Summary | None, fixed: frozenset[str]) -> Emission:
+    prior = {"concentration": 1 + torch.tensor(summary.shares, dtype=torch.float64)} if summary else {}
+    return Categorical(parameters["probabilities"], fixed=bool(fixed), **prior)
 
 
 def _logarithms(X: np.ndarray) -> np.ndarray:
@@ -135,15 +178,40 @@ def _logarithms(X: np.ndarray) -> np.ndarray:
 
 
 FAMILIES: Mapping[str, Family] = {
-    "gaussian": Family(Gaussian, _gaussian, _of_gaussian, measured=True),
-    "student_t": Family(StudentT, _student_t, _of_student_t, measured=True),
-    "log_normal": Family(LogNormal, _log_normal, _of_log_normal, _logarithms, _logarithms),
-    "poisson": Family(Poisson, _poisson, lambda factor, *_: {"rates": factor.means.cpu().numpy()}, np.sqrt),
-    "bernoulli": Family(Bernoulli, _bernoulli, lambda factor, *_: {"probabilities": factor.means.cpu().numpy()}),
+    "gaussian": Family(Gaussian, _gaussians_alike, _gaussian, _of_gaussian, measured=True),
+    "student_t": Family(StudentT, _ts_alike, _student_t, _of_student_t, measured=True),
+    "log_normal": Family(
+        LogNormal,
+        _log_normals_alike,
+        _log_normal,
+        _of_log_normal,
+        _logarithms,
+        _logarithms,
+        support=LogNormal.support,
+        expected=LogNormal.expected,
+    ),
+    "poisson": Family(
+        Poisson,
+        lambda summary, k: {"rates": summary.means.expand(k, -1)},
+        _poisson,
+        lambda factor: {"rates": factor.means},
+        np.sqrt,
+        support=Poisson.support,
+        expected=Poisson.expected,
+    ),
+    "bernoulli": Family(
+        Bernoulli,
+        lambda summary, k: {"probabilities": summary.means.expand(k, -1)},
+        _bernoulli,
+        lambda factor: {"probabilities": factor.means},
+        support=Bernoulli.support,
+        expected=Bernoulli.expected,
+    ),
     "categorical": Family(
         Categorical,
+        _categories_alike,
         _categorical,
-        lambda factor, *_: {"probabilities": factor.log_probabilities.exp().cpu().numpy()},
+        lambda factor: {"probabilities": factor.log_probabilities.exp()},
         lambda X: (np.arange(np.nanmax(X) + 1) == X) / np.sqrt(2),
         single=True,
     ),

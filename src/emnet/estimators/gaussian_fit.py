@@ -4,29 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 
-from emnet.algorithms.base import Fit, Iteration, Reason, e_step, evaluate
+from emnet.algorithms.base import Fit
 from emnet.batch import Batch, total_weight
 from emnet.estimators import gaussian_parameters, mixture_start, options
 from emnet.estimators.gaussian_parameters import gaussian_of
 from emnet.estimators.gaussian_use import FittedGaussianMixture
-from emnet.estimators.mixture_fit import LearningMixture, statistics_of
+from emnet.estimators.mixture_fit import LearningMixture, n_free, statistics_of
 from emnet.estimators.mixture_report import warn_of_collapse
 from emnet.estimators.standardize import center_and_scale
 from emnet.exceptions import InvalidInputError
 from emnet.factors.gaussian import Gaussian
 from emnet.factors.gaussian_priors import NormalInverseWishart
-from emnet.factors.tables import Counts, MixingWeights
-from emnet.inference.exact import Exact
+from emnet.factors.tables import MixingWeights
 from emnet.models.mixture import Mixture
-from emnet.statistics import ModelStatistics
-
-_STEPWISE_POWER = 0.6
 
 
 class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
@@ -38,24 +33,12 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
     means_init: Any
     precisions_init: Any
     prior: Any
-    weight_concentration: Any
-    fixed: Collection[str]
-    _online: ModelStatistics | None
 
-    def _fit(self, X: np.ndarray, weights: np.ndarray | None, labels: np.ndarray | None) -> Self:
-        shape = (self.n_components, X.shape[1])
-        continues = self.warm_start and hasattr(self, "means_") and self.means_.shape == shape
-        if not continues:
-            self._center, self._scale = center_and_scale(X, weights)
-        data = list(self._batches(X, weights, labels))
-        self._rows_seen, self._passes, self._online = total_weight(data), 1, None
-        self._log_scale = self._log_scale_of(X, weights)
-        if continues:
-            self._fit_starts(data, self.lower_bound_, 1, lambda rng: self._learnable(data))
-        else:
-            self._fit_starts(data, -np.inf, self.n_init, lambda rng: self._start(X, data, rng, weights, labels))
-        self._warn(data)
-        return self
+    def _has_such_parameters(self, X: np.ndarray) -> bool:
+        return hasattr(self, "means_") and self.means_.shape == (self.n_components, X.shape[1])
+
+    def _measure(self, X: np.ndarray, weights: np.ndarray | None) -> None:
+        self._center, self._scale = center_and_scale(X, weights)
 
     def _is_monotone(self) -> bool:
         return self.reg_covar == 0 and self.dtype == "float64"
@@ -94,7 +77,6 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
         )
 
     def _learnable(self, data: list[Batch]) -> Mixture:
-        """The fitted parameters as a model that can go on learning."""
         fitted = gaussian_of(self._fitted_model())
         return self._mixture(self.weights_, fitted.means, fitted.covariance.covariances(), data)
 
@@ -135,39 +117,31 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
         scale = (prior.scale / self._scale**2).to(device)
         return replace(prior, scale=scale, mean=None if mean is None else mean.to(device))
 
-    def _fit_pass(self, X: np.ndarray, weights: np.ndarray | None, labels: np.ndarray | None) -> Self:
-        """A step of stepwise EM (Cappé & Moulines 2009): s ← (1 − γ)·s + γ·ŝ a row, γ = (t + 1)^−0.6, then M."""
-        first = not hasattr(self, "weights_")
-        if first:
-            self._center, self._scale = center_and_scale(X, weights)
-            self._rows_seen, self._passes, self._online = 0.0, 0, None
-        data = list(self._batches(X, weights, labels))
-        rng = check_random_state(self.random_state)
-        model = self._start(X, data, rng, weights, labels) if first else self._learnable(data)
-        self._log_scale, rows = self._log_scale_of(X, weights), total_weight(data)
-        with torch.no_grad():
-            before, found = e_step(model, data, Exact())
-            share = (self._passes + 1) ** -_STEPWISE_POWER
-            kept = self._online or _implied(model)
-            self._online = found * (share / rows) + kept * (1 - share) if self._passes else found * (1 / rows)
-            self._rows_seen, self._passes = self._rows_seen + rows, self._passes + 1
-            model.m_step(self._online * self._rows_seen)
-            after = evaluate(model, data, Exact())
-        lines = tuple(Iteration(number, progress, 0.0) for number, progress in enumerate((before, after)))
-        fit = Fit(lines, Reason.MAX_ITER, rows, 0.0)
-        self.fits_ = [fit]
-        self._publish(model, fit, rows)
-        return self
-
     # -- what was fitted --------------------------------------------------------------------------------------------
 
     def _publish(self, model: Mixture, fit: Fit | None, rows: float) -> None:
-        """Set the attributes from a start's parameters and record."""
         parameters = gaussian_parameters.published(model, self.covariance_type, self._center, self._scale)
-        for name, value in parameters.items():
+        for name, value in {**parameters, **self._kept}.items():
             setattr(self, name, value)
-        self._n_free = _n_free(model)
+        self._n_free = n_free(model)
         self._record(fit, rows)
+
+    def _estimates(self, model: Mixture) -> dict[str, Any]:
+        nowhere = np.zeros_like(self._center)
+        found = gaussian_parameters.published(model, self.covariance_type, nowhere, self._scale)
+        return {name: found[f"{name}_"] for name in ("weights", "means", "covariances")}
+
+    def _values_to_keep(self, continues: bool) -> dict[str, np.ndarray]:
+        """Weights and means, to the last bit; covariances are as their structure has them."""
+        given = {"weights": "weights_init", "means": "means_init", "covariances": "precisions_init"}
+        for name in self.fixed:
+            if not continues and getattr(self, given[name]) is None:
+                raise InvalidInputError(f"fixed names {name!r}: give the values they are to keep as {given[name]}.")
+        return {
+            f"{name}_": np.array(getattr(self, f"{name}_" if continues else given[name]), dtype=np.float64)
+            for name in ("weights", "means")
+            if name in self.fixed
+        }
 
     def _warn(self, data: list[Batch]) -> None:
         if self.max_iter == 0:
@@ -193,17 +167,6 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
         return gaussian_parameters.covariances_of_precisions(
             self.precisions_init, self.covariance_type, self.n_components, d, self._scale
         )
-
-
-def _implied(model: Mixture) -> ModelStatistics:
-    """Statistics of a row on average, as the parameters have it: their M-step gives the parameters back."""
-    factor, weights = gaussian_of(model), model.weights.log_probabilities.exp()
-    return ModelStatistics({"weights": Counts(weights), "emission": factor.implied(weights)})
-
-
-def _n_free(model: Mixture) -> int:
-    """Free parameters, as information criteria count them."""
-    return gaussian_of(model).n_parameters + (0 if model.weights.fixed else model.weights.n_states - 1)
 
 
 def _variances(data: list[Batch]) -> torch.Tensor:

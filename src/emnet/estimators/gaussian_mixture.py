@@ -6,25 +6,19 @@ from collections.abc import Collection, Iterable
 from typing import Any, Self
 
 import numpy as np
-import torch
-from sklearn.utils.validation import check_is_fitted
 
 from emnet import serialization
 from emnet.algorithms.base import Callback
-from emnet.applications.standard_errors import covariance_of, observed_information
 from emnet.estimators import gaussian_parameters, options
 from emnet.estimators.gaussian_fit import LearningGaussianMixture
 from emnet.estimators.history import fit_from_json, fit_to_json
-from emnet.estimators.keeping import keeping_what_was_fitted
-from emnet.estimators.mixture_selection import LikelihoodRatioTest, Selection, bootstrap_test, select
+from emnet.estimators.mixture_selection import Selection, select
 from emnet.estimators.validation import (
     require_not_negative,
     require_one_of,
     require_positive_integer,
 )
-from emnet.exceptions import InvalidInputError
 from emnet.factors.gaussian_priors import NormalInverseWishart
-from emnet.inference.exact import Exact
 
 _FIXABLE = ("weights", "means", "covariances")
 
@@ -55,7 +49,7 @@ class GaussianMixture(LearningGaussianMixture):
     warm_start : go on from the last fit's parameters.
     verbose, verbose_interval : 1 prints the iterations, 2 also changes and times; every so many.
     algorithm : "em"; "squarem", which is accelerated and ends at the same kind of maximum on another way; or, against
-        bad optima, "annealing" or "split_merge", of which the second never ends below "em"; or an object of those.
+        bad optima, "annealing" or "split_merge", which never end below "em"; or an object of those.
     prior : None; "auto", a weak data-dependent Normal-inverse-Wishart (Fraley & Raftery 2007), which keeps components
         from collapsing; or a `NormalInverseWishart` in the units of the data.
     weight_concentration : α ≥ 1 of a Dirichlet prior on the weights, a number or one for each component.
@@ -141,38 +135,6 @@ class GaussianMixture(LearningGaussianMixture):
 
     # -- training ---------------------------------------------------------------------------------------------------
 
-    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """A step of stepwise EM on these rows, from the present parameters; the first rows make the start."""
-        with keeping_what_was_fitted(self):
-            self._check_parameters()
-            first = not hasattr(self, "weights_")
-            X, weights, labels = self._check_data(X, y, sample_weight, first)
-            return self._fit_pass(X, weights, labels)
-
-    def standard_errors(self, X: Any, sample_weight: Any = None) -> dict[str, np.ndarray]:
-        """Standard errors of weights, means and covariances, in their shapes, by the observed information of X.
-
-        X are the rows of the fit, which must have ended at a maximum: tol of about 1e-8. Labels are left out.
-        """
-        check_is_fitted(self)
-        X, weights, _ = self._check_data(X, None, sample_weight, False)
-        data = list(self._batches(X, weights))
-        model = self._learnable(data)
-        shapes = {name: getattr(self, f"{name}_").shape for name in ("weights", "means", "covariances")}
-
-        def published(vector: torch.Tensor) -> torch.Tensor:
-            model.set_coordinates(vector)
-            found = gaussian_parameters.published(model, self.covariance_type, self._center, self._scale)
-            return torch.cat(
-                [torch.as_tensor(found[f"{name}_"] - getattr(self, f"{name}_")).flatten() for name in shapes]
-            )
-
-        with torch.no_grad():
-            information = observed_information(model, data, Exact())
-            covariance = covariance_of(published, model.coordinates().cpu(), information.cpu())
-        errors = covariance.diagonal().clamp_min(0.0).sqrt().split([int(np.prod(shape)) for shape in shapes.values()])
-        return {name: part.numpy().reshape(shape) for part, (name, shape) in zip(errors, shapes.items(), strict=True)}
-
     def select(
         self,
         X: Any,
@@ -189,15 +151,6 @@ class GaussianMixture(LearningGaussianMixture):
         """
         return select(self, (X,), {"covariance_type": covariance_types, "n_components": n_components}, criterion)
 
-    def bootstrap_test(self, X: Any, n_bootstrap: int = 99) -> LikelihoodRatioTest:
-        """Whether n_components + 1 are called for, by the bootstrap likelihood-ratio test: see `bootstrap_test`.
-
-        It fits 2 (n_bootstrap + 1) mixtures with the parameters of this one; take n_init above 1 and a small tol.
-        """
-        self._check_parameters()
-        require_positive_integer("n_bootstrap", n_bootstrap)
-        return bootstrap_test(self, self._check_rows(X, reset=False), n_bootstrap, self.random_state)
-
     def _check_parameters(self) -> None:
         self._check_common_parameters()
         require_not_negative("reg_covar", self.reg_covar)
@@ -207,9 +160,6 @@ class GaussianMixture(LearningGaussianMixture):
             require_one_of("prior", self.prior, (None, "auto"), "a NormalInverseWishart")
         for name in self.fixed:
             require_one_of("fixed", name, _FIXABLE)
-            given = "precisions_init" if name == "covariances" else f"{name}_init"
-            if getattr(self, given) is None and not (self.warm_start and hasattr(self, "converged_")):
-                raise InvalidInputError(f"fixed names {name!r}: give the values they are to keep as {given}.")
 
     # -- files ------------------------------------------------------------------------------------------------------
 

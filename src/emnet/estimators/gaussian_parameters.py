@@ -71,7 +71,7 @@ def default_prior(variances: Tensor, k: int, mean: Tensor) -> NormalInverseWisha
 
 def require_weights(weights: Any, k: int) -> np.ndarray:
     """weights_init as an array that adds up to 1."""
-    weights = _array("weights", weights, (k,))
+    weights = require_array("weights", weights, (k,))
     if (weights < 0).any() or (weights > 1).any():
         raise InvalidInputError(
             "The parameter 'weights' should be in the range [0, 1], but got max value "
@@ -85,13 +85,13 @@ def require_weights(weights: Any, k: int) -> np.ndarray:
 
 
 def require_means(means: Any, k: int, d: int) -> np.ndarray:
-    return _array("means", means, (k, d))
+    return require_array("means", means, (k, d))
 
 
 def covariances_of_precisions(precisions: Any, kind: str, k: int, d: int, scale: float) -> Tensor:
     """precisions_init, in the shape of the covariance type, as covariances of the scaled data: (k, d, d)."""
     shapes = {"tied": (d, d), "diag": (k, d), "spherical": (k,)}
-    precisions = _array(f"{kind} precision", precisions, shapes.get(kind, (k, d, d)))
+    precisions = require_array(f"{kind} precision", precisions, shapes.get(kind, (k, d, d)))
     if kind in ("diag", "spherical"):
         if (precisions <= 0).any():
             raise InvalidInputError(f"'{kind} precision' should be positive")
@@ -103,8 +103,12 @@ def covariances_of_precisions(precisions: Any, kind: str, k: int, d: int, scale:
     return torch.linalg.inv(torch.as_tensor(matrices * scale**2, dtype=torch.float64))
 
 
-def _array(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
-    array = np.asarray(value, dtype=np.float64)
+def require_array(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """A parameter as finite numbers of that shape."""
+    try:
+        array = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"The parameter '{name}' should be an array of shape {shape}: {error}.") from error
     if array.shape != shape:
         raise InvalidInputError(f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}")
     if not np.isfinite(array).all():

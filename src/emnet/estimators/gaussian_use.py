@@ -35,8 +35,10 @@ class FittedGaussianMixture(FittedMixture):
             raise InvalidInputError(
                 f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample."
             )
-        rng = check_random_state(self.random_state)
-        counts = rng.multinomial(n_samples, self.weights_)
+        return self._draw_rows(n_samples, check_random_state(self.random_state))
+
+    def _draw_rows(self, n: int, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+        counts = rng.multinomial(n, self.weights_)
         drawn = [self._draw(state, int(count), rng) for state, count in enumerate(counts)]
         return np.vstack(drawn), np.repeat(np.arange(len(counts)), counts)
 

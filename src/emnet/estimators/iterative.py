@@ -31,6 +31,7 @@ from emnet.estimators.validation import (
     require_not_negative,
     require_one_of,
     require_positive_integer,
+    require_tensors,
 )
 from emnet.exceptions import DegenerateFitError, FitInterrupted, InvalidInputError
 from emnet.models.base import LatentModel
@@ -70,6 +71,10 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
     @abstractmethod
     def _weights_of(self, model: M) -> dict[str, Any]:
         """The model's parameters by the names of the attributes that publish them."""
+
+    @abstractmethod
+    def _answered(self, X: Any, y: Any) -> Batch:
+        """The batch of checked inputs and targets."""
 
     def _rows_a_batch(self, n: int) -> int | None:
         """Rows of a mini-batch, None for all."""
@@ -304,13 +309,6 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
             self.feature_names_in_ = np.array(manifest["features"], dtype=object)
         self.prior_ = tuple(manifest["prior"])
         self.members_, self.fits_ = [], []
-
-
-def require_tensors(tensors: dict[str, np.ndarray], expected: dict[str, tuple[int, ...]]) -> None:
-    """Raise ValueError unless all of them are there, finite and of those shapes."""
-    for name, shape in expected.items():
-        if tensors[name].shape != shape or not np.isfinite(tensors[name]).all():
-            raise ValueError(f"tensor {name!r} should be finite and of shape {shape}")
 
 
 _NO_FIT = Fit((), Reason.STOPPED, 0.0, 0.0)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from emnet.estimators.families import FAMILIES, Family, family_of, summary_of
+from emnet.estimators.families import FAMILIES, Family, Parameters, Summary, family_of, summary_of
 from emnet.estimators.table_coding import (
     ColumnCoding,
     TableCoding,
@@ -51,18 +51,46 @@ class Block:
         return FAMILIES[self.family]
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Of its parameters, as they are published."""
+        return tuple(self.traits.alike(self._any_summary, 1))
+
+    def shape_of(self, name: str, k: int) -> tuple[int, ...]:
+        """Of a parameter of k components."""
+        return tuple(self.traits.alike(self._any_summary, k)[name].shape)
+
+    @property
+    def _any_summary(self) -> Summary:
+        ones, categories = torch.ones(len(self.columns)), (1.0,) * self.n_categories
+        return Summary(ones, ones, categories)
+
+    @property
     def is_measured(self) -> bool:
         """Whether its columns may be shifted and scaled; those of a factor that is given are as it has them."""
         return self.traits.measured and self.given is None
 
-    def start(
-        self, X: np.ndarray, weights: np.ndarray | None, k: int, prior: bool, device: torch.device
-    ) -> Emission[Any]:
-        """A factor of k states that are all alike, but for one that was given."""
+    def summary(self, X: np.ndarray, weights: np.ndarray | None) -> Summary:
+        """What starts and priors need of the coded and scaled table, (n, d)."""
+        return summary_of(self.traits.summarized(X[:, list(self.columns)]), weights, self.n_categories)
+
+    def factor(self, summary: Summary, k: int, prior: bool, given: Parameters, fixed: frozenset[str]) -> Emission[Any]:
+        """A factor of k states that are all alike but in what is given; or the one that was given itself."""
         if self.given is not None:
-            return self._checked_copy(k).to(device)
-        cells = self.traits.summarized(X[:, list(self.columns)])
-        return self.traits.start(summary_of(cells, weights, self.n_categories, device), k, prior)
+            return self._checked_copy(k)
+        parameters = {**self.traits.alike(summary, k), **given}
+        return self.traits.make(parameters, summary if prior else None, fixed)
+
+    def require_support(self, X: np.ndarray, names: Sequence[Any]) -> None:
+        """Raise InvalidInputError for a cell of the coded table, (n, d), that the family cannot explain."""
+        for j in self.columns:
+            cells = X[:, j]
+            outside = ~(np.isnan(cells) | self.traits.support(torch.as_tensor(cells)).numpy())
+            if outside.any():
+                row = int(np.flatnonzero(outside)[0])
+                raise InvalidInputError(
+                    f"Column {names[j]!r} is {self.family}, which explains {self.traits.expected}; row {row} has "
+                    f"{cells[row]:g}. Give it another family, or NaN for what is not known."
+                )
 
     def _checked_copy(self, k: int) -> Emission[Any]:
         assert self.given is not None
@@ -105,7 +133,7 @@ def blocks_of(emissions: Any, table: Any) -> tuple[tuple[Block, ...], TableCodin
 def _chosen(emissions: Any, names: Sequence[Any], table: Any) -> list[tuple[Any, list[int], Any]]:
     """(key, positions of its columns, family) of each emission."""
     if isinstance(emissions, str) and emissions == "auto":
-        return [(name, [j], _automatic(cells_of(table, j))) for j, name in enumerate(names)]
+        return [(name, [j], _automatic(table, j, name)) for j, name in enumerate(names)]
     if not isinstance(emissions, Mapping):
         key = names[0] if len(names) == 1 else tuple(names)
         return [(key, list(range(len(names))), emissions)]
@@ -122,7 +150,7 @@ def _chosen(emissions: Any, names: Sequence[Any], table: Any) -> list[tuple[Any,
                 )
             taken[position] = key
         if isinstance(family, str) and family == "auto":
-            chosen += [(names[p], [p], _automatic(cells_of(table, p))) for p in positions]
+            chosen += [(names[p], [p], _automatic(table, p, names[p])) for p in positions]
         else:
             chosen.append((key, positions, family))
     return chosen
@@ -136,8 +164,16 @@ def _position(name: Any, names: Sequence[Any]) -> int:
     raise InvalidInputError(f"emissions names {name!r}, which is no column; those are {', '.join(map(repr, names))}.")
 
 
-def _automatic(cells: np.ndarray) -> str:
+def _automatic(table: Any, position: int, name: Any) -> str:
     """Of booleans, and of 0 and 1, bernoulli; of other counts poisson; of numbers gaussian; of the rest categorical."""
+    if declared_values(table, position) is not None:
+        return "categorical"
+    cells = cells_of(table, position)
+    if cells.dtype.kind in "mM":
+        raise InvalidInputError(
+            f"Column {name!r} holds dates or times, which no family explains. Turn them into numbers, or name only the "
+            "other columns in emissions."
+        )
     kind = kind_of(cells)
     if kind is not int:
         return _OF_KIND[kind]

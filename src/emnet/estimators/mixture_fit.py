@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from numbers import Integral
 from typing import Any, Self
@@ -14,46 +15,40 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from emnet import serialization
-from emnet.algorithms.base import Callback, Fit, Reason, run
+from emnet.algorithms.base import Fit, Iteration, Reason, e_step, evaluate, run
+from emnet.applications.standard_errors import standard_errors
 from emnet.batch import Batch, total_weight
-from emnet.estimators import mixture_start, options
+from emnet.estimators import options
 from emnet.estimators.history import as_dict
 from emnet.estimators.keeping import keeping_what_was_fitted
+from emnet.estimators.mixture_input import CheckedMixture
 from emnet.estimators.mixture_report import Printer, shifted, warn_of_failed_starts
-from emnet.estimators.mixture_use import FittedMixture
+from emnet.estimators.mixture_selection import LikelihoodRatioTest, bootstrap_test
 from emnet.estimators.stopping import MeanGain
-from emnet.estimators.validation import (
-    require_callbacks,
-    require_not_negative,
-    require_one_of,
-    require_positive_integer,
-)
+from emnet.estimators.trees import flattened, shaped_as
+from emnet.estimators.validation import require_positive_integer
 from emnet.exceptions import CollapsedComponentError, DegenerateFitError, FitInterrupted, InvalidInputError
 from emnet.inference.exact import Exact
 from emnet.models.mixture import Mixture
 from emnet.posteriors import Discrete, EvidenceKind
 from emnet.statistics import ModelStatistics
 
+_STEPWISE_POWER = 0.6
 
-class LearningMixture(FittedMixture):
+
+class LearningMixture(CheckedMixture):
     """The training of any mixture. A subclass says what the model is, where it starts and what it publishes."""
 
-    n_components: int
-    tol: float
-    max_iter: int
-    n_init: int
-    init_params: str
-    warm_start: bool
-    verbose: int
-    verbose_interval: int
-    algorithm: Any
-    labels: str | bool
-    random_state: Any
-    callbacks: Iterable[Callback]
     lower_bound_: float
+    fits_: list[Fit]
+    _log_scale: float
+    _rows_seen: float
+    _passes: int
+    _online: ModelStatistics | None
+    _kept: Mapping[Any, np.ndarray]
 
     # -- what a subclass says ---------------------------------------------------------------------------------------
 
@@ -62,12 +57,43 @@ class LearningMixture(FittedMixture):
         """Raise InvalidInputError for a parameter that cannot be used."""
 
     @abstractmethod
-    def _fit(self, X: np.ndarray, weights: np.ndarray | None, labels: np.ndarray | None) -> Self:
-        """Fit to rows that have been checked."""
+    def _measure(self, X: np.ndarray, weights: np.ndarray | None) -> None:
+        """Take down the center and scale of the columns, and what else of them starts and priors need."""
+
+    @abstractmethod
+    def _has_such_parameters(self, X: np.ndarray) -> bool:
+        """Whether what was fitted is a mixture of such rows, so that a warm start can go on from it."""
+
+    @abstractmethod
+    def _start(
+        self,
+        X: np.ndarray,
+        data: list[Batch],
+        rng: np.random.RandomState,
+        weights: np.ndarray | None,
+        labels: np.ndarray | None,
+    ) -> Mixture:
+        """The model at the start of a run."""
+
+    @abstractmethod
+    def _learnable(self, data: list[Batch]) -> Mixture:
+        """The fitted parameters as a model that can go on learning."""
+
+    @abstractmethod
+    def _values_to_keep(self, continues: bool) -> Mapping[Any, np.ndarray]:
+        """What `fixed` names, as it was given or, in a fit that goes on, as it was fitted."""
+
+    @abstractmethod
+    def _estimates(self, model: Mixture) -> dict[str, Any]:
+        """What is published of a model's parameters, by name, of centred columns: no digits go to where they lie."""
 
     @abstractmethod
     def _publish(self, model: Mixture, fit: Fit | None, rows: float) -> None:
         """Set the attributes from a start's parameters and record."""
+
+    def _warn(self, data: list[Batch]) -> None:
+        """Say what is wrong with the fit."""
+        self._warn_if_not_converged()
 
     @abstractmethod
     def _is_monotone(self) -> bool:
@@ -94,13 +120,100 @@ class LearningMixture(FittedMixture):
         """Fit, and give each row's most probable component, (n,): the same as `fit(X).predict(X)`."""
         return self.fit(X, y, sample_weight).predict(X)
 
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """A step of stepwise EM on these rows, from the present parameters; the first rows make the start.
+
+        s ← (1 − γ)·s + γ·ŝ a row with γ = (t + 1)^−0.6, then M (Cappé & Moulines 2009).
+        """
+        with keeping_what_was_fitted(self):
+            self._check_parameters()
+            first = not hasattr(self, "weights_")
+            if not first and len(self.weights_) != self.n_components:
+                raise InvalidInputError(
+                    f"partial_fit goes on with {len(self.weights_)} components, and n_components is now "
+                    f"{self.n_components}: set it back, or fit anew."
+                )
+            X, weights, labels = self._check_data(X, y, sample_weight, first)
+            with options.few_threads(X.size * self.n_components):
+                return self._fit_pass(X, weights, labels, first)
+
+    def standard_errors(self, X: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """Standard errors of the parameters, by the observed information of X: see "Returns".
+
+        X are the rows of the fit, which must have ended at a maximum: tol of about 1e-8. Labels are left out, and what
+        is fixed has 0.
+
+        Returns
+        -------
+        dict of arrays, named and shaped as the attributes that end in _: "weights" and, of Gaussians, "means" and
+        "covariances", of tables "parameters", {column or tuple: {name: array}}.
+        """
+        check_is_fitted(self)
+        X, weights, _ = self._check_data(X, None, sample_weight, False)
+        data = list(self._batches(X, weights, dtype=torch.float64))
+        with torch.no_grad():
+            model = self._learnable(data)
+            flat = standard_errors(model, data, Exact(), lambda model: flattened(self._estimates(model)))
+            return shaped_as(self._estimates(model), flat)
+
+    def bootstrap_test(self, X: Any, n_bootstrap: int = 99) -> LikelihoodRatioTest:
+        """Whether n_components + 1 are called for, by the bootstrap likelihood-ratio test: see `bootstrap_test`.
+
+        It fits 2 (n_bootstrap + 1) mixtures with the parameters of this one; take n_init above 1 and a small tol.
+        """
+        self._check_parameters()
+        require_positive_integer("n_bootstrap", n_bootstrap)
+        model = copy.copy(self)  # this one stays as it is
+        rows, _, _ = model._check_data(X, None, None, True)
+        return bootstrap_test(model, rows, n_bootstrap, self.random_state)
+
+    def _fit(self, X: np.ndarray, weights: np.ndarray | None, labels: np.ndarray | None) -> Self:
+        """Fit to rows that have been checked."""
+        continues = self.warm_start and self._has_such_parameters(X)
+        if not continues:
+            self._measure(X, weights)
+        self._kept = self._values_to_keep(continues)
+        data = list(self._batches(X, weights, labels))
+        self._rows_seen, self._passes, self._online = total_weight(data), 1, None
+        self._log_scale = self._log_scale_of(X, weights)
+        if continues:
+            self._fit_starts(data, self.lower_bound_, 1, lambda rng: self._learnable(data))
+        else:
+            self._fit_starts(data, -np.inf, self.n_init, lambda rng: self._start(X, data, rng, weights, labels))
+        self._warn(data)
+        return self
+
+    def _fit_pass(self, X: np.ndarray, weights: np.ndarray | None, labels: np.ndarray | None, first: bool) -> Self:
+        """A pass of `partial_fit`."""
+        if first:
+            self._measure(X, weights)
+            self._rows_seen, self._passes, self._online = 0.0, 0, None
+        self._kept = self._values_to_keep(not first)
+        data = list(self._batches(X, weights, labels))
+        rng = check_random_state(self.random_state)
+        model = self._start(X, data, rng, weights, labels) if first else self._learnable(data)
+        self._log_scale, rows = self._log_scale_of(X, weights), total_weight(data)
+        with torch.no_grad():
+            before, found = e_step(model, data, Exact())
+            share = (self._passes + 1) ** -_STEPWISE_POWER
+            kept = self._online or _implied(model)
+            self._online = found * (share / rows) + kept * (1 - share) if self._passes else found * (1 / rows)
+            self._rows_seen, self._passes = self._rows_seen + rows, self._passes + 1
+            model.m_step(self._online * self._rows_seen)
+            after = evaluate(model, data, Exact())
+        lines = tuple(Iteration(number, progress, 0.0) for number, progress in enumerate((before, after)))
+        fit = Fit(lines, Reason.MAX_ITER, rows, 0.0)
+        self.fits_ = [fit]
+        self._publish(model, fit, rows)
+        return self
+
     def _fit_starts(
         self, data: list[Batch], before: float, n_init: int, start: Callable[[np.random.RandomState], Mixture]
     ) -> Self:
         """Run `n_init` starts and publish the best; those that collapse do not count while another one does not."""
         rng = check_random_state(self.random_state)
         self.converged_, best = False, -np.inf
-        self.fits_: list[Fit] = []
+        self.fits_ = []
         failures: list[CollapsedComponentError] = []
         for number in range(n_init):
             try:
@@ -137,7 +250,8 @@ class LearningMixture(FittedMixture):
             if not isinstance(end, CollapsedComponentError):  # other starts may still end well
                 self.converged_, self.reason_ = False, str(end.fit.reason)
             raise
-        if rule.parameters is not None and fit.reason is Reason.STOPPED:
+        on_the_way = fit.returned_to is not None or fit.last.unsettled
+        if rule.parameters is not None and fit.reason is Reason.STOPPED and not on_the_way:
             model.set_coordinates(rule.parameters)
         if fit.reason is Reason.STOPPED and (rule.converged or len(fit.history) >= self.max_iter):
             fit = replace(fit, reason=Reason.CONVERGED if rule.converged else Reason.MAX_ITER)
@@ -171,73 +285,6 @@ class LearningMixture(FittedMixture):
                 stacklevel=5,
             )
 
-    # -- input ------------------------------------------------------------------------------------------------------
-
-    def _check_common_parameters(self) -> None:
-        for name in ("n_components", "n_init", "verbose_interval"):
-            require_positive_integer(name, getattr(self, name))
-        require_not_negative("tol", self.tol)
-        if not isinstance(self.max_iter, Integral) or isinstance(self.max_iter, bool) or self.max_iter < 0:
-            raise InvalidInputError(f"max_iter must be a whole number of at least 0; got {self.max_iter!r}.")
-        require_one_of("init_params", self.init_params, tuple(mixture_start.STARTS))
-        require_one_of("labels", self.labels, ("auto", True, False))
-        require_one_of("dtype", self.dtype, tuple(options.DTYPES))
-        require_callbacks(self.callbacks)
-        options.choose_device(self.device)
-        options.choose_mixture_algorithm(self.algorithm, self.tol)
-
-    def _check_data(
-        self, X: Any, y: Any, sample_weight: Any, first: bool
-    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-        """Rows that count, their weights and labels."""
-        X = self._check_rows(X, reset=first)
-        if first:
-            if len(X) < self.n_components:
-                raise InvalidInputError(
-                    f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
-                    f"n_samples = {len(X)}"
-                )
-            self._require_something_in_each_column(X)
-        labels = self._check_labels(y, len(X))
-        weights = self._check_weights(sample_weight, X)
-        if weights is None or (weights > 0).all():
-            return X, weights, labels
-        seen = weights > 0
-        return X[seen], weights[seen], None if labels is None else labels[seen]
-
-    def _require_something_in_each_column(self, X: np.ndarray) -> None:
-        empty = np.flatnonzero(np.isnan(X).all(axis=0))
-        if len(empty):
-            names = getattr(self, "feature_names_in_", None)
-            column = f"Column {empty[0]}" if names is None else f"Column {names[empty[0]]!r}"
-            raise InvalidInputError(f"{column} has nothing but NaN: there is nothing to learn of it. Leave it out.")
-
-    def _check_weights(self, sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
-        if sample_weight is None:
-            return None
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        if not (weights > 0).any():
-            raise InvalidInputError("All sample weights are zero: there is nothing to fit.")
-        return weights
-
-    def _check_labels(self, y: Any, n: int) -> np.ndarray | None:
-        if y is None or self.labels is False:
-            return None
-        y = np.asarray(y)
-        partial = y.shape == (n, self.n_components) and self.n_components > 1 and y.dtype.kind == "f"
-        unknown = y.ndim == 1 and y.dtype.kind in "iu" and bool((y == -1).any())
-        if self.labels == "auto" and not (partial or unknown):
-            return None
-        return mixture_start.require_labels(y, n, self.n_components)
-
-    def _log_scale_of(self, X: np.ndarray, weights: np.ndarray | None) -> float:
-        """What scaling adds to the log evidence of the data: log scale for each weighted cell."""
-        if np.all(self._scale == 1.0):
-            return 0.0
-        seen = ~np.isnan(X)
-        cells = seen.sum(axis=0) if weights is None else weights @ seen
-        return float((cells * np.log(self._scale)).sum())
-
     # -- files ------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike) -> None:
@@ -255,6 +302,19 @@ class LearningMixture(FittedMixture):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+
+def n_free(model: Mixture) -> int:
+    """Free parameters, as information criteria count them."""
+    of_weights = 0 if model.weights.fixed else model.weights.n_states - 1
+    return of_weights + sum(factor.n_parameters for factor in model.emissions.values())
+
+
+def _implied(model: Mixture) -> ModelStatistics:
+    """Statistics of a row on average, as the parameters have it: their M-step gives the parameters back."""
+    weights: torch.Tensor = model.weights.log_probabilities.exp()
+    factors: Mapping[str, Any] = model.factors
+    return ModelStatistics({name: factor.implied(weights) for name, factor in factors.items()})
 
 
 def statistics_of(model: Mixture, data: Iterable[Batch], responsibilities: np.ndarray) -> ModelStatistics:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -11,25 +11,21 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from emnet import serialization
-from emnet.algorithms.base import Callback, Fit
+from emnet.algorithms.base import Callback
 from emnet.batch import Batch
-from emnet.estimators import mixture_start, options
+from emnet.estimators import options
+from emnet.estimators.families import SUMMARIZED, Summary
 from emnet.estimators.history import fit_from_json, fit_to_json
 from emnet.estimators.mixture_blocks import Block, blocks_of, named
-from emnet.estimators.mixture_fit import LearningMixture, statistics_of
 from emnet.estimators.mixture_selection import Selection, select
-from emnet.estimators.standardize import seen_location_scale
-from emnet.estimators.table_coding import ColumnCoding, TableCoding, is_frame
-from emnet.estimators.validation import require_one_of, require_positive_integer
+from emnet.estimators.table_coding import ColumnCoding, TableCoding, is_frame, require_frame
+from emnet.estimators.table_fit import LearningMixtureModel
+from emnet.estimators.validation import require_one_of, require_positive_integer, require_tensors
 from emnet.exceptions import InvalidInputError
-from emnet.factors.tables import MixingWeights
 from emnet.models.mixture import Mixture
 
-_DOUBT = 0.1  # in the starting responsibilities: of an event that a component never saw, EM would never learn
-_FIRST_STEPS = 5  # M-steps on the starting responsibilities, for emissions whose statistics depend on where they are
 
-
-class MixtureModel(LearningMixture):
+class MixtureModel(LearningMixtureModel):
     """p(row) = Σ_k w_k Π_e p_e(columns of e | k): components that explain numbers, counts and categories at once.
 
     With categories alone it is latent class analysis. Any cell may be missing (NaN, None), and is integrated out.
@@ -45,6 +41,9 @@ class MixtureModel(LearningMixture):
         a factor of k states to start from, with priors of its own. Columns that are not named are left out.
     prior : "auto", weak priors of the family's conjugate form, worth about a row that looks like all rows together,
         which keep components from collapsing; or None, maximum likelihood.
+    weights_init, parameters_init : starts that are given, shaped as `weights_` and `parameters_`, or parts of those.
+    fixed : what keeps its start: "weights", columns (keys of `parameters_`), or a column with a parameter's name:
+        ("height", "means"). A factor that is given says itself what it keeps.
     tol : EM ends when the mean log-likelihood of a row changes by less.
     max_iter, n_init, init_params, random_state, warm_start, verbose, verbose_interval, weight_concentration, labels,
         dtype, device, callbacks : as in `GaussianMixture`.
@@ -79,6 +78,9 @@ class MixtureModel(LearningMixture):
         emissions: Any = "auto",
         prior: str | None = "auto",
         weight_concentration: Any = 1.0,
+        weights_init: Any = None,
+        parameters_init: Mapping[Any, Mapping[str, Any]] | None = None,
+        fixed: Collection[Any] = (),
         tol: float = 1e-5,
         max_iter: int = 500,
         n_init: int = 1,
@@ -97,6 +99,9 @@ class MixtureModel(LearningMixture):
         self.emissions = emissions
         self.prior = prior
         self.weight_concentration = weight_concentration
+        self.weights_init = weights_init
+        self.parameters_init = parameters_init
+        self.fixed = fixed
         self.tol = tol
         self.max_iter = max_iter
         self.n_init = n_init
@@ -136,11 +141,15 @@ class MixtureModel(LearningMixture):
         """Draw a table of the modelled columns, of the kind that was fitted, and the rows' components, (n_samples,)."""
         check_is_fitted(self)
         require_positive_integer("n_samples", n_samples)
-        rng, model = check_random_state(self.random_state), self._fitted_model().cpu()
-        states = rng.choice(len(self.weights_), size=n_samples, p=self.weights_ / self.weights_.sum())
+        rows, states = self._draw_rows(n_samples, check_random_state(self.random_state))
+        return self._coding.decode(rows), states
+
+    def _draw_rows(self, n: int, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+        model = self._fitted_model().cpu()
+        states = rng.choice(len(self.weights_), size=n, p=self.weights_ / self.weights_.sum())
         generator = torch.Generator().manual_seed(int(rng.randint(2**31)))
         drawn = [factor.draw(torch.as_tensor(states), generator) for factor in model.emissions.values()]
-        return self._coding.decode(torch.cat(drawn, dim=1).numpy() * self._scale + self._center), states
+        return torch.cat(drawn, dim=1).numpy() * self._scale + self._center, states
 
     def select(self, X: Any, n_components: Iterable[int] = range(1, 10), criterion: str = "bic") -> Selection:
         """Fit each number of components, the other parameters as here; see `Selection` for the table and the best.
@@ -152,99 +161,6 @@ class MixtureModel(LearningMixture):
         """
         return select(self, (X,), {"n_components": n_components}, criterion)
 
-    # -- training ---------------------------------------------------------------------------------------------------
-
-    def _fit(self, X: np.ndarray, weights: np.ndarray | None, labels: np.ndarray | None) -> Self:
-        fitted = getattr(self, "_structure", None)
-        structure = (self.n_components, self._blocks, self._coding)
-        continues = self.warm_start and fitted == structure
-        if not continues:
-            self._measure(X, weights)
-        data = list(self._batches(X, weights, labels))
-        scaled = (X - self._center) / self._scale
-        self._log_scale = self._log_scale_of(X, weights)
-        if continues:
-            known = self._fitted_model().coordinates()
-            self._fit_starts(data, self.lower_bound_, 1, lambda rng: self._learnable(scaled, weights, data, known))
-        else:
-            self._fit_starts(data, -np.inf, self.n_init, lambda rng: self._start(scaled, data, rng, weights, labels))
-        self._structure = structure
-        self._finish()
-        return self
-
-    def _finish(self) -> None:
-        self._warn_if_not_converged()
-
-    def _measure(self, X: np.ndarray, weights: np.ndarray | None) -> None:
-        """Center and scale of columns that have them; powers of two, by which division is exact."""
-        self._center, self._scale = np.zeros(X.shape[1]), np.ones(X.shape[1])
-        for block in self._blocks:
-            if block.is_measured:
-                columns = list(block.columns)
-                self._center[columns], deviations = seen_location_scale(X[:, columns], weights)
-                self._scale[columns] = np.exp2(np.round(np.log2(deviations)))
-
-    def _mixture(self, X: np.ndarray, weights: np.ndarray | None, device: torch.device) -> Mixture:
-        """Scaled rows' model, of components that are all alike."""
-        k, prior = self.n_components, self.prior == "auto"
-        emissions = {f"emission_{i}": b.start(X, weights, k, prior, device) for i, b in enumerate(self._blocks)}
-        columns = {f"emission_{i}": block.columns for i, block in enumerate(self._blocks)}
-        concentration = torch.as_tensor(self.weight_concentration, dtype=torch.float64)
-        mixing = MixingWeights(torch.full((k,), 1 / k, dtype=torch.float64), concentration=concentration)
-        return Mixture(mixing.to(device), emissions, columns)
-
-    def _start(
-        self,
-        X: np.ndarray,
-        data: list[Batch],
-        rng: np.random.RandomState,
-        weights: np.ndarray | None,
-        labels: np.ndarray | None,
-    ) -> Mixture:
-        """The model after M-steps on the starting responsibilities."""
-        model = self._mixture(X, weights, data[0].target.device)
-        parts = [block.traits.coordinates(X[:, list(block.columns)]) for block in self._blocks]
-        scaled = [self._spread(part, weights, block) for part, block in zip(parts, self._blocks, strict=True)]
-        found = mixture_start.start(self.init_params, np.hstack(scaled), self.n_components, rng, weights, labels)
-        found = (1 - _DOUBT) * found + _DOUBT / self.n_components
-        with torch.no_grad():
-            for _ in range(_FIRST_STEPS):
-                model.m_step(statistics_of(model, data, found))
-        return model
-
-    @staticmethod
-    def _spread(part: np.ndarray, weights: np.ndarray | None, block: Block) -> np.ndarray:
-        """Columns of variance 1, as distances between rows need them; categories are so far apart as they are."""
-        return part if block.traits.single else part / seen_location_scale(part, weights)[1]
-
-    def _learnable(
-        self, X: np.ndarray, weights: np.ndarray | None, data: list[Batch], coordinates: torch.Tensor
-    ) -> Mixture:
-        """The fitted parameters as a model that can go on learning."""
-        device = data[0].target.device
-        model = self._mixture(X, weights, device)
-        with torch.no_grad():
-            model.set_coordinates(coordinates.to(device))
-        return model
-
-    def _is_monotone(self) -> bool:
-        return self.dtype == "float64"
-
-    def _publish(self, model: Mixture, fit: Fit | None, rows: float) -> None:
-        self._model = self._stored(model.coordinates().cpu().numpy())
-        factors = [self._model.emissions[f"emission_{i}"] for i in range(len(self._blocks))]
-        self.weights_ = self._model.weights.log_probabilities.exp().numpy()
-        self._n_free = len(self.weights_) - 1 + sum(factor.n_parameters for factor in factors)
-        self.emissions_ = {block.key: block.family for block in self._blocks}
-        self.parameters_ = {
-            block.key: dict(
-                block.traits.published(factor, self._center[list(block.columns)], self._scale[list(block.columns)])
-            )
-            for block, factor in zip(self._blocks, factors, strict=True)
-        }
-        self.categories_ = {c.name: c.values for c in self._coding.columns if c.values is not None}
-        self._record(fit, rows)
-
     def _fitted_model(self) -> Mixture:
         check_is_fitted(self)
         return self._model
@@ -253,6 +169,7 @@ class MixtureModel(LearningMixture):
 
     def _check_rows(self, X: Any, reset: bool) -> np.ndarray:
         """The modelled columns as numbers, (n, d)."""
+        require_frame(X)
         if is_frame(X) or self._has_words(X):
             validate_data(self, X, skip_check_array=True, reset=reset)
             if len(X) < (2 if reset else 1):
@@ -269,7 +186,10 @@ class MixtureModel(LearningMixture):
             )
         if reset:
             self._blocks, self._coding = blocks_of(self.emissions, X)
-        return self._coding.encode(X)
+        coded, names = self._coding.encode(X), [column.name for column in self._coding.columns]
+        for block in self._blocks:
+            block.require_support(coded, names)
+        return coded
 
     @staticmethod
     def _has_words(X: Any) -> bool:
@@ -296,9 +216,13 @@ class MixtureModel(LearningMixture):
             "library": self._coding.library,
             "fits": [fit_to_json(fit) for fit in self.fits_],
             "log_scale": self._log_scale,
+            "rows_seen": self._rows_seen,
+            "shares": [list(summary.shares) for summary in self._summaries],
         }
-        tensors = {"center": self._center, "scale": self._scale, "coordinates": self._model.coordinates().numpy()}
-        return manifest, tensors
+        tensors = {"center": self._center, "scale": self._scale}
+        for name in SUMMARIZED:
+            tensors[f"summary.{name}"] = np.concatenate([getattr(s, name).numpy() for s in self._summaries])
+        return manifest, tensors | {f"model.{name}": p.numpy() for name, p in self._model.named_parameters()}
 
     @classmethod
     def _from_state(cls, manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> Self:
@@ -314,25 +238,25 @@ class MixtureModel(LearningMixture):
             manifest["library"],
         )
         d = len(self._coding.columns)
-        for name, wanted in (("center", (d,)), ("scale", (d,))):
-            if tensors[name].shape != wanted or not np.isfinite(tensors[name]).all():
-                raise ValueError(f"tensor {name!r} should be finite and of shape {wanted}")
+        require_tensors(tensors, dict.fromkeys(("center", "scale", *(f"summary.{name}" for name in SUMMARIZED)), (d,)))
         self._center, self._scale = tensors["center"], tensors["scale"]
         self._log_scale, self.n_features_in_ = float(manifest["log_scale"]), int(manifest["n_features"])
         if manifest["features"]:
             self.feature_names_in_ = np.array(manifest["features"], dtype=object)
         self.fits_ = [fit_from_json(record) for record in manifest["fits"]]
-        self._structure = (self.n_components, self._blocks, self._coding)
+        means, variances = (torch.from_numpy(tensors[f"summary.{name}"].copy()) for name in SUMMARIZED)
+        self._summaries = tuple(
+            Summary(means[list(block.columns)], variances[list(block.columns)], tuple(shares))
+            for block, shares in zip(self._blocks, manifest["shares"], strict=True)
+        )
+        self._rows_seen, self._passes, self._online = float(manifest["rows_seen"]), 1, None
+        model = self._mixture(self._given(), torch.device("cpu"))
+        parameters = dict(model.named_parameters())
+        require_tensors(tensors, {f"model.{name}": tuple(own.shape) for name, own in parameters.items()})
+        model.load_state_dict(
+            {name: torch.from_numpy(tensors[f"model.{name}"].copy()) for name in parameters}, strict=False
+        )
+        self._kept = {entry: value for entry, value in self._fixed_values(False).items() if value is not None}
         best = max(self.fits_, key=lambda fit: fit.last.objective, default=None)
-        self._publish(self._stored(tensors["coordinates"]), best, best.rows if best else 1.0)
+        self._publish(model, best, best.rows if best else 1.0)
         return self
-
-    def _stored(self, coordinates: np.ndarray) -> Mixture:
-        """The model of such coordinates, by way of rows that any family takes."""
-        rows = np.array([[0.0], [1.0]]) * np.ones(len(self._coding.columns))
-        model = self._mixture(rows, None, torch.device("cpu"))
-        if coordinates.shape != model.coordinates().shape or not np.isfinite(coordinates).all():
-            raise ValueError(f"the coordinates should be finite and {len(model.coordinates())}")
-        with torch.no_grad():
-            model.set_coordinates(torch.from_numpy(coordinates.copy()))
-        return model

@@ -15,9 +15,13 @@ from emnet.batch import Batch
 from emnet.estimators import experts_start, options
 from emnet.estimators.experts_use import FittedMixtureOfExperts
 from emnet.estimators.history import fit_from_json
-from emnet.estimators.iterative import require_tensors
 from emnet.estimators.modules import fresh_module, require_shape
-from emnet.estimators.validation import require_not_negative, require_one_of, require_positive_integer
+from emnet.estimators.validation import (
+    require_not_negative,
+    require_one_of,
+    require_positive_integer,
+    require_tensors,
+)
 from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor
 from emnet.factors.covariances import Full

@@ -8,21 +8,15 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
-from sklearn.utils.validation import column_or_1d
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from emnet import serialization
 from emnet.algorithms.base import Algorithm, Callback
 from emnet.batch import Batch
 from emnet.estimators import options
-from emnet.estimators.callbacks import with_callbacks
 from emnet.estimators.class_targets import ClassTargets
-from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.mixture_of_experts import MixtureOfExperts
 from emnet.estimators.modules import fresh_module, require_shape
-from emnet.estimators.validation import plain_labels
-from emnet.exceptions import InvalidInputError
 from emnet.factors.experts import ClassExperts
 from emnet.factors.module import ModuleOutput
 from emnet.factors.regression import MStep, SoftmaxOutput
@@ -129,20 +123,6 @@ class MixtureOfExpertsClassifier(ClassifierMixin, ClassTargets, MixtureOfExperts
         self.verbose = verbose
         self.callbacks = callbacks
 
-    @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Fit to (n, p) inputs and (n,) labels: numbers, strings or booleans; weight 2 is the row twice, 0 no row.
-
-        Raises
-        ------
-        InvalidInputError : what was expected, what came (column, count), and what to do.
-        DegenerateFitError : the evidence became NaN; the estimator is fitted with the last finite parameters.
-        """
-        with keeping_what_was_fitted(self):
-            self._check_parameters()
-            X, codes, weights = self._check_data(X, y, sample_weight)
-            return self._fit(X, codes, weights, self.classes_[codes])
-
     # -- the model --------------------------------------------------------------------------------------------------
 
     def _n_outputs(self) -> int:
@@ -192,15 +172,6 @@ class MixtureOfExpertsClassifier(ClassifierMixin, ClassTargets, MixtureOfExperts
         logs = experts.class_log_probabilities(self._best, batch)
         return logs.to(options.DTYPES[self.dtype]).cpu().numpy()
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """p(y | x) = Σ_k p(k | x) p(y | x, k): (n, g), as `classes_`."""
-        return np.exp(self.predict_log_proba(X))
-
-    def predict(self, X: Any) -> np.ndarray:
-        """The most probable class of each row, (n,)."""
-        most_probable = self.predict_log_proba(X).argmax(axis=1)
-        return self.classes_[most_probable]
-
     @torch.no_grad()
     def sample(self, X: Any, random_state: int | np.random.RandomState | None = None) -> np.ndarray:
         """Draw a label for each row, (n,)."""
@@ -214,17 +185,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, ClassTargets, MixtureOfExperts
         """log p(y | x) of each row, (n,), in nats."""
         return self._log_density(X, y).cpu().numpy()
 
-    def _answered(self, X: Any, y: Any) -> Batch:
-        X, y = self._check_inputs(X), column_or_1d(plain_labels(y))
-        if len(y) != len(X):
-            raise InvalidInputError(f"X and y must have as many rows; X has {len(X)}, y {len(y)}.")
-        return self._batch(X, self._codes(y))
-
     # -- files ------------------------------------------------------------------------------------------------------
-
-    def _to_state(self) -> serialization.State:
-        manifest, tensors = super()._to_state()
-        return {**manifest, **self._classes_as_json()}, tensors
 
     @classmethod
     def _from_state(cls, manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> Self:

@@ -13,15 +13,11 @@ from torch import Tensor, nn
 
 from emnet import serialization
 from emnet.algorithms.base import Algorithm, Callback
-from emnet.batch import Batch
 from emnet.estimators import options
-from emnet.estimators.callbacks import with_callbacks
-from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.mixture_of_experts import MixtureOfExperts
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.real_targets import RealTargets
-from emnet.estimators.validation import require_finite, require_levels, require_not_negative
-from emnet.exceptions import InvalidInputError
+from emnet.estimators.validation import require_levels, require_not_negative
 from emnet.factors.experts import GaussianExperts, ModuleExperts
 from emnet.factors.least_squares import ConjugatePrior
 from emnet.factors.module import ModuleGaussian
@@ -157,20 +153,9 @@ class MixtureOfExpertsRegressor(RegressorMixin, RealTargets, MixtureOfExperts):
         self.verbose = verbose
         self.callbacks = callbacks
 
-    @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Fit to (n, p) inputs and (n,) or (n, d) targets; weight 2 is the row twice, 0 no row.
-
-        Raises
-        ------
-        InvalidInputError : what was expected, what came (column, count), and what to do.
-        DegenerateFitError : the evidence became NaN; the estimator is fitted with the last finite parameters.
-        """
-        with keeping_what_was_fitted(self):
-            self._check_parameters()
-            require_not_negative("noise_prior", self.noise_prior)
-            X, target, weights = self._check_data(X, y, sample_weight, reset=True)
-            return self._fit(X, self._scaled_anew(target, weights), weights, target)
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        require_not_negative("noise_prior", self.noise_prior)
 
     # -- the model --------------------------------------------------------------------------------------------------
 
@@ -276,17 +261,6 @@ class MixtureOfExpertsRegressor(RegressorMixin, RealTargets, MixtureOfExperts):
         batch = self._unanswered(self._check_inputs(X))
         return experts.components(self._best, batch, self.n_features_in_)
 
-    def _answered(self, X: Any, y: Any) -> Batch:
-        X, target = self._check_inputs(X), np.asarray(y, dtype=np.float64)
-        target = target.reshape(len(target), -1)
-        if target.shape != (len(X), self._n_outputs()):
-            raise InvalidInputError(
-                f"y must be {(len(X), self._n_outputs())}, a row for each of X and a column for each target; it is "
-                f"{target.shape}."
-            )
-        require_finite(target, None, "Drop those rows.")
-        return self._batch(X, self._scaled(target))
-
     # -- files ------------------------------------------------------------------------------------------------------
 
     def _to_state(self) -> serialization.State:
@@ -298,8 +272,3 @@ class MixtureOfExpertsRegressor(RegressorMixin, RealTargets, MixtureOfExperts):
         self._restore_targets(manifest, tensors)
         self._restore(manifest, tensors)
         return self
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,8 +51,11 @@ def select(
         fitted[chosen] = candidate
     lines.sort(key=lambda line: (line["problem"] is not None, line[criterion]))
     if not lines or lines[0]["problem"] is not None:
-        reason = lines[0]["problem"] if lines else "there was none to fit"
-        raise InvalidInputError(f"No model could be selected: {reason} Raise reg_covar, or give prior='auto'.")
+        raise InvalidInputError(
+            f"No model could be selected. The first: {lines[0]['problem']} Give prior='auto', or fewer components."
+            if lines
+            else f"There is nothing to select from: give at least one of {' and of '.join(grid)}."
+        )
     return Selection(fitted[tuple(lines[0][name] for name in grid)], tuple(lines))
 
 
@@ -70,15 +74,16 @@ class LikelihoodRatioTest:
 def bootstrap_test(model: Any, X: np.ndarray, n_bootstrap: int, random_state: Any) -> LikelihoodRatioTest:
     """Whether one component more is called for, by the parametric bootstrap (McLachlan 1987, Appl. Stat. 36:318).
 
-    Data are drawn from the fitted k components, with the holes of X, and both models are fitted to them anew.
+    Data are drawn from the fitted k components, with the holes of X, and both models are fitted to them anew. The model
+    and X, (n, d), have been checked.
     """
     rng = check_random_state(random_state)
     holes = np.isnan(X)
     statistic, null = _twice_log_ratio(model, X, rng)
     simulated = []
     for _ in range(n_bootstrap):
-        null.random_state = int(rng.randint(2**31))
-        rows = rng.permutation(null.sample(len(X))[0])  # which come component after component, as holes do not
+        drawn, _ = null._draw_rows(len(X), check_random_state(int(rng.randint(2**31))))
+        rows = rng.permutation(drawn)  # which come component after component, as holes do not
         rows[holes] = np.nan
         simulated.append(_twice_log_ratio(model, rows, rng)[0])
     p_value = (1 + sum(value >= statistic for value in simulated)) / (1 + n_bootstrap)
@@ -89,13 +94,14 @@ def _twice_log_ratio(model: Any, X: np.ndarray, rng: np.random.RandomState) -> t
     """Of a component more, and the fit of k; a model that contains the other is never worse, so at least 0."""
     reached, fitted = [], []
     for more in (0, 1):
-        parameters = model.get_params(deep=False) | {"random_state": int(rng.randint(2**31)), "warm_start": False}
-        candidate = type(model)(**{**parameters, "n_components": model.n_components + more})
+        candidate = copy.copy(model)  # which knows what the columns are: a draw need not show it
+        seed, k = int(rng.randint(2**31)), model.n_components + more
+        candidate.set_params(n_components=k, random_state=seed, warm_start=False)
         with warnings.catch_warnings():
             for category in (ConvergenceWarning, CollapsedComponentWarning):
                 warnings.simplefilter("ignore", category)
-            candidate.fit(X)
-        reached.append(float(candidate.score_samples(X).sum()))
+            candidate._fit(X, None, None)
+        reached.append(float(candidate._log_densities(X).sum()))
         fitted.append(candidate)
     return max(0.0, 2 * (reached[1] - reached[0])), fitted[0]
 

@@ -77,7 +77,12 @@ def require_labels(labels: np.ndarray, n: int, k: int) -> np.ndarray:
         return soft
     if labels.shape != (n,):
         raise InvalidInputError(f"y must be labels, ({n},), or soft labels, ({n}, {k}); it is {labels.shape}.")
-    if labels.dtype.kind not in "iu" or labels.min() < -1 or labels.max() >= k:
+    if labels.dtype.kind not in "iu":
+        raise InvalidInputError(
+            f"Labels must be whole numbers, −1 for unknown or a component from 0 to {k - 1}; got {labels[0].item()!r}. "
+            "Encode the labels, for example with np.unique(y, return_inverse=True)[1], or give labels=False."
+        )
+    if labels.min() < -1 or labels.max() >= k:
         raise InvalidInputError(
             f"Labels must be whole numbers, −1 for unknown or a component from 0 to {k - 1}; "
             f"got values from {labels.min()!s} to {labels.max()!s}. Raise n_components or encode the labels."

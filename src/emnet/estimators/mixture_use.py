@@ -39,6 +39,10 @@ class FittedMixture(DensityMixin, BaseEstimator):
     def _check_rows(self, X: Any, reset: bool) -> np.ndarray:
         """X as numbers, (n, d), NaN for what is missing; `reset` says whether they are to be fitted."""
 
+    @abstractmethod
+    def _draw_rows(self, n: int, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+        """Rows as `_check_rows` gives them, (n, d), and their components, (n,)."""
+
     def _n_parameters(self) -> int:
         """Free parameters of the model."""
         return self._n_free
@@ -53,12 +57,8 @@ class FittedMixture(DensityMixin, BaseEstimator):
 
     def score_samples(self, X: Any) -> np.ndarray:
         """log p of what is there of each row, in nats, (n,); 0 of a row with nothing."""
-        units = torch.as_tensor(np.log(self._scale))
-
-        def density(batch: Batch, posterior: Discrete) -> torch.Tensor:
-            return posterior.log_evidence - (~batch.target.isnan() * units.to(batch.target.device)).sum(1)
-
-        return self._each(X, density)
+        check_is_fitted(self)
+        return self._log_densities(self._check_rows(X, reset=False))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean log-likelihood of a row, in nats."""
@@ -83,21 +83,36 @@ class FittedMixture(DensityMixin, BaseEstimator):
         """
         return float(self.bic(X) - 2 * np.log(self.predict_proba(X).max(axis=1)).sum())
 
-    @torch.no_grad()
+    def _log_densities(self, X: np.ndarray) -> np.ndarray:
+        """log p of what is there of rows that have been checked, (n,)."""
+        units = torch.as_tensor(np.log(self._scale))
+
+        def density(batch: Batch, posterior: Discrete) -> torch.Tensor:
+            return posterior.log_evidence - (~batch.target.isnan() * units.to(batch.target.device)).sum(1)
+
+        return self._of_rows(X, density)
+
     def _each(self, X: Any, wanted: Callable[[Batch, Discrete], torch.Tensor]) -> np.ndarray:
         """What is wanted of the posterior of batch after batch, end to end."""
         check_is_fitted(self)
-        X = self._check_rows(X, reset=False)
+        return self._of_rows(self._check_rows(X, reset=False), wanted)
+
+    @torch.no_grad()
+    def _of_rows(self, X: np.ndarray, wanted: Callable[[Batch, Discrete], torch.Tensor]) -> np.ndarray:
         model = self._fitted_model().to(options.choose_device(self.device))
         with options.few_threads(X.size * len(self.weights_)):
             found = [wanted(batch, model.posterior(batch)).cpu().numpy() for batch in self._batches(X)]
         return np.concatenate(found)
 
     def _batches(
-        self, X: np.ndarray, weights: np.ndarray | None = None, labels: np.ndarray | None = None
+        self,
+        X: np.ndarray,
+        weights: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+        dtype: torch.dtype | None = None,
     ) -> Iterator[Batch]:
-        """Centred rows in batches on the device; the difference is taken in float64."""
-        dtype, device = options.DTYPES[self.dtype], options.choose_device(self.device)
+        """Centred rows in batches on the device, in the estimator's type or another; centred in float64."""
+        dtype, device = dtype or options.DTYPES[self.dtype], options.choose_device(self.device)
         size = min(_MOST_ROWS, max(_FEWEST_ROWS, _BATCH_ELEMENTS // self.n_components))
         for start in range(0, len(X), size):
             rows = slice(start, start + size)

@@ -18,12 +18,13 @@ from emnet.algorithms.base import Algorithm, Fit, Iteration, Reason, evaluate
 from emnet.batch import Batch, MiniBatches
 from emnet.estimators import options
 from emnet.estimators.history import fit_from_json
-from emnet.estimators.iterative import IterativeEstimator, require_tensors
+from emnet.estimators.iterative import IterativeEstimator
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.validation import (
     require_not_negative,
     require_one_of,
     require_positive_integer,
+    require_tensors,
 )
 from emnet.exceptions import InvalidInputError
 from emnet.factors.module import ModuleUnits
@@ -203,6 +204,19 @@ class NetworkEstimator(IterativeEstimator[BernoulliNetwork]):
         """The E-step of training, with as many draws as prediction takes where it draws."""
         e_step: EStep = self._e_step(0)
         return Importance(self.prediction_samples) if isinstance(e_step, Importance) else e_step
+
+    @torch.no_grad()
+    def hidden_posterior(self, X: Any, y: Any = None) -> np.ndarray:
+        """E[z | x], or with y E[z | x, y], of the best start and the layer next to the inputs: (n, m).
+
+        With y it is what the E-step gives: exact, an estimate from `prediction_samples` draws, or mean field.
+        """
+        if y is None:
+            inputs = self._inputs(self._check_inputs(X))
+            return self._best.layers[0].predictor(inputs).sigmoid().cpu().numpy()
+        batch = self._answered(X, y)
+        posterior: Any = self._posterior_e_step()(self._best, batch)
+        return posterior.mean.to(batch.inputs.dtype).cpu().numpy()
 
     # -- files ------------------------------------------------------------------------------------------------------
 

@@ -139,7 +139,7 @@ def choose_mixture_algorithm(value: Any, tol: float) -> Algorithm:
     algorithms: Mapping[str, Callable[[], Algorithm]] = {
         "em": lambda: EM(Exact()),
         "squarem": lambda: Squarem(EM(Exact())),
-        "annealing": lambda: Annealing(EM(Exact()), Exact()),
+        "annealing": lambda: Annealing(EM(Exact()), Exact(), tol),
         "split_merge": lambda: SplitMerge(EM(Exact()), Exact(), tol),
     }
     return choose("algorithm", value, algorithms, Algorithm)  # type: ignore[no-any-return]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self, cast
 
 import numpy as np
 from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 
 from emnet import serialization
+from emnet.batch import Batch
+from emnet.estimators.callbacks import with_callbacks
+from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.standardize import weighted_location_scale
 from emnet.estimators.validation import require_finite
 from emnet.exceptions import InvalidInputError
@@ -19,9 +22,31 @@ class RealTargets:
 
     _flat: bool
     _check_features: Any
+    _check_inputs: Any
+    _check_parameters: Any
     _continues: Any
+    _fit: Any
+    _batch: Any
     target_mean_: np.ndarray
     target_scale_: np.ndarray
+
+    @with_callbacks
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit to (n, p) inputs and (n,) or (n, d) targets; weight 2 is the row twice, 0 no row.
+
+        An interrupted fit keeps the starts that had ended, or else the best parameters of the one that had not, and
+        raises FitInterrupted, a KeyboardInterrupt. A fit that fails before leaves the estimator as it was.
+
+        Raises
+        ------
+        InvalidInputError : what was expected, what came (column, count), and what to do.
+        InsufficientMemoryError : a sum over hidden configurations does not fit.
+        DegenerateFitError : the evidence became NaN; the estimator is fitted with the last finite parameters.
+        """
+        with keeping_what_was_fitted(self):
+            self._check_parameters()
+            X, target, weights = self._check_data(X, y, sample_weight, reset=True)
+            return cast(Self, self._fit(X, self._scaled_anew(target, weights), weights, target))
 
     def _check_data(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         X, y = self._check_features(X, y, reset=reset, multi_output=True, y_numeric=True)
@@ -36,6 +61,18 @@ class RealTargets:
         if not seen.any():
             raise InvalidInputError("All sample weights are zero: there is nothing to fit.")
         return X[seen], target[seen], weights[seen]
+
+    def _answered(self, X: Any, y: Any) -> Batch:
+        """Rows with their targets."""
+        X, target = self._check_inputs(X), np.asarray(y, dtype=np.float64)
+        target = target.reshape(len(target), -1)
+        wanted = (len(X), len(self.target_mean_))
+        if target.shape != wanted:
+            raise InvalidInputError(
+                f"y must be {wanted}, a row for each of X and a column for each target; it is {target.shape}."
+            )
+        require_finite(target, None, "Drop those rows.")
+        return cast(Batch, self._batch(X, self._scaled(target)))
 
     def _scaled(self, target: np.ndarray) -> np.ndarray:
         return (target - self.target_mean_) / self.target_scale_
@@ -62,3 +99,8 @@ class RealTargets:
         self.target_mean_, self.target_scale_ = tensors["target_mean"], tensors["target_scale"]
         if self.target_mean_.shape != self.target_scale_.shape or not (self.target_scale_ > 0).all():
             raise ValueError("the targets' scale is not one")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.target_tags.multi_output = True
+        return tags

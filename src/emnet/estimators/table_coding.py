@@ -14,6 +14,7 @@ from emnet.exceptions import InvalidInputError
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 _NO_VALUE = ("NAType", "NaTType")
 _LISTED = 8
+_CATEGORY, _ORDERED = "category", "ordered category"
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,11 @@ class TableCoding:
     def _typed(self, frame: Any) -> Any:
         """Columns of categories as the type they came as."""
         for column in self.columns:
-            if self.library == "pandas" and column.dtype == "category":
+            if self.library == "pandas" and column.dtype in (_CATEGORY, _ORDERED):
                 pandas = import_module("pandas")
-                frame[column.name] = pandas.Categorical(frame[column.name], categories=list(column.values or ()))
+                frame[column.name] = pandas.Categorical(
+                    frame[column.name], categories=list(column.values or ()), ordered=column.dtype == _ORDERED
+                )
             if self.library == "polars" and column.dtype in ("Categorical", "String"):
                 polars = import_module("polars")
                 frame = frame.with_columns(frame[column.name].cast(getattr(polars, column.dtype)))
@@ -131,6 +134,16 @@ class TableCoding:
 
 def is_frame(table: Any) -> bool:
     return hasattr(table, "columns") and hasattr(table, "__getitem__") and _library(table) in ("pandas", "polars")
+
+
+def require_frame(table: Any) -> None:
+    """Raise InvalidInputError for a data frame that is not there yet, or whose columns cannot be told apart."""
+    if hasattr(table, "collect_schema") and not hasattr(table, "to_numpy"):
+        raise InvalidInputError("X is a lazy frame: give X.collect().")
+    names = list(table.columns) if is_frame(table) else []
+    twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
+    if twice is not None:
+        raise InvalidInputError(f"X has several columns that are called {twice!r}. Rename all but one.")
 
 
 def column_names(table: Any) -> list[Any]:
@@ -145,7 +158,10 @@ def cells_of(table: Any, position: int) -> np.ndarray:
 
 
 def dtype_of(table: Any, position: int) -> str:
-    return str(table[list(table.columns)[position]].dtype) if is_frame(table) else "float64"
+    if not is_frame(table):
+        return "float64"
+    dtype = table[list(table.columns)[position]].dtype
+    return _ORDERED if str(dtype) == _CATEGORY and getattr(dtype, "ordered", False) else str(dtype)
 
 
 def declared_values(table: Any, position: int) -> tuple[Any, ...] | None:
@@ -162,6 +178,8 @@ def missing_cells(cells: np.ndarray) -> np.ndarray:
     """Which cells are NaN, None or a library's own value for nothing: (n,)."""
     if cells.dtype.kind in "fc":
         return np.isnan(cells)
+    if cells.dtype.kind in "mM":
+        return np.isnat(cells)
     if cells.dtype.kind != "O":
         return np.zeros(len(cells), dtype=bool)
     return np.array([_is_nothing(cell) for cell in cells], dtype=bool)

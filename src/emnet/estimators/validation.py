@@ -112,5 +112,12 @@ def class_weights(
     return np.array([float(class_weight.get(label, 1.0)) for label in labels])[codes]
 
 
+def require_tensors(tensors: dict[str, np.ndarray], expected: dict[str, tuple[int, ...]]) -> None:
+    """Raise ValueError unless all of them are there, finite and of those shapes."""
+    for name, shape in expected.items():
+        if tensors[name].shape != shape or not np.isfinite(tensors[name]).all():
+            raise ValueError(f"tensor {name!r} should be finite and of shape {shape}")
+
+
 def _column(j: int, names: np.ndarray | None) -> str:
     return f"column {j}" if names is None else f"column {names[j]!r}"

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 
-class ClassOutput:
+class ClassOutput(ABC):
     """The likelihood of a row, as a function of the bits, is the table of its class and nothing else."""
 
     @property
+    @abstractmethod
+    def n_classes(self) -> int:
+        """g."""
+
+    @abstractmethod
+    def predictor(self, given: Tensor) -> Tensor:
+        """Logits of the classes, (n, g)."""
+
+    @property
     def n_tables(self) -> int:
-        return self.n_classes  # type: ignore[attr-defined, no-any-return]
+        return self.n_classes
 
     @staticmethod
     def table_of(target: Tensor) -> Tensor:
@@ -25,13 +36,10 @@ class ClassOutput:
 
     def tilt(self, target: Tensor) -> None:
         """No part of the likelihood is linear in the bits."""
+        return
 
     def log_scale(self, target: Tensor) -> float:
         return 0.0
-
-    def predictor(self, given: Tensor) -> Tensor:
-        """Logits of the classes."""
-        raise NotImplementedError
 
     def draw(self, given: Tensor, generator: torch.Generator) -> Tensor:
         """A class for each row: (n,)."""

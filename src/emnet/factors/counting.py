@@ -89,6 +89,10 @@ class NaturalFamily(Emission[Sums]):
         weights = weights_of(weights, cells, self.n_states)
         return Sums(weights.T @ cells.seen, weights.T @ cells.values)
 
+    def implied(self, counts: Tensor) -> Sums:
+        means = self.means
+        return Sums(counts[:, None].expand_as(means), counts[:, None] * means)
+
     def maximize(self, statistics: Sums) -> None:
         """E[x] = (Σ r x + s₀) / (Σ r + n₀); a state that no row belongs to stays."""
         if self.fixed:
@@ -142,13 +146,15 @@ class Bernoulli(NaturalFamily):
             )
         super().__init__(probabilities, first - 1, first + second - 2, fixed)
 
+    expected = "0 or 1"
+
     @staticmethod
     def support(values: Tensor) -> Tensor:
         return (values == 0) | (values == 1)
 
     @staticmethod
     def prepare(target: Tensor) -> Cells:
-        return cells_of(target, Bernoulli.support, "0 or 1")
+        return cells_of(target, Bernoulli.support, Bernoulli.expected)
 
     def link(self, means: Tensor) -> Tensor:
         return means.clamp(_LEAST_MEAN, 1 - _LEAST_MEAN).logit()
@@ -187,13 +193,15 @@ class Poisson(NaturalFamily):
             )
         super().__init__(rates, form - 1, per, fixed)
 
+    expected = "counts, whole numbers of at least 0"
+
     @staticmethod
     def support(values: Tensor) -> Tensor:
         return (values >= 0) & (values == values.floor()) if values.is_floating_point() else values >= 0
 
     @staticmethod
     def prepare(target: Tensor) -> Cells:
-        return cells_of(target, Poisson.support, "counts, whole numbers of at least 0")
+        return cells_of(target, Poisson.support, Poisson.expected)
 
     def link(self, means: Tensor) -> Tensor:
         return means.clamp_min(_LEAST_MEAN).log()

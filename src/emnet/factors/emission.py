@@ -24,6 +24,13 @@ class Emission(Factor[S]):
         """Free parameters, as information criteria count them."""
 
     @abstractmethod
+    def implied(self, counts: Tensor) -> S:
+        """Statistics of so many rows of each state, (k,), that are as the parameters have it on average.
+
+        Without a prior `maximize` gives the parameters back.
+        """
+
+    @abstractmethod
     def fill(self, target: Any, responsibilities: Tensor) -> Tensor:
         """The target, (n, d), in float64, its holes filled under responsibilities (n, k).
 

@@ -248,7 +248,6 @@ class Gaussian(Emission[GaussianMoments]):
         return rows
 
     def implied(self, counts: Tensor) -> GaussianMoments:
-        """Moments of so many rows of each state, (k,), that are spread as the parameters have it."""
         covariances, means = self.covariance.covariances(), self.means.detach()
         if self.covariance.diagonal:
             covariances = covariances.diagonal(dim1=1, dim2=2)

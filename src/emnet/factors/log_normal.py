@@ -55,13 +55,15 @@ class LogNormal(Emission[GaussianMoments]):
     def n_parameters(self) -> int:
         return self.of_logarithms.n_parameters
 
+    expected = "positive numbers"
+
     @staticmethod
     def support(values: Tensor) -> Tensor:
         return (values > 0) & (values < float("inf"))
 
     @staticmethod
     def prepare(target: Tensor) -> LogRows:
-        cells = cells_of(target, LogNormal.support, "positive numbers")
+        cells = cells_of(target, LogNormal.support, LogNormal.expected)
         logarithms = torch.where(cells.seen > 0, cells.values, 1.0).log()
         rows = Gaussian.prepare(torch.where(cells.seen > 0, logarithms, torch.nan).to(cells.dtype))
         return LogRows(cells, rows, -logarithms.sum(1).to(cells.dtype))
@@ -76,6 +78,9 @@ class LogNormal(Emission[GaussianMoments]):
     ) -> GaussianMoments:
         rows = target if isinstance(target, LogRows) else self.prepare(target)
         return self.of_logarithms.statistics(rows.rows, weights)
+
+    def implied(self, counts: Tensor) -> GaussianMoments:
+        return self.of_logarithms.implied(counts)
 
     def maximize(self, statistics: GaussianMoments) -> None:
         self.of_logarithms.maximize(statistics)

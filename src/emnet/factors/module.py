@@ -222,7 +222,11 @@ class ModuleOutput(ModuleFactor, ClassOutput):
         self, network: nn.Module, n_bits: int, n_classes: int, *, precision: float = 0.0, learning_rate: float = 0.01
     ):
         super().__init__(network, precision=precision, learning_rate=learning_rate)
-        self.n_bits, self.n_classes = n_bits, n_classes
+        self.n_bits, self._n_classes = n_bits, n_classes
+
+    @property
+    def n_classes(self) -> int:
+        return self._n_classes
 
     def statistics_of_means(self, target: Tensor, weights: Tensor | None, means: Tensor) -> Gradient:
         raise InvalidInputError(

@@ -67,6 +67,10 @@ class Multinomial(Table, Emission[Counts]):
             weights = trials.counts.new_ones(len(trials.counts), self.n_states)
         return Counts(weights.double().T @ trials.counts)
 
+    def implied(self, counts: Tensor) -> Counts:
+        """Of rows of one trial."""
+        return Counts(counts[:, None] * self.log_probabilities.exp())
+
     def fill(self, target: Tensor | Trials, responsibilities: Tensor) -> Tensor:
         """(n, g): of a row of which nothing is known, whose trials nobody knows either, the expected shares."""
         trials = target if isinstance(target, Trials) else self.prepare(target)

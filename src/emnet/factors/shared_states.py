@@ -54,6 +54,9 @@ class SharedStates(Emission[Statistics]):
         """Those of the groups, from responsibilities times the rows' weights, (n, k)."""
         return self.groups.statistics(target, None if weights is None else self._summed(weights), given)
 
+    def implied(self, counts: Tensor) -> Statistics:
+        return self.groups.implied(self._summed(counts[None])[0])
+
     def maximize(self, statistics: Statistics) -> None:
         self.groups.maximize(statistics)
 

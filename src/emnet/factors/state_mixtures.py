@@ -77,6 +77,10 @@ class StateMixtures(Composite, Emission[ModelStatistics]):
             shares = shares * weights[:, :, None].to(shares.dtype)
         return bundle([Counts(shares.double().sum(0)), self.components.statistics(target, shares.flatten(1))])
 
+    def implied(self, counts: Tensor) -> ModelStatistics:
+        shares = counts[:, None] * self.weights.log_probabilities.exp()
+        return bundle([Counts(shares), self.components.implied(shares.flatten())])
+
     def fill(self, target: Any, responsibilities: Tensor) -> Tensor:
         shares = self._shares(target) * responsibilities[:, :, None]
         return self.components.fill(target, shares.flatten(1))  # type: ignore[no-any-return]

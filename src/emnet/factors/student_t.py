@@ -134,6 +134,13 @@ class StudentT(Emission[ScaleMixtureMoments]):
         gained = (weights * (excess.log1p() - excess)).sum(0)
         return weights.sum(0), scaled.sum(0), first, (scaled * away.square()).sum(0), gained
 
+    def implied(self, counts: Tensor) -> ScaleMixtureMoments:
+        """Before x is seen E[u] = 1 and E[log u] = ψ(ν/2) − log(ν/2)."""
+        means, cells = self.means.detach(), counts[:, None].expand_as(self.means)
+        second = (cells * self.variances).reshape(-1, 1)
+        moments = GaussianMoments(cells.flatten(), torch.zeros_like(second), second, means.reshape(-1, 1).clone())
+        return ScaleMixtureMoments(moments, cells, -cells * gamma.log_minus_digamma(self.degrees_of_freedom / 2))
+
     def maximize(self, statistics: ScaleMixtureMoments) -> None:
         """m = Σ r u x / Σ r u, s² = Σ r u (x − m)² / Σ r; log(ν/2) − ψ(ν/2) = −slack / Σ r."""
         idle = statistics.counts < NO_ROWS

@@ -123,6 +123,10 @@ class MixingWeights(Table):
         """From the responsibilities, (n, k), and the rows' weights, (n,)."""
         return Counts(target.double().sum(0) if weights is None else weights.double() @ target.double())
 
+    def implied(self, counts: Tensor) -> Counts:
+        """So many rows of each state, (k,), are their own statistics."""
+        return Counts(counts)
+
 
 class Transitions(Table):
     """p(state | state before) of a Markov chain, (k, k): the same for all steps. The target is the (expected) pair.
@@ -184,6 +188,9 @@ class Categorical(Table, Emission[Counts]):
         seen = codes >= 0
         counts = self.logits.new_zeros(self.logits.shape[::-1])
         return Counts(counts.index_add_(0, codes[seen], weights[seen].double()).T)
+
+    def implied(self, counts: Tensor) -> Counts:
+        return Counts(counts[:, None] * self.log_probabilities.exp())
 
     def fill(self, target: Tensor, responsibilities: Tensor) -> Tensor:
         """(n, 1): the most probable category for what is missing."""

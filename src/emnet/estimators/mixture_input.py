@@ -1,0 +1,124 @@
+"""What mixtures check of the parameters, rows, weights and labels that they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import _check_sample_weight
+
+from emnet.algorithms.base import Callback
+from emnet.estimators import mixture_start, options
+from emnet.estimators.mixture_use import FittedMixture
+from emnet.estimators.validation import (
+    require_callbacks,
+    require_not_negative,
+    require_one_of,
+    require_positive_integer,
+)
+from emnet.exceptions import InvalidInputError
+
+
+class CheckedMixture(FittedMixture):
+    """The parameters that all mixtures have, and their data, in words where they cannot be used."""
+
+    n_components: int
+    tol: float
+    max_iter: int
+    n_init: int
+    init_params: str
+    warm_start: bool
+    verbose: int
+    verbose_interval: int
+    algorithm: Any
+    weight_concentration: Any
+    fixed: Collection[Any]
+    labels: str | bool
+    random_state: Any
+    callbacks: Iterable[Callback]
+
+    def _check_common_parameters(self) -> None:
+        for name in ("n_components", "n_init", "verbose_interval"):
+            require_positive_integer(name, getattr(self, name))
+        require_not_negative("tol", self.tol)
+        if not isinstance(self.max_iter, Integral) or isinstance(self.max_iter, bool) or self.max_iter < 0:
+            raise InvalidInputError(f"max_iter must be a whole number of at least 0; got {self.max_iter!r}.")
+        self._require_concentration()
+        require_one_of("init_params", self.init_params, tuple(mixture_start.STARTS))
+        require_one_of("labels", self.labels, ("auto", True, False))
+        require_one_of("dtype", self.dtype, tuple(options.DTYPES))
+        require_callbacks(self.callbacks)
+        if isinstance(self.fixed, str) or not isinstance(self.fixed, Collection):
+            raise InvalidInputError(f"fixed must be a list or tuple of names; got {self.fixed!r}.")
+        options.choose_device(self.device)
+        options.choose_mixture_algorithm(self.algorithm, self.tol)
+
+    def _require_concentration(self) -> None:
+        try:
+            concentration = np.asarray(self.weight_concentration, dtype=np.float64)
+        except (TypeError, ValueError):
+            concentration = np.empty((0, 0))
+        if concentration.shape not in ((), (self.n_components,)) or not np.isfinite(concentration).all():
+            raise InvalidInputError(
+                f"weight_concentration must be a number or one for each of {self.n_components} components; got "
+                f"{self.weight_concentration!r}."
+            )
+
+    def _check_data(
+        self, X: Any, y: Any, sample_weight: Any, first: bool
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Rows that count, their weights and labels."""
+        X = self._check_rows(X, reset=first)
+        if first and len(X) < self.n_components:
+            raise InvalidInputError(
+                f"Expected n_samples >= n_components but got n_components = {self.n_components}, n_samples = {len(X)}"
+            )
+        labels = self._check_labels(y, len(X))
+        weights = self._check_weights(sample_weight, X)
+        if weights is not None and not (weights > 0).all():
+            seen = weights > 0
+            X, weights, labels = X[seen], weights[seen], None if labels is None else labels[seen]
+        if first:
+            self._require_something_in_each_column(X)
+        return X, weights, labels
+
+    def _require_something_in_each_column(self, X: np.ndarray) -> None:
+        empty = np.flatnonzero(np.isnan(X).all(axis=0))
+        if len(empty):
+            column = self._column_name(int(empty[0]))
+            raise InvalidInputError(
+                f"Column {column!r} has nothing but NaN: there is nothing to learn of it. Leave it out."
+            )
+
+    def _column_name(self, position: int) -> Any:
+        """Of a checked column, as the user knows it."""
+        names = getattr(self, "feature_names_in_", None)
+        return position if names is None else names[position]
+
+    def _check_weights(self, sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
+        if sample_weight is None:
+            return None
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        if not (weights > 0).any():
+            raise InvalidInputError("All sample weights are zero: there is nothing to fit.")
+        return weights
+
+    def _check_labels(self, y: Any, n: int) -> np.ndarray | None:
+        if y is None or self.labels is False:
+            return None
+        y = np.asarray(y)
+        partial = y.shape == (n, self.n_components) and self.n_components > 1 and y.dtype.kind == "f"
+        unknown = y.ndim == 1 and y.dtype.kind in "iu" and bool((y == -1).any())
+        if self.labels == "auto" and not (partial or unknown):
+            return None
+        return mixture_start.require_labels(y, n, self.n_components)
+
+    def _log_scale_of(self, X: np.ndarray, weights: np.ndarray | None) -> float:
+        """What scaling adds to the log evidence of the data: log scale for each weighted cell."""
+        if np.all(self._scale == 1.0):
+            return 0.0
+        seen = ~np.isnan(X)
+        cells = seen.sum(axis=0) if weights is None else weights @ seen
+        return float((cells * np.log(self._scale)).sum())
