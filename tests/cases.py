@@ -15,12 +15,13 @@ from emnet.algorithms.gradient import LBFGS
 from emnet.algorithms.squarem import Squarem
 from emnet.batch import Batch, with_constant
 from emnet.factors.counting import Bernoulli, Poisson
-from emnet.factors.covariances import Diagonal, Full, Spherical, Tied
+from emnet.factors.covariances import Diagonal, Full, Spherical, Tied, TiedInGroups
 from emnet.factors.experts import ClassExperts, GaussianExperts, ModuleExperts
 from emnet.factors.factor_analysis import FactorAnalytic
 from emnet.factors.gates import ModuleGate, SoftmaxGate
-from emnet.factors.gaussian import Gaussian, NormalInverseWishart
+from emnet.factors.gaussian import Gaussian
 from emnet.factors.gaussian_output import GaussianOutput
+from emnet.factors.gaussian_priors import NormalInverseWishart
 from emnet.factors.least_squares import ConjugatePrior
 from emnet.factors.log_normal import LogNormal
 from emnet.factors.module import ModuleGaussian, ModuleOutput, ModuleUnits
@@ -611,9 +612,9 @@ def _gaussian_emission(structure=Full, *, k=3, prior=True):
     return make
 
 
-def state_mixtures(seed: int, dtype: torch.dtype, *, k=3, c=2) -> StateMixtures:
+def state_mixtures(seed: int, dtype: torch.dtype, structure=Diagonal, *, k=3, c=2) -> StateMixtures:
     weights = torch.rand(k, c, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 0.5
-    return StateMixtures(ComponentWeights(weights), _gaussian_emission(Diagonal, k=k * c)(seed, dtype))
+    return StateMixtures(ComponentWeights(weights), _gaussian_emission(structure, k=k * c)(seed, dtype))
 
 
 def multinomial(seed: int, dtype: torch.dtype, *, k=3, g=4) -> Multinomial:
@@ -720,6 +721,7 @@ CASES = [
     ),
     _markov_case("multinomial", multinomial, trials),
     _markov_case("mixtures", state_mixtures, partial(points, missing=0.2)),
+    _markov_case("mixtures-tied", partial(state_mixtures, structure=partial(TiedInGroups, size=2)), points),
     _markov_case(
         "shared-states",
         lambda seed, dtype: SharedStates(_gaussian_emission(Diagonal, k=2)(seed, dtype), [0, 1, 0]),
