@@ -32,18 +32,20 @@ from emnet.factors.regression import BernoulliUnits, FixedBound, MStep, Newton, 
 from emnet.factors.shared_states import SharedStates
 from emnet.factors.state_mixtures import ComponentWeights, StateMixtures
 from emnet.factors.student_t import StudentT
-from emnet.factors.tables import Categorical, MixingWeights, Transitions
+from emnet.factors.tables import Categorical, Durations, MixingWeights, Transitions
 from emnet.inference.exact import Exact
 from emnet.models.base import LatentModel
 from emnet.models.bernoulli_network import BernoulliNetwork
 from emnet.models.markov import HiddenMarkov
 from emnet.models.mixture import Mixture
+from emnet.models.semi_markov import HiddenSemiMarkov
 from tests.oracles import (
     all_configurations,
     enumerate_chain,
     enumerate_layers,
     enumerate_mixture,
     enumerate_regression,
+    enumerate_segments,
     enumerate_table,
     leaf_probabilities,
     log_cell,
@@ -571,8 +573,23 @@ def _log_density(factor, state: int, row: np.ndarray) -> float:
     return sum(log_cell(family, x, *cell_parameters(factor, state, j)) for j, x in enumerate(row))
 
 
-def hidden_markov_oracle(model: HiddenMarkov, batch: Batch) -> tuple:
-    """Path after path of sequence after sequence."""
+def hidden_semi_markov(seed: int, emissions, columns=None, *, k=3, longest=3) -> HiddenSemiMarkov:
+    """The same chain without ways from a state to itself, and durations with priors."""
+    chain = hidden_markov(seed, emissions, columns, k=k)
+    generator, own = torch.Generator().manual_seed(7000 + seed), torch.eye(k, dtype=torch.bool)
+    durations = torch.rand(k, longest, generator=generator, dtype=torch.float64) + 0.2
+    steps = chain.transition.log_probabilities.exp().masked_fill(own, 0.0)
+    return HiddenSemiMarkov(
+        chain.start,
+        Transitions(steps, concentration=1.1, fixed=own),
+        Durations(durations, concentration=1.2),
+        emissions,
+        columns,
+    )
+
+
+def sequences_oracle(model, batch: Batch, enumerate_one: Callable) -> tuple:
+    """Path after path of sequence after sequence; `enumerate_one` of the log likelihoods of one."""
     seen = batch.target if batch.observed is None else torch.where(batch.observed[:, None], batch.target, torch.nan)
     rows = seen.double().numpy()
     x = sum(
@@ -582,12 +599,18 @@ def hidden_markov_oracle(model: HiddenMarkov, batch: Batch) -> tuple:
     if batch.labels is not None:
         known = batch.labels.numpy()[:, None]
         x[(known >= 0) & (known != np.arange(x.shape[1]))] = -np.inf
-    start = model.start.log_probabilities.numpy()
-    steps = model.transition.log_probabilities.expand(len(rows), -1, -1).numpy()
-    ends = np.cumsum(batch.lengths.numpy())
-    parts = [slice(end - length, end) for end, length in zip(ends, batch.lengths.tolist(), strict=True)]
-    found = [enumerate_chain(start, steps[part], x[part]) for part in parts]
+    found = [enumerate_one(part) for part in np.split(x, np.cumsum(batch.lengths.numpy())[:-1])]
     return np.array([each[0] for each in found]), np.concatenate([each[1] for each in found])
+
+
+def hidden_markov_oracle(model: HiddenMarkov, batch: Batch) -> tuple:
+    start, steps = model.start.log_probabilities.numpy(), model.transition.log_probabilities
+    return sequences_oracle(model, batch, lambda x: enumerate_chain(start, steps.expand(len(x), -1, -1).numpy(), x))
+
+
+def hidden_semi_markov_oracle(model: HiddenSemiMarkov, batch: Batch) -> tuple:
+    tables = [part.log_probabilities.numpy() for part in (model.start, model.transition, model.duration)]
+    return sequences_oracle(model, batch, lambda x: enumerate_segments(*tables, x))
 
 
 def _markov_case(name: str, make: Callable, data: Callable, *, pattern="free", labels=False, columns=None) -> Case:
@@ -602,6 +625,16 @@ def _markov_case(name: str, make: Callable, data: Callable, *, pattern="free", l
         hidden_markov_oracle,
         lambda posterior: posterior.responsibilities,
         closed=True,
+    )
+
+
+def _semi_markov_case(name: str, make: Callable, data: Callable, *, labels=False) -> Case:
+    case = _markov_case(name, make, data, labels=labels)
+    return replace(
+        case,
+        name=f"semi-{case.name}",
+        make=lambda seed, dtype: hidden_semi_markov(seed, make(seed, dtype)),
+        oracle=hidden_semi_markov_oracle,
     )
 
 
@@ -726,6 +759,13 @@ CASES = [
         "shared-states",
         lambda seed, dtype: SharedStates(_gaussian_emission(Diagonal, k=2)(seed, dtype), [0, 1, 0]),
         points,
+    ),
+    _semi_markov_case("gaussian-holes", _gaussian_emission(), partial(points, missing=0.3)),
+    _semi_markov_case(
+        "poisson-labels",
+        lambda seed, dtype: column_factor("Poisson", seed),
+        partial(columns_rows, families=("Poisson",)),
+        labels=True,
     ),
 ]
 

@@ -75,6 +75,20 @@ def test_smoothing_equals_the_sum_over_all_segmentations(backend, given, censore
         np.testing.assert_allclose(getattr(found, name), expected, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("given", GIVEN)
+def test_filtering_knows_of_each_step_what_the_sequence_up_to_it_says(backend, given):
+    start, transition, duration, x, offsets = problem(1, given, lengths=(5, 1))
+    found = segments.forward(start, transition, duration, x, offsets)
+    np.testing.assert_allclose(found.log_evidence, truth(start, transition, duration, x, offsets)[0], rtol=1e-13)
+    first = start[:1] if start.dim() == 2 else start
+    for stop in range(1, 6):
+        gamma = truth(first, transition, duration, x[:stop], torch.tensor([0, stop]))[1][0]
+        np.testing.assert_allclose(found.probabilities[stop - 1], gamma[-1], rtol=1e-12, atol=1e-15)
+    ends = segments.forward(start, transition, duration, x, offsets, censored=False)
+    expected = truth(start, transition, duration, x, offsets, False)[0]
+    np.testing.assert_allclose(ends.log_evidence, expected, rtol=1e-13)
+
+
 @pytest.mark.parametrize("censored", [True, False])
 @pytest.mark.parametrize("given", GIVEN)
 def test_viterbi_is_the_best_of_all_segmentations(backend, given, censored):

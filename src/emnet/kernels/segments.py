@@ -25,6 +25,7 @@ from torch import Tensor
 
 from emnet.exceptions import InvalidInputError
 from emnet.kernels import segments_steps
+from emnet.kernels.chain import Filtered
 from emnet.kernels.chain_log import raise_impossible
 from emnet.kernels.compilation import compiled
 from emnet.kernels.segments_arrays import Passed, Tables
@@ -48,11 +49,15 @@ class Segmented:
 
 
 class Backend(Protocol):
-    """The passes, of log likelihoods (n, k)."""
+    """The passes, of log likelihoods (n, k). `forward` gives evidence, log p of each step's states, and what failed."""
 
     def smooth(
         self, log_likelihood: Tensor, tables: Tables, offsets: Tensor, weights: Tensor, censored: bool
     ) -> Passed: ...
+
+    def forward(
+        self, log_likelihood: Tensor, tables: Tables, offsets: Tensor, censored: bool
+    ) -> tuple[Tensor, Tensor, Tensor]: ...
 
     def viterbi(
         self, log_likelihood: Tensor, tables: Tables, offsets: Tensor, censored: bool
@@ -77,16 +82,33 @@ def forward_backward(
     ------
     InvalidInputError : no segmentation allows a row, or none can end with its sequence; names sequence and step.
     """
-    x, offsets = _float64(log_likelihood), offsets.cpu()
-    if bool((undefined := x.isnan().any(1)).any()):
-        _raise_undefined(undefined, offsets)
-    tables = _tables(log_start, log_transition, log_duration)
+    x, offsets, tables = _arguments(log_start, log_transition, log_duration, log_likelihood, offsets)
     weights = x.new_ones(len(offsets) - 1) if weights is None else weights.to(x)
     found = _backend(x).smooth(x, tables, offsets, weights, censored)
-    if bool(found.failed.any()):
-        _raise_failed(found.failed.cpu(), offsets)
+    _require_possible(found.failed, offsets)
     durations = found.durations + _spread(found.cut, tables)
     return Segmented(found.log_evidence, found.responsibilities, found.transitions, durations)
+
+
+def forward(
+    log_start: Tensor,
+    log_transition: Tensor,
+    log_duration: Tensor,
+    log_likelihood: Tensor,
+    offsets: Tensor,
+    *,
+    censored: bool = True,
+) -> Filtered:
+    """Evidence, and p(state of the row | its sequence up to it), whose segment may go on.
+
+    Raises
+    ------
+    InvalidInputError : no segmentation allows a row, or none can end with its sequence; names sequence and step.
+    """
+    x, offsets, tables = _arguments(log_start, log_transition, log_duration, log_likelihood, offsets)
+    log_evidence, present, failed = _backend(x).forward(x, tables, offsets, censored)
+    _require_possible(failed, offsets)
+    return Filtered(log_evidence, present.softmax(1))
 
 
 def viterbi(
@@ -104,11 +126,10 @@ def viterbi(
     ------
     InvalidInputError : no segmentation allows the rows of a sequence; names it and the step.
     """
-    x, offsets = _float64(log_likelihood), offsets.cpu()
-    tables = _tables(log_start, log_transition, log_duration)
+    x, offsets, tables = _arguments(log_start, log_transition, log_duration, log_likelihood, offsets)
     log_joint, path = _backend(x).viterbi(x, tables, offsets, censored)
-    if not bool(log_joint.isfinite().all()) or bool(x.isnan().any()):  # a NaN loses every comparison
-        forward_backward(log_start, log_transition, log_duration, x, offsets, censored=censored)
+    if not bool(log_joint.isfinite().all()):
+        forward(log_start, log_transition, log_duration, x, offsets, censored=censored)  # names what is impossible
     return log_joint, path
 
 
@@ -122,9 +143,15 @@ def _spread(cut: Tensor, tables: Tables) -> Tensor:
     return tables.duration.exp() * torch.where(cut > 0, cut / tables.survival.exp(), 0.0).cumsum(1)
 
 
-def _tables(log_start: Tensor, log_transition: Tensor, log_duration: Tensor) -> Tables:
+def _arguments(
+    log_start: Tensor, log_transition: Tensor, log_duration: Tensor, log_likelihood: Tensor, offsets: Tensor
+) -> tuple[Tensor, Tensor, Tables]:
+    x, offsets = _float64(log_likelihood), offsets.cpu()
+    if bool((undefined := x.isnan().any(1)).any()):
+        _raise_undefined(undefined, offsets)
     duration = _float64(log_duration)
-    return Tables(_float64(log_start), _float64(log_transition), duration, log_survival(duration).contiguous())
+    survival = log_survival(duration).contiguous()
+    return x, offsets, Tables(_float64(log_start), _float64(log_transition), duration, survival)
 
 
 def _float64(values: Tensor) -> Tensor:
@@ -146,7 +173,9 @@ def _raise_undefined(undefined: Tensor, offsets: Tensor) -> None:
     raise_impossible(sequence, row - int(offsets[sequence]), True)
 
 
-def _raise_failed(failed: Tensor, offsets: Tensor) -> None:
+def _require_possible(failed: Tensor, offsets: Tensor) -> None:
+    if not bool(failed.any()):
+        return
     sequence = int(torch.nonzero(failed)[0])
     step, length = int(failed[sequence]) - 1, int(offsets[sequence + 1] - offsets[sequence])
     if step < length:

@@ -63,12 +63,15 @@ def _extend(opened, begins, row, scale, count, out):  # type: ignore[no-untyped-
 
 
 @compiled(
-    types.void(MATRIX, MATRIX, MATRIX, MATRIX, MATRIX, types.boolean, INTEGERS, MATRIX, MATRIX, VECTOR, VECTOR,
+    types.void(MATRIX, MATRIX, MATRIX, MATRIX, MATRIX, types.boolean, INTEGERS, MATRIX, MATRIX, MATRIX, VECTOR, VECTOR,
                INTEGERS),
     SUMS,
 )  # fmt: skip
-def _forward(x, start, into, duration, survival, censored, offsets, entered, ended, scales, left, failed):  # type: ignore[no-untyped-def]
-    """log p of what begins, and of what ends, at each step, (n, k) each; `into` is the transposed transition matrix."""
+def _forward(x, start, into, duration, survival, censored, offsets, entered, ended, present, scales, left, failed):  # type: ignore[no-untyped-def]
+    """log p of what begins, of what ends and, unless it has no rows, of what is present at each step, (n, k) each.
+
+    `into` is the transposed transition matrix.
+    """
     k, longest = duration.shape
     opened, other, work = np.empty((k, longest)), np.empty((k, longest)), np.empty(max(k, longest))
     own_start = int(len(start) > 1)
@@ -95,6 +98,9 @@ def _forward(x, start, into, duration, survival, censored, offsets, entered, end
                 for d in range(count):
                     work[d] = opened[j, d] + survival[j, d]
                 top = max(top, _largest(work, count))
+                if len(present):
+                    most, total = _log_sum_exp(work, count)
+                    present[t, j] = most + np.log(total)
                 for d in range(count):
                     work[d] = opened[j, d] + duration[j, d]
                 most, total = _log_sum_exp(work, count)
@@ -223,7 +229,7 @@ def _viterbi(x, start, into, duration, survival, censored, offsets, log_joint, p
 
 def smooth(log_likelihood: Tensor, tables: Tables, offsets: Tensor, weights: Tensor, censored: bool) -> Passed:
     x, s, (k, longest) = log_likelihood, len(offsets) - 1, tables.duration.shape
-    gamma, ended, scales = torch.empty_like(x), torch.empty_like(x), x.new_empty(len(x))
+    gamma, ended, scales, nothing = torch.empty_like(x), torch.empty_like(x), x.new_empty(len(x)), x.new_empty(0, k)
     left, failed = x.new_zeros(s), torch.zeros(s, dtype=torch.int64)
     starts, into, every = with_leading(tables.start, 2), tables.transition.T.contiguous(), groups(offsets, k * longest)
     xi, durations, cut = (x.new_zeros(len(every), k, size) for size in (k, longest, longest))
@@ -231,14 +237,28 @@ def smooth(log_likelihood: Tensor, tables: Tables, offsets: Tensor, weights: Ten
     def run(group: slice) -> None:
         bounds, number = within(offsets, group), every.index(group)
         _forward(*arrays(x, own(starts, group), into, tables.duration, tables.survival), censored,
-                 *arrays(bounds, gamma, ended, scales, left[group], failed[group]))  # fmt: skip
+                 *arrays(bounds, gamma, ended, nothing, scales, left[group], failed[group]))  # fmt: skip
         _backward(*arrays(x, *tables[1:]), censored,
                   *arrays(bounds, weights[group], gamma, ended, scales, left[group], failed[group]),
                   *arrays(xi[number], durations[number], cut[number]))  # fmt: skip
 
     each(run, offsets, k * longest)
-    evidence = left + torch.stack([part.sum() for part in scales.split(offsets.diff().tolist())])
-    return Passed(evidence, gamma, xi.sum(0), durations.sum(0), cut.sum(0), failed)
+    return Passed(_with_scales(left, scales, offsets), gamma, xi.sum(0), durations.sum(0), cut.sum(0), failed)
+
+
+def forward(log_likelihood: Tensor, tables: Tables, offsets: Tensor, censored: bool) -> tuple[Tensor, Tensor, Tensor]:
+    x, s = log_likelihood, len(offsets) - 1
+    begins, ended, present, scales = *torch.empty(3, *x.shape, dtype=x.dtype), x.new_empty(len(x))
+    left, failed = x.new_zeros(s), torch.zeros(s, dtype=torch.int64)
+    starts, into = with_leading(tables.start, 2), tables.transition.T.contiguous()
+
+    def run(group: slice) -> None:
+        bounds = within(offsets, group)
+        _forward(*arrays(x, own(starts, group), into, tables.duration, tables.survival), censored,
+                 *arrays(bounds, begins, ended, present, scales, left[group], failed[group]))  # fmt: skip
+
+    each(run, offsets, tables.duration.numel())
+    return _with_scales(left, scales, offsets), present, failed
 
 
 def viterbi(log_likelihood: Tensor, tables: Tables, offsets: Tensor, censored: bool) -> tuple[Tensor, Tensor]:
@@ -252,3 +272,8 @@ def viterbi(log_likelihood: Tensor, tables: Tables, offsets: Tensor, censored: b
 
     each(run, offsets, tables.duration.numel())
     return log_joint, path
+
+
+def _with_scales(left: Tensor, scales: Tensor, offsets: Tensor) -> Tensor:
+    """Log evidence of the sequences: what is left, (s,), and the scales of their rows, (n,)."""
+    return left + torch.stack([part.sum() for part in scales.split(offsets.diff().tolist())])

@@ -17,7 +17,7 @@ _NEVER = float("-inf")
 def smooth(log_likelihood: Tensor, tables: Tables, offsets: Tensor, weights: Tensor, censored: bool) -> Passed:
     x, (k, longest) = log_likelihood, tables.duration.shape
     _, rows, there = padded(offsets, torch.ones(len(offsets) - 1, dtype=torch.bool), x.device)
-    left, entered, ended, scales, failed = _forward(x, tables, rows, there, censored)
+    left, entered, ended, _, scales, failed = _forward(x, tables, rows, there, censored)
     steps, q = rows.shape
     gamma = x.new_zeros(steps + longest, q, k)
     xi, durations, cut = x.new_zeros(k, k), x.new_zeros(k, longest), x.new_zeros(k, longest)
@@ -39,7 +39,16 @@ def smooth(log_likelihood: Tensor, tables: Tables, offsets: Tensor, weights: Ten
         closed = torch.where(there[t][:, None], joint.logsumexp(2), 0.0)
     responsibilities = torch.empty_like(x)
     responsibilities[rows[there]] = gamma[:steps][there]
-    return Passed(left + scales.where(there, 0.0).sum(0), responsibilities, xi, durations, cut, failed)
+    return Passed(_with_scales(left, scales, there), responsibilities, xi, durations, cut, failed)
+
+
+def forward(log_likelihood: Tensor, tables: Tables, offsets: Tensor, censored: bool) -> tuple[Tensor, Tensor, Tensor]:
+    x = log_likelihood
+    _, rows, there = padded(offsets, torch.ones(len(offsets) - 1, dtype=torch.bool), x.device)
+    left, _, _, present, scales, failed = _forward(x, tables, rows, there, censored)
+    found = torch.empty_like(x)
+    found[rows[there]] = present[there]
+    return _with_scales(left, scales, there), found, failed
 
 
 def viterbi(log_likelihood: Tensor, tables: Tables, offsets: Tensor, censored: bool) -> tuple[Tensor, Tensor]:
@@ -76,11 +85,11 @@ def viterbi(log_likelihood: Tensor, tables: Tables, offsets: Tensor, censored: b
 
 def _forward(
     x: Tensor, tables: Tables, rows: Tensor, there: Tensor, censored: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Log evidence without the scales, (q,); log p of what begins and of what ends at each step, (t, q, k); the scales
-    that every step is divided by, (t, q); what failed, (q,)."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Log evidence without the scales, (q,); log p of what begins, ends and is present at each step, (t, q, k); the
+    scales that every step is divided by, (t, q); what failed, (q,)."""
     steps, q = rows.shape
-    entered, ended = x.new_empty(steps, q, x.shape[1]), x.new_empty(steps, q, x.shape[1])
+    entered, ended, present = x.new_empty(3, steps, q, x.shape[1])
     scales, failed = x.new_zeros(steps, q), torch.zeros(q, dtype=torch.int64, device=x.device)
     opened, top, left = x.new_full((q, *tables.duration.shape), _NEVER), x.new_zeros(q), x.new_full((q,), _NEVER)
     entered[0] = tables.start
@@ -93,11 +102,12 @@ def _forward(
         failed = torch.where(there[t] & (failed == 0) & (top == _NEVER), t + 1, failed)
         top = torch.where(top > _NEVER, top, 0.0)
         ended[t] = (opened + tables.duration).logsumexp(2)
-        left = torch.where(there[t], alive.logsumexp((1, 2)) if censored else ended[t].logsumexp(1), left)
+        present[t] = alive.logsumexp(2)
+        left = torch.where(there[t], (present if censored else ended)[t].logsumexp(1), left)
         if t + 1 < steps:
             entered[t + 1] = (ended[t][:, :, None] + tables.transition).logsumexp(1)
     failed = torch.where((failed == 0) & (left == _NEVER), there.sum(0) + 1, failed)
-    return left, entered, ended, scales, failed
+    return left, entered, ended, present, scales, failed
 
 
 def _extended(opened: Tensor, begins: Tensor, row: Tensor) -> Tensor:
@@ -108,3 +118,8 @@ def _extended(opened: Tensor, begins: Tensor, row: Tensor) -> Tensor:
 def _reaches_the_end(remaining: Tensor, longest: int) -> Tensor:
     """Whether a duration is all that is left of its sequence: (q,) → (q, 1, D)."""
     return remaining[:, None, None] == torch.arange(1, longest + 1, device=remaining.device)
+
+
+def _with_scales(left: Tensor, scales: Tensor, there: Tensor) -> Tensor:
+    """Log evidence of the sequences: what is left, (q,), and the scales of their steps, (t, q)."""
+    return left + scales.where(there, 0.0).sum(0)
