@@ -12,7 +12,7 @@ from emnet.factors.base import Factor
 from emnet.kernels import segments
 from emnet.kernels.chain import Filtered
 from emnet.models.emitting import EmittingModel
-from emnet.models.markov import exactly_one, first_rows, given_of, offsets, sequence_of_rows
+from emnet.models.markov import HiddenMarkov, exactly_one, first_rows, given_of, offsets, sequence_of_rows
 from emnet.posteriors import EvidenceKind, Segments
 from emnet.statistics import ModelStatistics
 
@@ -89,3 +89,7 @@ class HiddenSemiMarkov(EmittingModel[Segments]):
 
     def _exactly_one(self, batch: Batch, log_evidence: Tensor) -> Tensor:
         return exactly_one(batch, log_evidence) if self.censored else log_evidence
+
+
+MarkovModel = HiddenMarkov | HiddenSemiMarkov
+"""What has a start, transitions, `posterior`, `filter` and `best_path`."""
