@@ -613,7 +613,9 @@ def hidden_semi_markov_oracle(model: HiddenSemiMarkov, batch: Batch) -> tuple:
     return sequences_oracle(model, batch, lambda x: enumerate_segments(*tables, x))
 
 
-def _markov_case(name: str, make: Callable, data: Callable, *, pattern="free", labels=False, columns=None) -> Case:
+def _markov_case(
+    name: str, make: Callable, data: Callable, *, pattern="free", labels=False, columns=None, closed=True
+) -> Case:
     def rows(seed: int, dtype: torch.dtype) -> Batch:
         batch = data(seed, dtype)
         return in_sequences(some_labels(batch, seed, 3) if labels else batch, seed)
@@ -624,7 +626,7 @@ def _markov_case(name: str, make: Callable, data: Callable, *, pattern="free", l
         rows,
         hidden_markov_oracle,
         lambda posterior: posterior.responsibilities,
-        closed=True,
+        closed=closed,
     )
 
 
@@ -648,6 +650,12 @@ def _gaussian_emission(structure=Full, *, k=3, prior=True):
 def state_mixtures(seed: int, dtype: torch.dtype, structure=Diagonal, *, k=3, c=2) -> StateMixtures:
     weights = torch.rand(k, c, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 0.5
     return StateMixtures(ComponentWeights(weights), _gaussian_emission(structure, k=k * c)(seed, dtype))
+
+
+def covariances_first(seed: int, dtype: torch.dtype) -> StateMixtures:
+    mixtures = state_mixtures(seed, dtype)
+    mixtures.components.covariances_first, mixtures.components.prior = True, _weak_prior(shrinkage=0.0)
+    return mixtures
 
 
 def multinomial(seed: int, dtype: torch.dtype, *, k=3, g=4) -> Multinomial:
@@ -755,6 +763,7 @@ CASES = [
     _markov_case("multinomial", multinomial, trials),
     _markov_case("mixtures", state_mixtures, partial(points, missing=0.2)),
     _markov_case("mixtures-tied", partial(state_mixtures, structure=partial(TiedInGroups, size=2)), points),
+    _markov_case("mixtures-ecm", covariances_first, partial(points, missing=0.2), closed=False),
     _markov_case(
         "shared-states",
         lambda seed, dtype: SharedStates(_gaussian_emission(Diagonal, k=2)(seed, dtype), [0, 1, 0]),

@@ -27,6 +27,8 @@ from emnet.models.semi_markov import MarkovModel
 class GMMHMM(LearningMarkov):
     """A hidden path of states, each of which emits a mixture of Gaussians of its own; hmmlearn's interface.
 
+    As in hmmlearn an M-step finds covariances about the means before it, and then the means: ECM, not EM.
+
     Parameters
     ----------
     n_mix : components of each state.
@@ -156,7 +158,8 @@ class GMMHMM(LearningMarkov):
     # -- the emission -----------------------------------------------------------------------------------------------
 
     def _is_monotone(self) -> bool:
-        return self.covariance_type in ("diag", "spherical") or self.min_covar == 0
+        """Means that have a prior pull at the covariances from where they go, not from where they were."""
+        return (self.covariance_type != "full" or self.min_covar == 0) and not np.any(self.means_weight)
 
     def _warn_of_lifted(self, model: MarkovModel) -> None:
         emissions.warn_of_lifted(model, self.min_covar)
@@ -172,6 +175,7 @@ class GMMHMM(LearningMarkov):
             structures[self.covariance_type](covariances),
             prior=self._prior(own) if learning else None,
             floor=0.0 if self.covariance_type == "tied" else self.min_covar / self._scale**2,
+            covariances_first=True,  # as hmmlearn has it
             fixed={name for letter, name in (("m", "means"), ("c", "covariances")) if not self._learns(letter)},
         )
         alpha = np.broadcast_to(np.asarray(self.weights_prior, dtype=float), self.weights_.shape)[own]

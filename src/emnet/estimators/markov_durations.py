@@ -27,8 +27,8 @@ def require_no_way_to_itself(transitions: np.ndarray) -> None:
     own = np.flatnonzero(np.diagonal(transitions))
     if len(own):
         raise InvalidInputError(
-            f"With max_duration how long a state lasts is said by durations_, and transmat_ has 0 on its diagonal; state "
-            f"{own[0]} has {transitions[own[0], own[0]]:g}."
+            "With max_duration how long a state lasts is said by durations_, and transmat_ has 0 on its diagonal; "
+            f"state {own[0]} has {transitions[own[0], own[0]]:g}."
         )
 
 

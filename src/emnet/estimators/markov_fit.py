@@ -8,7 +8,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Collection, Iterable
 from numbers import Integral
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from emnet.exceptions import CollapsedComponentWarning, InvalidInputError
 from emnet.factors.shared_states import SharedStates
 from emnet.factors.tables import MixingWeights, Transitions
 from emnet.inference.exact import Exact
-from emnet.models.semi_markov import MarkovModel
+from emnet.models.semi_markov import HiddenSemiMarkov, MarkovModel
 from emnet.posteriors import Chain, Segments
 from emnet.statistics import ModelStatistics
 
@@ -174,7 +174,7 @@ class LearningMarkov(FittedMarkov):
         self.startprob_ = model.start.log_probabilities.exp().numpy()
         self.transmat_ = model.transition.log_probabilities.exp().numpy()
         if self.max_duration is not None:
-            self.durations_ = model.duration.log_probabilities.exp().numpy()  # type: ignore[union-attr]
+            self.durations_ = cast(HiddenSemiMarkov, model).duration.log_probabilities.exp().numpy()
         emission = model.emissions["emission"]
         self._publish_emission(emission.groups if self.shared_states is not None else emission)
         if fit is not None:
@@ -382,8 +382,11 @@ class LearningMarkov(FittedMarkov):
             "parameters": parameters,
             "features": list(getattr(self, "feature_names_in_", [])),
             "n_columns": self._n_columns(),
+            "scale": self._scale,
         }
-        return manifest, {name: np.asarray(getattr(self, name), dtype=np.float64) for name in names}
+        center = np.broadcast_to(self._center, (self._n_columns(),))
+        tensors = {name: np.asarray(getattr(self, name), dtype=np.float64) for name in names}
+        return manifest, {"center": np.asarray(center, dtype=np.float64), **tensors}
 
     def _tables(self) -> tuple[str, ...]:
         """The names of all published parameters."""
@@ -398,12 +401,13 @@ class LearningMarkov(FittedMarkov):
     def _from_state(cls, manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> Self:
         self = cls(**{k: options.from_json(v) for k, v in manifest["parameters"].items()})
         self.device = options.device_at_hand(self.device)
-        for name in self._tables():
+        for name in (*self._tables(), "center"):
             if not np.isfinite(tensors[name]).all():
                 raise ValueError(f"tensor {name!r} should be finite")
-            setattr(self, name, tensors[name])
+            setattr(self, "_center" if name == "center" else name, tensors[name])
+        self._scale = float(manifest["scale"])
         self._check()
-        if self._n_columns() != manifest["n_columns"]:
+        if self._n_columns() != manifest["n_columns"] or self._center.shape != (self._n_columns(),):
             raise ValueError("the parameters are not those of so many columns")
         self.n_features_in_ = int(manifest["n_columns"])
         if manifest["features"]:

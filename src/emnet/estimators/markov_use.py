@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -122,7 +122,8 @@ class FittedMarkov(BaseEstimator):
             raise InvalidInputError(
                 "With max_duration a state remembers when it began: use `filter` on all rows so far."
             )
-        return OnlineFilter(self._model(), lambda rows: self._batch(self._rows(rows), np.array([len(rows)])))
+        model = cast(HiddenMarkov, self._model())
+        return OnlineFilter(model, lambda rows: self._batch(self._rows(rows), np.array([len(rows)])))
 
     def decode(self, X: Any, lengths: Any = None, algorithm: str | None = None) -> tuple[float, np.ndarray]:
         """The states of the rows, (n,): the most probable path ("viterbi"), or each row's most probable ("map").
