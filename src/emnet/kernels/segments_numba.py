@@ -53,13 +53,13 @@ def _log_sum_exp(values, count):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _extend(opened, begins, row, scale, count, out):  # type: ignore[no-untyped-def]
-    """One row more for all that is open, (k, D), and what begins with it, (k,)."""
-    for j in range(len(row)):
-        x, source, target = row[j] - scale, opened[j], out[j]
-        target[0] = begins[j] + x
+def _extend(opened, begins, b, x, t, scale, count, out):  # type: ignore[no-untyped-def]
+    """Row t more for all that is open, (k, D), and what begins with it, row b of `begins`: no views, as in `chain`."""
+    for j in range(x.shape[1]):
+        row = x[t, j] - scale
+        out[j, 0] = begins[b, j] + row
         for d in range(1, count):
-            target[d] = source[d - 1] + x
+            out[j, d] = opened[j, d - 1] + row
 
 
 @compiled(
@@ -87,11 +87,14 @@ def _forward(x, start, into, duration, survival, censored, offsets, entered, end
                         work[i] = ended[t - 1, i] + into[j, i]
                     most, total = _log_sum_exp(work, k)
                     entered[t, j] = most + np.log(total)
-            scales[t] = _largest(x[t], k) + top
+            scales[t] = x[t, 0]
+            for j in range(1, k):
+                scales[t] = max(scales[t], x[t, j])
+            scales[t] += top
             if scales[t] == -np.inf:
                 failed[s] = t - offsets[s] + 1
                 break
-            _extend(opened, entered[t], x[t], scales[t], count, other)
+            _extend(opened, entered, t, x, t, scales[t], count, other)
             opened, other = other, opened
             top = -np.inf
             for j in range(k):
@@ -133,7 +136,7 @@ def _backward(x, transition, duration, survival, censored, offsets, weights, gam
     """
     k, longest = duration.shape
     tail, other, work = np.empty((k, longest)), np.empty((k, longest)), np.empty(max(k, longest))
-    closed, begun, begins = np.empty(k), np.empty(k), np.empty(k)
+    closed, begun, begins = np.empty((1, k)), np.empty(k), np.empty(k)
     for s in range(len(offsets) - 1):
         if failed[s]:
             continue
@@ -142,7 +145,7 @@ def _backward(x, transition, duration, survival, censored, offsets, weights, gam
         for t in range(end - 1, first - 1, -1):
             count = min(longest, end - t)
             last = count - 1 if censored and count == end - t else longest  # the duration that the end cuts off
-            _extend(tail, closed, x[t], scales[t], count, other)
+            _extend(tail, closed, 0, x, t, scales[t], count, other)
             tail, other = other, tail
             for j in range(k):
                 begins[j] = gamma[t, j]
@@ -173,7 +176,7 @@ def _backward(x, transition, duration, survival, censored, offsets, weights, gam
                 for j in range(k):
                     work[j] = transition[i, j] + begun[j]
                 top, total = _log_sum_exp(work, k)
-                closed[i] = top + np.log(total)
+                closed[0, i] = top + np.log(total)
                 share = weights[s] * np.exp(ended[t - 1, i] + top - left[s]) if total > 0 else 0.0
                 for j in range(k):
                     xi[i, j] += share * work[j] if share > 0 else 0.0
@@ -184,17 +187,18 @@ def _backward(x, transition, duration, survival, censored, offsets, weights, gam
 )
 def _viterbi(x, start, into, duration, survival, censored, offsets, log_joint, path):  # type: ignore[no-untyped-def]
     k, longest = duration.shape
-    opened, other, entered, ended = np.empty((k, longest)), np.empty((k, longest)), np.empty(k), np.empty(k)
+    opened, other, entered, ended = np.empty((k, longest)), np.empty((k, longest)), np.empty((1, k)), np.empty(k)
     steps, own_start = 0, int(len(start) > 1)
     for s in range(len(offsets) - 1):
         steps = max(steps, offsets[s + 1] - offsets[s])
     came_from, lasted = np.empty((steps, k), dtype=np.int32), np.empty((steps, k), dtype=np.int32)
     for s in range(len(offsets) - 1):
         first, end = offsets[s], offsets[s + 1]
-        entered[:] = start[s * own_start]
+        for j in range(k):
+            entered[0, j] = start[s * own_start, j]
         for t in range(first, end):
             count = min(longest, t - first + 1)
-            _extend(opened, entered, x[t], 0.0, count, other)
+            _extend(opened, entered, 0, x, t, 0.0, count, other)
             opened, other = other, opened
             for j in range(k):
                 best, length = opened[j, 0] + duration[j, 0], 0
@@ -209,7 +213,7 @@ def _viterbi(x, start, into, duration, survival, censored, offsets, log_joint, p
                     value = ended[i] + into[j, i]
                     if value > best:
                         best, origin = value, i
-                entered[j], came_from[t - first, j] = best, origin
+                entered[0, j], came_from[t - first, j] = best, origin
         best, state, length = -np.inf, 0, 1
         for j in range(k):
             for d in range(count):
