@@ -18,6 +18,8 @@ SUITES = (
     "mixture",
     "imputation",
     "experts",
+    "chains",
+    "sequences",
 )
 
 

@@ -1,28 +1,37 @@
-"""One EM iteration of a Gaussian hidden Markov model, beside hmmlearn in the same run."""
+"""Hidden Markov models beside hmmlearn, dynamax and pomegranate: an EM iteration, long sequences, compilation."""
 
 from __future__ import annotations
 
-import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
 import time
+import warnings
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
 
-_STEPS, _D, _TURNS = 100_000, 4, 3
+from benchmarks.results import markdown, write
+from benchmarks.timing import fastest
+from emnet import GaussianHMM
+from emnet.algorithms.em import EM
+from emnet.inference.exact import Exact
+
+_STEPS, _D, _LENGTH = 100_000, 4, 100
+_STATES = (4, 10, 32, 100)
+_LONG, _LONG_STATES = (1_000_000, 10_000_000), 8
+Task = Callable[[], object]
 
 
-def best_time(work: Callable[[], object], turns: int = _TURNS) -> float:
-    """Seconds of the fastest of so many runs."""
-    times = []
-    for _ in range(turns):
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return min(times)
-
-
-def start_of(cls: type, k: int, X: np.ndarray, **more: object) -> object:
-    """A model at the same start for all, ready for one iteration."""
+def start_of(cls: Any, k: int, X: np.ndarray, **more: object) -> Any:
+    """A model at the same start for all."""
     rng = np.random.RandomState(0)
     model = cls(k, "diag", init_params="", n_iter=1, **more)
     model.startprob_, model.transmat_ = np.full(k, 1 / k), rng.dirichlet(np.ones(k), size=k)
@@ -30,38 +39,186 @@ def start_of(cls: type, k: int, X: np.ndarray, **more: object) -> object:
     return model
 
 
-def iteration(cls: type, k: int, X: np.ndarray, lengths: list[int] | None, **more: object) -> Callable[[], object]:
-    """A fit of one iteration."""
-    return lambda: start_of(cls, k, X, **more).fit(X, lengths)
+def ours(k: int, X: np.ndarray, lengths: np.ndarray, **more: object) -> Task:
+    """An E-step and an M-step, on data that are on their way already."""
+    model = start_of(GaussianHMM, k, X, **more)
+    model._measure(X)
+    model._check_start(X)
+    data = list(model._batches(X, lengths, None, None))
+    learnable, em = model._learnable(), EM(Exact())
+
+    def step() -> None:
+        with torch.no_grad():
+            em.step(learnable, data)
+
+    return step
 
 
-def chains_table(sizes: tuple[int, ...] = (4, 10, 32, 100), steps: int = _STEPS) -> str:
-    """Seconds an iteration, and how many times as long hmmlearn takes."""
+def durations(k: int, X: np.ndarray, lengths: np.ndarray, longest: int) -> Task:
+    """The same with explicit durations."""
+    model = start_of(GaussianHMM, k, X, max_duration=longest)
+    np.fill_diagonal(model.transmat_, 0.0)
+    model.transmat_ /= model.transmat_.sum(axis=1, keepdims=True)
+    model.durations_ = np.full((k, longest), 1 / longest)
+    model._measure(X)
+    model._check_start(X)
+    data = list(model._batches(X, lengths, None, None))
+    learnable, em = model._learnable(), EM(Exact())
+
+    def step() -> None:
+        with torch.no_grad():
+            em.step(learnable, data)
+
+    return step
+
+
+def hmmlearn(k: int, X: np.ndarray, lengths: np.ndarray, implementation: str) -> Task:
     from hmmlearn.hmm import GaussianHMM as Theirs
 
-    from emnet import GaussianHMM
+    model = start_of(Theirs, k, X, implementation=implementation)
+    model._check()
 
-    lines = [
-        "| sequences | states | emnet, s | hmmlearn, log | hmmlearn, scaling |",
-        "|---|---|---|---|---|",
-    ]
-    X = np.random.RandomState(1).randn(steps, _D) * 2
-    for count in (1, steps // 100):
-        lengths = None if count == 1 else [100] * count
-        for k in sizes:
-            iteration(GaussianHMM, k, X[:1000], None)()
-            ours = best_time(iteration(GaussianHMM, k, X, lengths))
-            log, scaling = (
-                best_time(iteration(Theirs, k, X, lengths, implementation=name), 1) for name in ("log", "scaling")
-            )
-            lines.append(f"| {count} | {k} | {ours:.3f} | {log / ours:.1f} × | {scaling / ours:.1f} × |")
+    def step() -> None:
+        statistics, _ = model._do_estep(X, lengths)
+        model._do_mstep(statistics)
+
+    return step
+
+
+def dynamax(k: int, X: np.ndarray, lengths: np.ndarray) -> Task:
+    """Compiled before it is timed, in float32, as it comes; sequences side by side."""
+    import jax
+    from dynamax.hidden_markov_model import DiagonalGaussianHMM
+
+    model = DiagonalGaussianHMM(k, X.shape[1])
+    parameters, properties = model.initialize(jax.random.PRNGKey(0), method="prior")
+    state = model.initialize_m_step_state(parameters, properties)
+    sequences = jax.numpy.asarray(X.reshape(len(lengths), -1, X.shape[1]))
+
+    @jax.jit
+    def iteration(parameters: Any) -> Any:
+        statistics, _ = jax.vmap(lambda rows: model.e_step(parameters, rows))(sequences)
+        return model.m_step(parameters, properties, statistics, state)
+
+    return lambda: jax.block_until_ready(iteration(parameters))
+
+
+def pomegranate(k: int, X: np.ndarray, lengths: np.ndarray) -> Task:
+    """In float32, as it comes; sequences side by side."""
+    from pomegranate.distributions import Normal
+    from pomegranate.hmm import DenseHMM
+
+    start = start_of(GaussianHMM, k, X)
+    emissions = [Normal(torch.tensor(mean).float(), torch.ones(_D), covariance_type="diag") for mean in start.means_]
+    edges = (0.99 * start.transmat_).tolist()
+    model = DenseHMM(emissions, edges=edges, starts=start.startprob_.tolist(), ends=[0.01] * k)
+    sequences = torch.tensor(X.reshape(len(lengths), -1, X.shape[1]), dtype=torch.float32)
+
+    def step() -> None:
+        model.summarize(sequences)
+        model.from_summaries()
+
+    return step
+
+
+def _peers() -> list[Callable[..., Task]]:
+    """Those of many sequences that are installed, on as many threads as we have."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    found = [peer for peer in (dynamax, pomegranate) if find_spec(peer.__name__)]
+    for peer in found:
+        import_module(f"{peer.__name__}.hmm" if peer is pomegranate else peer.__name__)
+    torch.set_num_threads(threads)  # pomegranate changes it
+    return found
+
+
+def iterations() -> list[list[str]]:
+    """One sequence, and as many of 100 steps as there are in it."""
+    peers = _peers()
+    X = 2 * np.random.RandomState(1).randn(_STEPS, _D)
+    lines = []
+    for lengths in (np.array([_STEPS]), np.full(_STEPS // _LENGTH, _LENGTH)):
+        for k in _STATES:
+            tasks = {"ours": ours(k, X, lengths)}
+            tasks |= {name: hmmlearn(k, X, lengths, name) for name in ("log", "scaling")}
+            if len(lengths) > 1:
+                tasks |= {f.__name__: f(k, X, lengths) for f in peers}
+            seconds = fastest(tasks)
+            ratios = [
+                f"{seconds[name] / seconds['ours']:.1f} ×" if name in seconds else ""
+                for name in ("log", "scaling", "dynamax", "pomegranate")
+            ]
+            lines.append([f"{len(lengths):,}", str(k), f"{1000 * seconds['ours']:.0f}", *ratios])
             print(lines[-1], flush=True)
-    return "\n".join(lines)
+    return lines
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=_STEPS)
-    parser.add_argument("--states", type=int, nargs="*", default=[4, 10, 32, 100])
-    arguments = parser.parse_args()
-    print(chains_table(tuple(arguments.states), arguments.steps))
+def with_durations() -> list[list[str]]:
+    X = 2 * np.random.RandomState(1).randn(_STEPS, _D)
+    lines = []
+    for k, longest in ((4, 20), (5, 50), (10, 100)):
+        lengths = np.array([_STEPS])
+        seconds = fastest({"chain": ours(k, X, lengths), "durations": durations(k, X, lengths, longest)})
+        ratio = f"{seconds['durations'] / seconds['chain']:.0f} ×"
+        lines.append([str(k), str(longest), *(f"{1000 * value:.0f}" for value in seconds.values()), ratio])
+        print(lines[-1], flush=True)
+    return lines
+
+
+def long(n: int) -> None:
+    """An iteration's fit on one sequence of n steps; prints its seconds, and the memory beyond the data in bytes."""
+    X = np.random.default_rng(0).standard_normal((n, _D))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        start_of(GaussianHMM, _LONG_STATES, X[:1000]).fit(X[:1000])
+        before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+        start_of(GaussianHMM, _LONG_STATES, X).fit(X)
+    seconds = time.perf_counter() - began
+    print(seconds, 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+
+
+def first_call() -> None:
+    """Prints the seconds of the first use of the kernels, chain and segments."""
+    from emnet.kernels import chain, segments
+
+    for kernel in (chain, segments):
+        began = time.perf_counter()
+        kernel._numba()
+        print(time.perf_counter() - began)
+
+
+def _alone(call: str, **environment: str) -> list[float]:
+    """The numbers that a call of this module prints in a process of its own."""
+    code = f"from benchmarks.chains import *; {call}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | environment
+    )
+    return [float(word) for word in done.stdout.split()]
+
+
+def main() -> None:
+    with threadpool_limits(torch.get_num_threads()):
+        body = f"An EM iteration of a Gaussian HMM with diagonal covariances, {_STEPS:,} steps of {_D} columns, as one "
+        body += (
+            f"sequence and as sequences of {_LENGTH}: ours in ms, float64, and how many times as long the peers take "
+        )
+        body += "(goals: hmmlearn's default ≥ 8 ×, of many sequences ≥ 20 ×; its `scaling` ≥ 2 ×; dynamax and "
+        body += "pomegranate, in their float32, ≥ 2 ×). The fastest of alternating turns.\n\n"
+        header = ["sequences", "states", "ours, ms", "hmmlearn, log", "hmmlearn, scaling", "dynamax", "pomegranate"]
+        body += markdown(header, iterations())
+        body += "\n\nThe same with explicit durations of at most D steps, one sequence.\n\n"
+        body += markdown(["states", "D", "chain, ms", "durations, ms", "ratio"], with_durations())
+    body += f"\n\nA fit of one iteration on one sequence, {_LONG_STATES} states: "
+    parts = []
+    for n in _LONG:
+        seconds, memory = _alone(f"long({n})")
+        parts.append(f"{n:,} steps {seconds:.1f} s and {memory / 2**30:.2f} GiB beyond the data")
+    body += "; ".join(parts) + " (goal: linear, and 2 GiB)."
+    with tempfile.TemporaryDirectory() as folder:
+        fresh, cached = (_alone("first_call()", NUMBA_CACHE_DIR=folder) for _ in range(2))
+    body += "\n\nFirst use of the compiled kernels on a machine, chain and segments: "
+    body += (
+        f"{fresh[0]:.1f} s and {fresh[1]:.1f} s (goal: 10 s); in a later process, from the cache: {sum(cached):.1f} s."
+    )
+    write("chains", "Hidden Markov models beside hmmlearn, dynamax and pomegranate", body)

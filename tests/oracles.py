@@ -229,3 +229,45 @@ def finite_difference_hessian(function, vector: np.ndarray, step: float = 1e-4) 
     for i, j in itertools.product(range(p), repeat=2):
         hessian[i, j] = (at(i, j, 1, 1) - at(i, j, 1, -1) - at(i, j, -1, 1) + at(i, j, -1, -1)) / (4 * step**2)
     return hessian
+
+
+def enumerate_segments(start, transition, duration, likelihoods, censored=True):
+    """One sequence by all its segmentations: log evidence, p(state | step), pairs, durations, best path, its joint.
+
+    `start` is (k,), `transition` (k, k), `duration` (k, D), `likelihoods` (T, k): all logarithms. Of a last segment
+    that the end cuts off, every duration that it may have had is a segmentation of its own; the best path is of those
+    durations together.
+    """
+    (steps, k), longest = likelihoods.shape, duration.shape[1]
+    found = []  # (log joint, segments as (state, first row, row after the last, duration))
+
+    def extend(segments, log_joint, first):
+        if first >= steps:
+            found.append((log_joint, segments))
+            return
+        for state in range(k):
+            begins = start[state] if not segments else transition[segments[-1][0], state]
+            for lasts in range(1, longest + 1):
+                if first + lasts > steps and not censored:
+                    break
+                end = min(first + lasts, steps)
+                own = begins + duration[state, lasts - 1] + likelihoods[first:end, state].sum()
+                if own > -math.inf:
+                    extend([*segments, (state, first, end, lasts)], log_joint + own, end)
+
+    extend([], 0.0, 0)
+    joint = np.array([each[0] for each in found])
+    log_evidence = joint.max() + math.log(np.exp(joint - joint.max()).sum())
+    gamma, xi, counts = np.zeros((steps, k)), np.zeros((k, k)), np.zeros((k, longest))
+    together: dict[tuple, float] = {}
+    for (log_joint, segments), probability in zip(found, np.exp(joint - log_evidence), strict=True):
+        for state, first, end, lasts in segments:
+            gamma[first:end, state] += probability
+            counts[state, lasts - 1] += probability
+        for (before, *_), (after, *_) in itertools.pairwise(segments):
+            xi[before, after] += probability
+        seen = tuple((state, first, end) for state, first, end, _ in segments)
+        together[seen] = np.logaddexp(together.get(seen, -math.inf), log_joint)
+    best = max(together, key=lambda seen: together[seen])
+    path = np.concatenate([[state] * (end - first) for state, first, end in best])
+    return log_evidence, gamma, xi, counts, path, together[best]

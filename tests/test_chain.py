@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from emnet.exceptions import InvalidInputError
-from emnet.kernels import chain, chain_scan
+from emnet.kernels import chain, chain_log, chain_scan
 from tests.oracles import enumerate_chain
 
 INF = float("inf")
@@ -196,6 +196,20 @@ def test_the_kernels_agree_on_large_problems(monkeypatch):
             two = chain.forward_backward(start, transition, x, offsets)
         for name in ("log_evidence", "responsibilities", "transitions"):
             torch.testing.assert_close(getattr(one, name), getattr(two, name), rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("spread", [1.0, 100.0])
+def test_ten_thousand_steps_of_a_hundred_states_are_stable(spread):
+    """Against sums in logarithms, where nothing can underflow."""
+    start, transition, x, offsets = problem(10, lengths=(10_000,), k=100)
+    x = spread * x
+    found = chain.forward_backward(start, transition, x, offsets)
+    evidence, filtered = torch.zeros(1).double(), torch.empty_like(x)
+    chain_log.forward(x, start, transition, offsets, torch.ones(1) > 0, evidence, filtered)
+    assert found.log_evidence.item() == pytest.approx(evidence.item(), rel=1e-13)
+    np.testing.assert_allclose(found.responsibilities[-1], filtered[-1], rtol=1e-6, atol=1e-15)  # of log α ~ 1e7
+    np.testing.assert_allclose(found.responsibilities.sum(1), 1.0, rtol=1e-12)
+    assert found.transitions.sum().item() == pytest.approx(9_999, rel=1e-11)
 
 
 def test_any_number_of_threads_gives_the_same_bits():

@@ -35,6 +35,7 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "pool_estimates": "emnet.applications.rubin",
     "PooledEstimate": "emnet.applications.rubin",
     "SampleCollapseWarning": "emnet.exceptions",
+    "SequenceClassifier": "emnet.estimators.sequence_classifier",
     "SeparationWarning": "emnet.exceptions",
 }
 

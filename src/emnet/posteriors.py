@@ -62,6 +62,20 @@ class Chain(Posterior):
     transitions: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class Segments(Posterior):
+    """Posterior over the segmentation of each sequence, and a state for each segment.
+
+    responsibilities : (n, k), p(state of the row | its sequence); each row adds up to 1.
+    transitions : (k, k), expected segments of each state that follow one of each, times the sequences' weights.
+    durations : (k, D), expected segments of each state and duration, times the sequences' weights.
+    """
+
+    responsibilities: Tensor
+    transitions: Tensor
+    durations: Tensor
+
+
 def require_discrete(posterior: Posterior) -> Discrete:
     """The posterior, if it is over one of k states."""
     if not isinstance(posterior, Discrete):

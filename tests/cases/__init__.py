@@ -12,7 +12,7 @@ from emnet.algorithms.em import EM
 from emnet.algorithms.gradient import LBFGS
 from emnet.algorithms.squarem import Squarem
 from emnet.inference.exact import Exact
-from tests.cases import chains, columns, experts, gaussians, networks, tables
+from tests.cases import chains, columns, experts, gaussians, networks, segments, tables
 from tests.cases.case import Case
 
 CASES: list[Case] = [
@@ -22,6 +22,7 @@ CASES: list[Case] = [
     *experts.CASES,
     *columns.CASES,
     *chains.CASES,
+    *segments.CASES,
 ]
 
 ALGORITHMS: dict[str, Callable[[], Algorithm]] = {

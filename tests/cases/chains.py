@@ -76,24 +76,45 @@ def _log_density(factor, state: int, row: np.ndarray) -> float:
 
 def hidden_markov_oracle(model: HiddenMarkov, batch: Batch) -> tuple:
     """Path after path of sequence after sequence."""
-    seen = batch.target if batch.observed is None else torch.where(batch.observed[:, None], batch.target, torch.nan)
-    rows = seen.double().numpy()
-    x = sum(
+    start = model.start.log_probabilities.expand(len(batch), -1).numpy()
+    steps = model.transition.log_probabilities.expand(len(batch), -1, -1).numpy()
+    return paths_oracle(start, steps, log_likelihood(model, batch), batch)
+
+
+def log_likelihood(model, batch: Batch) -> np.ndarray:
+    """log p(row | state) of all emissions together, (n, k)."""
+    rows = seen_rows(batch)
+    return sum(
         emission_log_likelihood(factor, rows[:, list(model.columns[name] or range(rows.shape[1]))])
         for name, factor in model.emissions.items()
     )
+
+
+def seen_rows(batch: Batch) -> np.ndarray:
+    """The target as columns, NaN for what is not observed."""
+    target = batch.target.double().view(len(batch), -1)
+    target = target if batch.target.is_floating_point() else target.masked_fill(target < 0, torch.nan)
+    seen = target if batch.observed is None else torch.where(batch.observed[:, None], target, torch.nan)
+    return seen.numpy()
+
+
+def paths_oracle(start: np.ndarray, steps: np.ndarray, x: np.ndarray, batch: Batch) -> tuple:
+    """From log p of the first states, (n, k), of the steps, (n, k, k), and of the rows, (n, k)."""
+    return sequences_oracle(x, batch, lambda part, own: enumerate_chain(start[part][0], steps[part], own))
+
+
+def sequences_oracle(x: np.ndarray, batch: Batch, enumerate_one: Callable) -> tuple:
+    """Evidence and posterior of sequence after sequence; `enumerate_one` takes its rows and their (T, k) of x."""
     if batch.labels is not None:
         known = batch.labels.numpy()[:, None]
         x[(known >= 0) & (known != np.arange(x.shape[1]))] = -np.inf
-    start = model.start.log_probabilities.numpy()
-    steps = model.transition.log_probabilities.expand(len(rows), -1, -1).numpy()
     ends = np.cumsum(batch.lengths.numpy())
     parts = [slice(end - length, end) for end, length in zip(ends, batch.lengths.tolist(), strict=True)]
-    found = [enumerate_chain(start, steps[part], x[part]) for part in parts]
+    found = [enumerate_one(part, x[part]) for part in parts]
     return np.array([each[0] for each in found]), np.concatenate([each[1] for each in found])
 
 
-def _markov_case(
+def markov_case(
     name: str, make: Callable, data: Callable, *, pattern="free", labels=False, columns=None, closed=True
 ) -> Case:
     def rows(seed: int, dtype: torch.dtype) -> Batch:
@@ -110,7 +131,7 @@ def _markov_case(
     )
 
 
-def _gaussian_emission(structure=Full, *, k=3, prior=True):
+def gaussian_emission(structure=Full, *, k=3, prior=True):
     def make(seed: int, dtype: torch.dtype) -> Gaussian:
         return gaussians(seed, dtype, structure, k=k, prior=weak_prior() if prior else None).emissions["emission"]
 
@@ -119,7 +140,7 @@ def _gaussian_emission(structure=Full, *, k=3, prior=True):
 
 def state_mixtures(seed: int, dtype: torch.dtype, structure=Diagonal, *, k=3, c=2) -> StateMixtures:
     weights = torch.rand(k, c, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 0.5
-    return StateMixtures(ComponentWeights(weights), _gaussian_emission(structure, k=k * c)(seed, dtype))
+    return StateMixtures(ComponentWeights(weights), gaussian_emission(structure, k=k * c)(seed, dtype))
 
 
 def covariances_first(seed: int, dtype: torch.dtype) -> StateMixtures:
@@ -141,32 +162,32 @@ def trials(seed: int, dtype: torch.dtype, *, n=40, g=4) -> Batch:
 
 
 CASES = [
-    _markov_case("gaussian", _gaussian_emission(), points),
-    _markov_case("gaussian-holes-labels", _gaussian_emission(), partial(points, missing=0.3), labels=True),
-    _markov_case("tied-left-to-right", _gaussian_emission(Tied), points, pattern="left-to-right"),
-    _markov_case("diagonal-holes", _gaussian_emission(Diagonal), partial(points, missing=0.3), pattern="known-entry"),
-    _markov_case("spherical", _gaussian_emission(Spherical, prior=True), points),
-    _markov_case(
+    markov_case("gaussian", gaussian_emission(), points),
+    markov_case("gaussian-holes-labels", gaussian_emission(), partial(points, missing=0.3), labels=True),
+    markov_case("tied-left-to-right", gaussian_emission(Tied), points, pattern="left-to-right"),
+    markov_case("diagonal-holes", gaussian_emission(Diagonal), partial(points, missing=0.3), pattern="known-entry"),
+    markov_case("spherical", gaussian_emission(Spherical, prior=True), points),
+    markov_case(
         "mixed-table",
         lambda seed, dtype: dict(mixed_table(seed, dtype).emissions),
         mixed_rows,
         columns={"numbers": [0, 2], "category": [1]},
     ),
-    _markov_case(
+    markov_case(
         "poisson", lambda seed, dtype: column_factor("Poisson", seed), partial(columns_rows, families=("Poisson",))
     ),
-    _markov_case(
+    markov_case(
         "bernoulli",
         lambda seed, dtype: column_factor("Bernoulli", seed),
         partial(columns_rows, families=("Bernoulli",)),
     ),
-    _markov_case("multinomial", multinomial, trials),
-    _markov_case("mixtures", state_mixtures, partial(points, missing=0.2)),
-    _markov_case("mixtures-tied", partial(state_mixtures, structure=partial(TiedInGroups, size=2)), points),
-    _markov_case("mixtures-ecm", covariances_first, partial(points, missing=0.2), closed=False),
-    _markov_case(
+    markov_case("multinomial", multinomial, trials),
+    markov_case("mixtures", state_mixtures, partial(points, missing=0.2)),
+    markov_case("mixtures-tied", partial(state_mixtures, structure=partial(TiedInGroups, size=2)), points),
+    markov_case("mixtures-ecm", covariances_first, partial(points, missing=0.2), closed=False),
+    markov_case(
         "shared-states",
-        lambda seed, dtype: SharedStates(_gaussian_emission(Diagonal, k=2)(seed, dtype), [0, 1, 0]),
+        lambda seed, dtype: SharedStates(gaussian_emission(Diagonal, k=2)(seed, dtype), [0, 1, 0]),
         points,
     ),
 ]

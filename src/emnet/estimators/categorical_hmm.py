@@ -26,7 +26,8 @@ class CategoricalHMM(LearningMarkov):
     params, init_params : letters of s(tart), t(ransitions), e(missions).
     fixed : of "startprob", "transmat", "emissionprob".
     n_components, startprob_prior, transmat_prior, algorithm, random_state, n_iter, tol, verbose, implementation,
-        fixed_transitions, shared_states, n_init, callbacks, device : as of `GaussianHMM`.
+        fixed_transitions, shared_states, max_duration, duration_prior, censored, n_init, callbacks, device : as
+        of `GaussianHMM`.
 
     X is (n, 1), whole numbers from 0; NaN, in a column of floats, is a missing value.
 
@@ -65,6 +66,9 @@ class CategoricalHMM(LearningMarkov):
         fixed: Collection[str] = (),
         fixed_transitions: Any = None,
         shared_states: Any = None,
+        max_duration: int | None = None,
+        duration_prior: Any = 1.0,
+        censored: bool = True,
         n_init: int = 1,
         callbacks: Iterable[Callback] = (),
         device: str = "auto",
@@ -85,6 +89,9 @@ class CategoricalHMM(LearningMarkov):
         self.fixed = fixed
         self.fixed_transitions = fixed_transitions
         self.shared_states = shared_states
+        self.max_duration = max_duration
+        self.duration_prior = duration_prior
+        self.censored = censored
         self.n_init = n_init
         self.callbacks = callbacks
         self.device = device

@@ -17,7 +17,7 @@ from emnet.estimators.markov_use import require_shape
 from emnet.estimators.standardize import center_and_scale
 from emnet.factors.gaussian import Gaussian
 from emnet.factors.gaussian_priors import StatePriors
-from emnet.models.markov import HiddenMarkov
+from emnet.models.semi_markov import MarkovModel
 
 
 class GaussianHMM(LearningMarkov):
@@ -45,6 +45,10 @@ class GaussianHMM(LearningMarkov):
     fixed : names of what EM leaves as it is: "startprob", "transmat", "means", "covars".
     fixed_transitions : (k, k) of booleans, which entries of `transmat_` stay. Those that are 0 always do.
     shared_states : for each state the number of its group, from 0: states of a group emit alike.
+    max_duration : None: how long a state lasts is geometric. D: explicit durations, a hidden semi-Markov model. A state
+        lasts 1 … D rows by its row of `durations_`, and then another one follows: `transmat_` has 0 on its diagonal.
+    duration_prior : concentration of the Dirichlet priors on `durations_`, at least 1: a number, (D,) or (k, D).
+    censored : whether the end of a sequence may cut its last duration off; if not, a state ends with every sequence.
     n_init : starts, of which the best is kept.
     callbacks : called as callback(model, iteration) after every E-step; True ends the run.
     device : a PyTorch device, or "auto" for a GPU when there is one.
@@ -52,6 +56,8 @@ class GaussianHMM(LearningMarkov):
     Attributes
     ----------
     startprob_, transmat_, means_, covars_, monitor_, n_features : as in hmmlearn.
+    durations_ : (k, D), p(duration | state), with `max_duration`.
+    expected_durations_ : (k,), rows that a state lasts.
     log_evidence_ : log p of the weighted sequences at the last E-step, in nats.
     history_, n_iter_, converged_, reason_, fits_ : of the best start, and of all.
 
@@ -96,6 +102,9 @@ class GaussianHMM(LearningMarkov):
         fixed: Collection[str] = (),
         fixed_transitions: Any = None,
         shared_states: Any = None,
+        max_duration: int | None = None,
+        duration_prior: Any = 1.0,
+        censored: bool = True,
         n_init: int = 1,
         callbacks: Iterable[Callback] = (),
         device: str = "auto",
@@ -120,6 +129,9 @@ class GaussianHMM(LearningMarkov):
         self.fixed = fixed
         self.fixed_transitions = fixed_transitions
         self.shared_states = shared_states
+        self.max_duration = max_duration
+        self.duration_prior = duration_prior
+        self.censored = censored
         self.n_init = n_init
         self.callbacks = callbacks
         self.device = device
@@ -150,7 +162,7 @@ class GaussianHMM(LearningMarkov):
     def _is_monotone(self) -> bool:
         return self.covariance_type in ("diag", "spherical") or self.min_covar == 0
 
-    def _warn_of_lifted(self, model: HiddenMarkov) -> None:
+    def _warn_of_lifted(self, model: MarkovModel) -> None:
         emissions.warn_of_lifted(model, self.min_covar)
 
     def _emission(self, learning: bool) -> Any:

@@ -21,7 +21,7 @@ from emnet.factors.covariances import TiedInGroups
 from emnet.factors.gaussian import Gaussian
 from emnet.factors.gaussian_priors import StatePriors
 from emnet.factors.state_mixtures import ComponentWeights, StateMixtures
-from emnet.models.markov import HiddenMarkov
+from emnet.models.semi_markov import MarkovModel
 
 
 class GMMHMM(LearningMarkov):
@@ -38,7 +38,8 @@ class GMMHMM(LearningMarkov):
     params, init_params : letters of s(tart), t(ransitions), m(eans), c(ovariances), w(eights).
     fixed : of "startprob", "transmat", "means", "covars", "weights".
     n_components, min_covar, startprob_prior, transmat_prior, algorithm, random_state, n_iter, tol, verbose,
-        implementation, fixed_transitions, shared_states, n_init, callbacks, device : as of `GaussianHMM`.
+        implementation, fixed_transitions, shared_states, max_duration, duration_prior,
+        censored, n_init, callbacks, device : as of `GaussianHMM`.
 
     Attributes
     ----------
@@ -84,6 +85,9 @@ class GMMHMM(LearningMarkov):
         fixed: Collection[str] = (),
         fixed_transitions: Any = None,
         shared_states: Any = None,
+        max_duration: int | None = None,
+        duration_prior: Any = 1.0,
+        censored: bool = True,
         n_init: int = 1,
         callbacks: Iterable[Callback] = (),
         device: str = "auto",
@@ -110,6 +114,9 @@ class GMMHMM(LearningMarkov):
         self.fixed = fixed
         self.fixed_transitions = fixed_transitions
         self.shared_states = shared_states
+        self.max_duration = max_duration
+        self.duration_prior = duration_prior
+        self.censored = censored
         self.n_init = n_init
         self.callbacks = callbacks
         self.device = device
@@ -154,7 +161,7 @@ class GMMHMM(LearningMarkov):
         """Means that have a prior pull at the covariances from where they go, not from where they were."""
         return (self.covariance_type != "full" or self.min_covar == 0) and not np.any(self.means_weight)
 
-    def _warn_of_lifted(self, model: HiddenMarkov) -> None:
+    def _warn_of_lifted(self, model: MarkovModel) -> None:
         emissions.warn_of_lifted(model, self.min_covar)
 
     def _emission(self, learning: bool) -> Any:

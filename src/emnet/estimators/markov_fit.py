@@ -8,7 +8,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Collection, Iterable
 from numbers import Integral
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from emnet import serialization
 from emnet.algorithms.base import Callback, Fit, Reason, e_step, run
 from emnet.algorithms.em import EM
 from emnet.batch import Batch
-from emnet.estimators import options
+from emnet.estimators import markov_durations, options
 from emnet.estimators.history import as_dict
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.markov_use import FittedMarkov
@@ -40,8 +40,8 @@ from emnet.exceptions import (
 from emnet.factors.shared_states import SharedStates
 from emnet.factors.tables import MixingWeights, Transitions
 from emnet.inference.exact import Exact
-from emnet.models.markov import HiddenMarkov
-from emnet.posteriors import Chain
+from emnet.models.semi_markov import HiddenSemiMarkov, MarkovModel
+from emnet.posteriors import Chain, Segments
 from emnet.statistics import ModelStatistics
 
 _log = logging.getLogger("emnet")
@@ -56,8 +56,8 @@ class _Occupied:
     def __init__(self) -> None:
         self.counts: dict[Batch, Tensor] = {}
 
-    def __call__(self, model: Any, batch: Batch) -> Chain:
-        posterior: Chain = model.posterior(batch)
+    def __call__(self, model: Any, batch: Batch) -> Chain | Segments:
+        posterior: Chain | Segments = model.posterior(batch)
         self.counts[batch] = posterior.responsibilities.sum(0)
         return posterior
 
@@ -188,10 +188,12 @@ class LearningMarkov(FittedMarkov):
     def _is_monotone(self) -> bool:
         return True
 
-    def _publish(self, model: HiddenMarkov, fit: Fit | None, log_scale: float) -> None:
+    def _publish(self, model: MarkovModel, fit: Fit | None, log_scale: float) -> None:
         model = model.cpu()
         self.startprob_ = model.start.log_probabilities.exp().numpy()
         self.transmat_ = model.transition.log_probabilities.exp().numpy()
+        if self.max_duration is not None:
+            self.durations_ = cast(HiddenSemiMarkov, model).duration.log_probabilities.exp().numpy()
         emission = model.emissions["emission"]
         self._publish_emission(emission.groups if self.shared_states is not None else emission)
         if fit is not None:
@@ -212,7 +214,7 @@ class LearningMarkov(FittedMarkov):
                 stacklevel=4,
             )
 
-    def _warn_of_lifted(self, model: HiddenMarkov) -> None:
+    def _warn_of_lifted(self, model: MarkovModel) -> None:
         """Say which covariances `min_covar` kept from being singular; of families that have none, nothing."""
 
     def partial_fit(self, X: Any, lengths: Any = None, *, y: Any = None, sample_weight: Any = None) -> Self:
@@ -263,6 +265,9 @@ class LearningMarkov(FittedMarkov):
             self.startprob_ = rng.dirichlet(np.full(k, 1 / k))
         if self._needs_init("t", "transmat_"):
             self.transmat_ = rng.dirichlet(np.full(k, 1 / k), size=k)
+            if self.max_duration is not None:
+                self.transmat_ = markov_durations.without_a_way_to_itself(self.transmat_)
+                self.durations_ = np.full((k, self.max_duration), 1 / self.max_duration)
         self._start_emission(X)
         learned = sum(count for letter, count in self._n_fit_scalars().items() if self._learns(letter))
         if X.size < learned:
@@ -302,7 +307,7 @@ class LearningMarkov(FittedMarkov):
 
     # -- the model --------------------------------------------------------------------------------------------------
 
-    def _learnable(self) -> HiddenMarkov:
+    def _learnable(self) -> MarkovModel:
         """The published parameters as a model that can learn; what is 0 stays 0."""
         start, steps = torch.as_tensor(self.startprob_), torch.as_tensor(self.transmat_)
         held = steps == 0
@@ -310,12 +315,11 @@ class LearningMarkov(FittedMarkov):
             held = held | torch.as_tensor(np.asarray(self.fixed_transitions, dtype=bool))
         own_start = start == 0 if self._learns("s") else torch.ones_like(start, dtype=torch.bool)
         own_steps = held if self._learns("t") else torch.ones_like(held)
-        model = HiddenMarkov(
+        return self._chain(
             MixingWeights(start, concentration=_concentration(self.startprob_prior), fixed=own_start),
             Transitions(steps, concentration=_concentration(self.transmat_prior), fixed=own_steps),
-            self._emission(learning=True),
+            learning=True,
         )
-        return model.to(options.choose_device(self.device))
 
     def _grouped(self, emission: Any) -> Any:
         """An emission of the representatives as one of all states."""
@@ -346,6 +350,7 @@ class LearningMarkov(FittedMarkov):
     def _check_parameters(self) -> None:
         require_positive_integer("n_components", self.n_components)
         require_positive_integer("n_init", self.n_init)
+        markov_durations.require_parameters(self.max_duration, self.censored, self.n_components)
         if not isinstance(self.n_iter, Integral) or isinstance(self.n_iter, bool) or self.n_iter < 0:
             raise InvalidInputError(f"n_iter must be a whole number of at least 0; got {self.n_iter!r}.")
         names = tuple(self._letters.values())
@@ -391,7 +396,7 @@ class LearningMarkov(FittedMarkov):
         parameters = {k: options.to_json(v) for k, v in self.get_params(deep=False).items() if k != "callbacks"}
         if not isinstance(self.random_state, Integral):
             parameters["random_state"] = None
-        names = ("startprob_", "transmat_", *self._emission_attributes())
+        names = self._tables()
         manifest = {
             "parameters": parameters,
             "features": list(getattr(self, "feature_names_in_", [])),
@@ -402,6 +407,11 @@ class LearningMarkov(FittedMarkov):
         tensors = {name: np.asarray(getattr(self, name), dtype=np.float64) for name in names}
         return manifest, {"center": np.asarray(center, dtype=np.float64), **tensors}
 
+    def _tables(self) -> tuple[str, ...]:
+        """The names of all published parameters."""
+        own = () if self.max_duration is None else ("durations_",)
+        return ("startprob_", "transmat_", *own, *self._emission_attributes())
+
     @abstractmethod
     def _emission_attributes(self) -> tuple[str, ...]:
         """The names of the published parameters of the emission."""
@@ -410,7 +420,7 @@ class LearningMarkov(FittedMarkov):
     def _from_state(cls, manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> Self:
         self = cls(**{k: options.from_json(v) for k, v in manifest["parameters"].items()})
         self.device = options.device_at_hand(self.device)
-        for name in ("startprob_", "transmat_", *self._emission_attributes(), "center"):
+        for name in (*self._tables(), "center"):
             if not np.isfinite(tensors[name]).all():
                 raise ValueError(f"tensor {name!r} should be finite")
             setattr(self, "_center" if name == "center" else name, tensors[name])

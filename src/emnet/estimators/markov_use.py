@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,13 +13,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from emnet.batch import Batch
-from emnet.estimators import options
+from emnet.estimators import markov_durations, options
 from emnet.estimators.forecasts import Forecast, OnlineFilter
 from emnet.estimators.sequences import joined, pieces, require_lengths
 from emnet.estimators.validation import require_one_of, require_positive_integer
 from emnet.exceptions import InvalidInputError
-from emnet.factors.tables import MixingWeights, Transitions
+from emnet.factors.tables import Durations, MixingWeights, Transitions
 from emnet.models.markov import HiddenMarkov
+from emnet.models.semi_markov import HiddenSemiMarkov, MarkovModel
 
 _PIECE_ROWS = 2**20  # of sequences whose responsibilities are in memory at a time
 _DECODERS = ("viterbi", "map")
@@ -35,6 +36,10 @@ class FittedMarkov(BaseEstimator):
     startprob_: np.ndarray
     transmat_: np.ndarray
     shared_states: Any
+    max_duration: int | None = None
+    duration_prior: Any = 1.0
+    censored: bool = True
+    durations_: np.ndarray
     device: str
     _center: Any = 0.0  # of the columns, subtracted before anything is computed
     _scale: float = 1.0  # by which they are then divided
@@ -113,7 +118,12 @@ class FittedMarkov(BaseEstimator):
         """A filter of a sequence that comes row after row: `update(rows)` gives p(state | all rows so far)."""
         check_is_fitted(self, "startprob_")
         self._check()
-        return OnlineFilter(self._model(), lambda rows: self._batch(self._rows(rows), np.array([len(rows)])))
+        if self.max_duration is not None:
+            raise InvalidInputError(
+                "With max_duration a state remembers when it began: use `filter` on all rows so far."
+            )
+        model = cast(HiddenMarkov, self._model())
+        return OnlineFilter(model, lambda rows: self._batch(self._rows(rows), np.array([len(rows)])))
 
     def decode(self, X: Any, lengths: Any = None, algorithm: str | None = None) -> tuple[float, np.ndarray]:
         """The states of the rows, (n,): the most probable path ("viterbi"), or each row's most probable ("map").
@@ -149,7 +159,8 @@ class FittedMarkov(BaseEstimator):
         return self.score(X, lengths)
 
     def _n_parameters(self) -> int:
-        return sum(self._n_fit_scalars().values())
+        more = markov_durations.n_more_parameters(self.n_components, self.max_duration)
+        return sum(self._n_fit_scalars().values()) + more
 
     # -- what was not seen ------------------------------------------------------------------------------------------
 
@@ -180,6 +191,8 @@ class FittedMarkov(BaseEstimator):
         n_samples : paths to draw.
         """
         require_positive_integer("steps", steps)
+        if self.max_duration is not None:
+            return self._forecast_segments(X, steps, np.asarray(quantiles, dtype=float), n_samples)
         now = self.filter(X)[-1]
         states = [now @ self.transmat_]
         for _ in range(steps - 1):
@@ -194,6 +207,15 @@ class FittedMarkov(BaseEstimator):
             self._quantiles(weights, levels) if len(levels) else None,
             np.stack(draws) if draws else None,
         )
+
+    def _forecast_segments(self, X: Any, steps: int, levels: np.ndarray, n_samples: int) -> Forecast:
+        """What comes are rows of which nothing is known yet."""
+        if n_samples:
+            raise InvalidInputError("With max_duration forecasts have no paths to draw: leave n_samples at 0.")
+        rows = np.asarray(X, dtype=float)
+        weights = self.predict_proba(np.concatenate([rows, np.full((steps, rows.shape[1]), np.nan)]))[-steps:]
+        quantiles = self._quantiles(weights, levels) if len(levels) else None
+        return Forecast(weights, weights @ self._means(), quantiles, None)
 
     def _continue(self, now: np.ndarray, steps: int, rng: np.random.RandomState) -> np.ndarray:
         state, rows = int(rng.choice(len(now), p=now / now.sum())), []
@@ -212,6 +234,10 @@ class FittedMarkov(BaseEstimator):
         check_is_fitted(self, "startprob_")
         self._check()
         rng = check_random_state(self.random_state if random_state is None else random_state)
+        if self.max_duration is not None:
+            start = self.startprob_ if currstate is None else np.eye(self.n_components)[currstate]
+            path = markov_durations.draw_path(n_samples, start, self.transmat_, self.durations_, rng)
+            return np.stack([self._draw(state, rng) for state in path]), path
         steps = np.cumsum(self.transmat_, axis=1)
         state = int((np.cumsum(self.startprob_) > rng.rand()).argmax()) if currstate is None else int(currstate)
         states, rows = [state], [self._draw(state, rng)]
@@ -222,23 +248,42 @@ class FittedMarkov(BaseEstimator):
         return np.atleast_2d(rows), np.array(states, dtype=int)
 
     def get_stationary_distribution(self) -> np.ndarray:
-        """π with πA = π, (k,)."""
+        """p(state) in the long run, (k,): π with πA = π, with `max_duration` times the states' expected durations."""
         check_is_fitted(self, "transmat_")
         values, vectors = np.linalg.eig(np.asarray(self.transmat_).T)
         found = np.real(vectors[:, np.argmax(np.real(values))])
+        if self.max_duration is not None:
+            found = found * self.expected_durations_
         return found / found.sum()
+
+    @property
+    def expected_durations_(self) -> np.ndarray:
+        """E[rows that a state lasts], (k,)."""
+        check_is_fitted(self, "transmat_")
+        if self.max_duration is not None:
+            return markov_durations.expected(self.durations_)
+        with np.errstate(divide="ignore"):
+            return 1 / (1 - np.diagonal(self.transmat_))
 
     # -- the model and its rows -------------------------------------------------------------------------------------
 
-    def _model(self) -> HiddenMarkov:
+    def _model(self) -> MarkovModel:
         """The model of centered and scaled rows that the published attributes stand for."""
         start = MixingWeights(torch.as_tensor(self.startprob_), fixed=True)
         steps = Transitions(torch.as_tensor(self.transmat_), fixed=True)
-        model = HiddenMarkov(start, steps, self._emission(learning=False))
-        return model.to(options.choose_device(self.device))
+        return self._chain(start, steps, learning=False)
+
+    def _chain(self, start: MixingWeights, steps: Transitions, learning: bool) -> MarkovModel:
+        emission, device = self._emission(learning), options.choose_device(self.device)
+        if self.max_duration is None:
+            return HiddenMarkov(start, steps, emission).to(device)
+        table = torch.as_tensor(self.durations_)
+        held = table == 0 if learning else torch.ones_like(table, dtype=torch.bool)
+        durations = Durations(table, concentration=torch.as_tensor(self.duration_prior).double(), fixed=held)
+        return HiddenSemiMarkov(start, steps, durations, emission, censored=self.censored).to(device)
 
     @torch.no_grad()
-    def _each(self, X: Any, lengths: Any) -> Iterator[tuple[HiddenMarkov, Batch]]:
+    def _each(self, X: Any, lengths: Any) -> Iterator[tuple[MarkovModel, Batch]]:
         """The model and batch after batch of whole sequences."""
         check_is_fitted(self, "startprob_")
         self._check()
@@ -279,6 +324,11 @@ class FittedMarkov(BaseEstimator):
         require_shape("transmat_", self.transmat_, (k, k))
         require_distributions("startprob_", self.startprob_)
         require_distributions("transmat_", self.transmat_)
+        if self.max_duration is not None:
+            self.durations_ = np.asarray(self.durations_, dtype=float)
+            require_shape("durations_", self.durations_, (k, self.max_duration))
+            require_distributions("durations_", self.durations_)
+            markov_durations.require_no_way_to_itself(self.transmat_)
         require_one_of("algorithm", self.algorithm, _DECODERS)
         require_one_of("implementation", self.implementation, ("log", "scaling"))
         self._check_emission()

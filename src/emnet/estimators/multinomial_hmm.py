@@ -26,7 +26,8 @@ class MultinomialHMM(LearningMarkov):
     params, init_params : letters of s(tart), t(ransitions), e(missions).
     fixed : of "startprob", "transmat", "emissionprob".
     n_components, startprob_prior, transmat_prior, algorithm, random_state, n_iter, tol, verbose, implementation,
-        fixed_transitions, shared_states, n_init, callbacks, device : as of `GaussianHMM`.
+        fixed_transitions, shared_states, max_duration, duration_prior, censored, n_init, callbacks, device : as
+        of `GaussianHMM`.
 
     A row of NaN is a missing value; of a row that is known in part nothing can be learned without its total.
 
@@ -64,6 +65,9 @@ class MultinomialHMM(LearningMarkov):
         fixed: Collection[str] = (),
         fixed_transitions: Any = None,
         shared_states: Any = None,
+        max_duration: int | None = None,
+        duration_prior: Any = 1.0,
+        censored: bool = True,
         n_init: int = 1,
         callbacks: Iterable[Callback] = (),
         device: str = "auto",
@@ -83,6 +87,9 @@ class MultinomialHMM(LearningMarkov):
         self.fixed = fixed
         self.fixed_transitions = fixed_transitions
         self.shared_states = shared_states
+        self.max_duration = max_duration
+        self.duration_prior = duration_prior
+        self.censored = censored
         self.n_init = n_init
         self.callbacks = callbacks
         self.device = device

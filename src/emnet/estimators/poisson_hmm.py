@@ -29,7 +29,8 @@ class PoissonHMM(LearningMarkov):
     params, init_params : letters of s(tart), t(ransitions), l(ambdas).
     fixed : of "startprob", "transmat", "lambdas".
     n_components, startprob_prior, transmat_prior, algorithm, random_state, n_iter, tol, verbose, implementation,
-        fixed_transitions, shared_states, n_init, callbacks, device : as of `GaussianHMM`.
+        fixed_transitions, shared_states, max_duration, duration_prior, censored, n_init, callbacks, device : as
+        of `GaussianHMM`.
 
     Attributes
     ----------
@@ -66,6 +67,9 @@ class PoissonHMM(LearningMarkov):
         fixed: Collection[str] = (),
         fixed_transitions: Any = None,
         shared_states: Any = None,
+        max_duration: int | None = None,
+        duration_prior: Any = 1.0,
+        censored: bool = True,
         n_init: int = 1,
         callbacks: Iterable[Callback] = (),
         device: str = "auto",
@@ -86,6 +90,9 @@ class PoissonHMM(LearningMarkov):
         self.fixed = fixed
         self.fixed_transitions = fixed_transitions
         self.shared_states = shared_states
+        self.max_duration = max_duration
+        self.duration_prior = duration_prior
+        self.censored = censored
         self.n_init = n_init
         self.callbacks = callbacks
         self.device = device

@@ -155,6 +155,22 @@ class Transitions(Table):
         return Counts(target.double())
 
 
+class Durations(Table):
+    """p(duration | state) of the segments of a semi-Markov chain, (k, D): 1 … D rows. The target is the duration."""
+
+    def log_weights(self, given: Tensor | None = None) -> Tensor:
+        """log p(duration | state, given), here of no given: (k, D)."""
+        return self.log_probabilities
+
+    def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:
+        """log p of durations from 1 to D, of every state: (n,) → (n, k)."""
+        return self.log_probabilities.T[target - 1]
+
+    def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> Counts:
+        """From expected segments, (k, D), which have the sequences' weights in them already."""
+        return Counts(target.double())
+
+
 class Categorical(Table, Emission[Counts]):
     """p(category | state) of one column, whose target is the category's index; NaN or −1 is not observed.
 

@@ -13,10 +13,7 @@ logarithms (`chain_log`), which names what is impossible. The result is exact fo
 
 from __future__ import annotations
 
-import logging
-import time
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -24,8 +21,8 @@ from torch import Tensor
 
 from emnet.exceptions import InvalidInputError
 from emnet.kernels import chain_log, chain_scan
+from emnet.kernels.compilation import compiled
 
-_log = logging.getLogger("emnet")
 _TINY = 1e-100  # a transition below it, but for 0, could be lost in the products: logarithms from the start
 _DENSE = 1e-40  # where no transition is below it, no path that was given up can come back
 FLOORED, FAILED = 1, 2  # what a pass says of a sequence: a path was kept at the floor; the result is not to be used
@@ -179,15 +176,6 @@ def _backend(log_likelihood: Tensor) -> Backend:
     return (_numba() if log_likelihood.device.type == "cpu" else None) or chain_scan
 
 
-@lru_cache
 def _numba() -> Backend | None:
     """The compiled passes; None where Numba is not installed."""
-    began = time.perf_counter()
-    try:
-        from emnet.kernels import chain_numba
-    except ImportError:
-        return None
-    if chain_numba.was_compiled():
-        seconds = time.perf_counter() - began
-        _log.info("Compiled the chain kernel for this machine in %.1f s; the next time it comes from a cache.", seconds)
-    return chain_numba
+    return compiled("emnet.kernels.chain_numba", "the chain kernel")

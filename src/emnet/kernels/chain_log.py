@@ -23,7 +23,7 @@ def forward(
     filtered: Tensor | None,
 ) -> None:
     """Write the evidence, (s,), and the filtered probabilities, (n, k), of the sequences `which`, (s,) of booleans."""
-    sequences, rows, there = _padded(offsets, which, log_likelihood.device)
+    sequences, rows, there = padded(offsets, which, log_likelihood.device)
     alpha, log_evidence = _forward(log_likelihood, log_start, log_transition, sequences, rows, there)
     evidence[sequences] = log_evidence
     if filtered is not None:
@@ -43,7 +43,7 @@ def smooth(
 ) -> None:
     """Write evidence and responsibilities of the sequences `which`, and add their weighted transitions to `xi`."""
     x = log_likelihood
-    sequences, rows, there = _padded(offsets, which, x.device)
+    sequences, rows, there = padded(offsets, which, x.device)
     alpha, log_evidence = _forward(x, log_start, log_transition, sequences, rows, there)
     evidence[sequences] = log_evidence
     beta = torch.zeros_like(alpha[0])
@@ -62,7 +62,7 @@ def smooth(
         beta = torch.where(now[:, None], (step + into).logsumexp(2), beta)
 
 
-def _padded(offsets: Tensor, which: Tensor, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+def padded(offsets: Tensor, which: Tensor, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """The sequences by number, (q,), their rows, (t, q), and which of those there are."""
     sequences = torch.nonzero(which).flatten()
     first, lengths = offsets[sequences], offsets[sequences + 1] - offsets[sequences]
@@ -86,7 +86,7 @@ def _forward(
     if not bool((possible := reached.isfinite()).all()):
         number = int(torch.nonzero(~possible[-1])[0])
         step = int(torch.nonzero(~possible[:, number])[0])
-        _raise_impossible(int(sequences[number]), step, bool(x[rows[step, number]].isnan().any()))
+        raise_impossible(int(sequences[number]), step, bool(x[rows[step, number]].isnan().any()))
     return alpha, reached[-1]
 
 
@@ -94,7 +94,8 @@ def _step(log_transition: Tensor, rows: Tensor) -> Tensor:
     return log_transition[rows] if log_transition.dim() == 3 else log_transition
 
 
-def _raise_impossible(sequence: int, step: int, undefined: bool) -> NoReturn:
+def raise_impossible(sequence: int, step: int, undefined: bool) -> NoReturn:
+    """Raise InvalidInputError for a step that no path allows, or whose likelihood is NaN."""
     what = "the log likelihood is NaN" if undefined else "no path through the states allows this observation"
     raise InvalidInputError(
         f"Sequence {sequence}, step {step} (both from 0): {what}. Every state that can be reached gives it probability "

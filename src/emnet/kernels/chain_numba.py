@@ -7,89 +7,32 @@ the same sums.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
-from typing import Any
-
 import numpy as np
 import torch
 from numba import njit, types
-from numba.extending import intrinsic
 from torch import Tensor
+
+from emnet.kernels.tools_numba import (
+    CUBE,
+    FLAGS,
+    INTEGERS,
+    MATRIX,
+    SUMS,
+    VECTOR,
+    arrays,
+    compiled,
+    each,
+    exp,
+    groups,
+    own,
+    with_leading,
+    within,
+)
 
 _FLOOR = 1e-200  # of what is not 0: nothing becomes subnormal, and what was given up can be told from what cannot be
 _LEAST_EXPONENT = -460.0  # about log _FLOOR
 _LEAST_SCALE, _MOST_BETA = 1e-100, 1e80  # within them, paths at the floor have a posterior below 1e-20
 _BLOCK = 16  # steps whose outer products are added at a time, while a row of the sum stays in registers
-_GROUP_ELEMENTS, _MOST_GROUPS = 2**17, 64
-_SUMS: Any = {"reassoc", "contract", "nsz"}  # sums may be reordered; NaN and ∞ keep their meaning
-
-_vector, _matrix, _cube = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
-_steps, _flags, _path = types.int64[::1], types.uint8[::1], types.int64[::1]
-_dispatchers: list[Any] = []
-
-
-def _compiled(signature: Any, flags: Any = None) -> Callable[[Any], Any]:
-    """Compile at import, from the cache if it can be written somewhere."""
-
-    def decorate(function: Any) -> Any:
-        options: Any = {"nogil": True, "error_model": "numpy", "fastmath": flags or False}
-        try:
-            made = njit(signature, cache=True, **options)(function)
-        except RuntimeError:  # no folder can be written
-            made = njit(signature, **options)(function)
-        _dispatchers.append(made)
-        return made
-
-    return decorate
-
-
-def was_compiled() -> bool:
-    """Whether anything did not come from the cache."""
-    return any(sum(each.stats.cache_misses.values()) or not each.stats.cache_path for each in _dispatchers)
-
-
-# -- exp ------------------------------------------------------------------------------------------------------------
-
-
-@intrinsic
-def _bits_of(context, x):  # type: ignore[no-untyped-def]
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.bitcast(arguments[0], context.get_value_type(types.int64))
-
-    return types.int64(types.float64), generate
-
-
-@intrinsic
-def _float_of(context, x):  # type: ignore[no-untyped-def]
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.bitcast(arguments[0], context.get_value_type(types.float64))
-
-    return types.float64(types.int64), generate
-
-
-@njit(fastmath={"contract"})
-def _exp(x: float) -> float:
-    """e^x for −700 < x < 700 to an ulp or two: 2^n e^r with |r| ≤ ½ log 2, e^r by Taylor's series to r¹³."""
-    shifted = x * 1.4426950408889634 + 6755399441055744.0  # 1.5·2⁵²: the last bits are now n = round(x / log 2)
-    n = shifted - 6755399441055744.0
-    r = (x - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10
-    p = 1 / 6227020800.0
-    p = p * r + 1 / 479001600.0
-    p = p * r + 1 / 39916800.0
-    p = p * r + 1 / 3628800.0
-    p = p * r + 1 / 362880.0
-    p = p * r + 1 / 40320.0
-    p = p * r + 1 / 5040.0
-    p = p * r + 1 / 720.0
-    p = p * r + 1 / 120.0
-    p = p * r + 1 / 24.0
-    p = p * r + 1 / 6.0
-    p = p * r + 0.5
-    p = p * r + 1.0
-    p = p * r + 1.0
-    return p * _float_of((_bits_of(shifted) + 1023) << 52)  # type: ignore[call-arg]
 
 
 @njit(fastmath={"contract"})
@@ -100,7 +43,7 @@ def _likelihoods(x, t, out):  # type: ignore[no-untyped-def]
         top = x[t, j] if x[t, j] > top else top
     for j in range(x.shape[1]):
         away = x[t, j] - top
-        e = _exp(max(away, _LEAST_EXPONENT))
+        e = exp(max(away, _LEAST_EXPONENT))
         out[j] = e if away > -np.inf else (0.0 if away == -np.inf else away)
     return top
 
@@ -108,7 +51,7 @@ def _likelihoods(x, t, out):  # type: ignore[no-untyped-def]
 # -- the passes -----------------------------------------------------------------------------------------------------
 
 
-@_compiled(types.void(_matrix, _matrix, _cube, _steps, _flags, _matrix, _vector, _flags), _SUMS)
+@compiled(types.void(MATRIX, MATRIX, CUBE, INTEGERS, FLAGS, MATRIX, VECTOR, FLAGS), SUMS)
 def _forward(x, start, transition, offsets, skip, alpha, evidence, status):  # type: ignore[no-untyped-def]
     """α_t ∝ b_t ∘ (Aᵀ α_{t−1}), Σ α_t = 1; an α of one row holds the last step alone."""
     k = x.shape[1]
@@ -154,7 +97,7 @@ def _forward(x, start, transition, offsets, skip, alpha, evidence, status):  # t
         status[s] = max(status[s], np.uint8(floored))
 
 
-@njit(nogil=True, fastmath=_SUMS)
+@njit(nogil=True, fastmath=SUMS)
 def _add_products(left, right, count, out):  # type: ignore[no-untyped-def]
     """out[0] += leftᵀ right over the first so many rows."""
     for i in range(out.shape[1]):
@@ -164,7 +107,7 @@ def _add_products(left, right, count, out):  # type: ignore[no-untyped-def]
                 out[0, i, j] += a * right[q, j]
 
 
-@_compiled(types.void(_matrix, _cube, _steps, _vector, _flags, _matrix, _cube, _flags), _SUMS)
+@compiled(types.void(MATRIX, CUBE, INTEGERS, VECTOR, FLAGS, MATRIX, CUBE, FLAGS), SUMS)
 def _backward(x, transition, offsets, weights, skip, alpha, xi, status):  # type: ignore[no-untyped-def]
     """β_{t−1} ∝ A (b_t ∘ β_t), Σ α β = 1: γ = α ∘ β in place of α, and ξ_t = α_{t−1} A (b_t ∘ β_t).
 
@@ -217,7 +160,7 @@ def _backward(x, transition, offsets, weights, skip, alpha, xi, status):  # type
     _add_products(left, right, waiting, xi)
 
 
-@_compiled(types.void(_matrix, _matrix, _cube, _steps, _vector, _path), None)
+@compiled(types.void(MATRIX, MATRIX, CUBE, INTEGERS, VECTOR, INTEGERS), None)
 def _viterbi(x, start, transition, offsets, log_joint, path):  # type: ignore[no-untyped-def]
     k = x.shape[1]
     own_start, varies = int(len(start) > 1), int(len(transition) > 1)
@@ -263,14 +206,14 @@ def forward(
     x, s = log_likelihood, len(offsets) - 1
     alpha, evidence = (torch.empty_like(x) if keep else None), x.new_empty(s)
     status, nobody = torch.zeros(s, dtype=torch.uint8), torch.zeros(s, dtype=torch.uint8)
-    starts, steps = _with_leading(start, 2), _with_leading(transition, 3)
+    starts, steps = with_leading(start, 2), with_leading(transition, 3)
 
     def run(group: slice) -> None:
         kept = x.new_empty(1, x.shape[1]) if alpha is None else alpha
-        _forward(*_arrays(x, _own(starts, group), steps, _within(offsets, group), nobody[group]),
-                 *_arrays(kept, evidence[group], status[group]))  # fmt: skip
+        _forward(*arrays(x, own(starts, group), steps, within(offsets, group), nobody[group]),
+                 *arrays(kept, evidence[group], status[group]))  # fmt: skip
 
-    _each(run, offsets, x.shape[1])
+    each(run, offsets, x.shape[1])
     return evidence, alpha, status
 
 
@@ -285,17 +228,17 @@ def smooth(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     x, s, k = log_likelihood, len(offsets) - 1, log_likelihood.shape[1]
     gamma, evidence, status = torch.empty_like(x), x.new_empty(s), torch.zeros(s, dtype=torch.uint8)
-    starts, steps, left_out = _with_leading(start, 2), _with_leading(transition, 3), skip.to(torch.uint8)
-    groups = _groups(offsets, k)
-    sums = x.new_zeros(len(x) if by_step else len(groups), k, k)
+    starts, steps, left_out = with_leading(start, 2), with_leading(transition, 3), skip.to(torch.uint8)
+    every = groups(offsets, k)
+    sums = x.new_zeros(len(x) if by_step else len(every), k, k)
 
     def run(group: slice) -> None:
-        own = (_within(offsets, group), left_out[group])
-        _forward(*_arrays(x, _own(starts, group), steps, *own, gamma, evidence[group], status[group]))
-        xi = sums if by_step else sums[groups.index(group)][None]
-        _backward(*_arrays(x, steps, own[0], weights[group], own[1], gamma, xi, status[group]))
+        bounds = within(offsets, group)
+        _forward(*arrays(x, own(starts, group), steps, bounds, left_out[group], gamma, evidence[group], status[group]))
+        xi = sums if by_step else sums[every.index(group)][None]
+        _backward(*arrays(x, steps, bounds, weights[group], left_out[group], gamma, xi, status[group]))
 
-    _each(run, offsets, k)
+    each(run, offsets, k)
     if by_step:
         return evidence, gamma, sums, status
     return evidence, gamma, sums.sum(0) * (transition if transition.dim() == 2 else 1.0), status
@@ -306,45 +249,10 @@ def viterbi(
 ) -> tuple[Tensor, Tensor]:
     x = log_likelihood
     log_joint, path = x.new_empty(len(offsets) - 1), torch.empty(len(x), dtype=torch.int64)
-    starts, steps = _with_leading(log_start, 2), _with_leading(log_transition, 3)
+    starts, steps = with_leading(log_start, 2), with_leading(log_transition, 3)
 
     def run(group: slice) -> None:
-        _viterbi(*_arrays(x, _own(starts, group), steps, _within(offsets, group), log_joint[group], path))
+        _viterbi(*arrays(x, own(starts, group), steps, within(offsets, group), log_joint[group], path))
 
-    _each(run, offsets, x.shape[1])
+    each(run, offsets, x.shape[1])
     return log_joint, path
-
-
-def _groups(offsets: Tensor, k: int) -> list[slice]:
-    """Sequences in a row with enough steps for a thread to be worth its while; by their lengths alone."""
-    steps = max(_GROUP_ELEMENTS // k, int(offsets[-1]) // _MOST_GROUPS)
-    which = torch.div(offsets[:-1], steps, rounding_mode="floor")
-    cuts = [0, *(torch.nonzero(which.diff()).flatten() + 1).tolist(), len(offsets) - 1]
-    return [slice(first, last) for first, last in pairwise(cuts)]
-
-
-def _each(run: Callable[[slice], None], offsets: Tensor, k: int) -> None:
-    groups = _groups(offsets, k)
-    threads = min(torch.get_num_threads(), len(groups))
-    if threads == 1:
-        for group in groups:
-            run(group)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(run, groups))
-
-
-def _with_leading(values: Tensor, dimensions: int) -> Tensor:
-    return values if values.dim() == dimensions else values[None]
-
-
-def _own(starts: Tensor, group: slice) -> Tensor:
-    return starts[group] if len(starts) > 1 else starts
-
-
-def _within(offsets: Tensor, group: slice) -> Tensor:
-    return offsets[group.start : group.stop + 1]
-
-
-def _arrays(*tensors: Tensor) -> list[np.ndarray]:
-    return [tensor.numpy() for tensor in tensors]

@@ -53,29 +53,29 @@ class HiddenMarkov(EmittingModel[Chain]):
     def posterior(self, batch: Batch) -> Chain:
         weights = None if batch.weights is None else batch.weights.double()
         found = chain.forward_backward(*self._arrays(batch), weights, by_step=self.transition.by_step)
-        log_evidence = _exactly_one(batch, found.log_evidence)
+        log_evidence = exactly_one(batch, found.log_evidence)
         return Chain(log_evidence, EvidenceKind.EXACT, found.responsibilities, found.transitions)
 
     def statistics(self, batch: Batch, posterior: Chain) -> ModelStatistics:
-        first, weights = _first(batch), batch.weights
-        start = self.start.statistics(posterior.responsibilities[first], weights, _given(batch, first))
+        first, weights = first_rows(batch), batch.weights
+        start = self.start.statistics(posterior.responsibilities[first], weights, given_of(batch, first))
         transition = self.transition.statistics(posterior.transitions, None, batch.given)
-        of_rows = None if weights is None else weights[_sequence(batch)]
+        of_rows = None if weights is None else weights[sequence_of_rows(batch)]
         emissions = self.emission_statistics(batch, posterior.responsibilities, of_rows)
         return ModelStatistics({"start": start, "transition": transition, **emissions})
 
     def filter(self, batch: Batch, *, keep: bool = True) -> Filtered:
         """Evidence, and with `keep` p(state of the row | its sequence up to it), (n, k): the forward pass alone."""
         found = chain.forward(*self._arrays(batch), keep=keep)
-        return Filtered(_exactly_one(batch, found.log_evidence), found.probabilities)
+        return Filtered(exactly_one(batch, found.log_evidence), found.probabilities)
 
     def best_path(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Viterbi: log p(path, rows) of each sequence, (s,), and the states, (n,)."""
         return chain.viterbi(*self._arrays(batch))
 
     def _arrays(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        first = _first(batch)
-        log_start = self.start.log_weights(_given(batch, first))
+        first = first_rows(batch)
+        log_start = self.start.log_weights(given_of(batch, first))
         return log_start, self.transition.log_weights(batch.given), self.log_likelihood(batch), offsets(batch)
 
 
@@ -88,28 +88,28 @@ def _offsets(batch: Batch) -> Tensor:
     return chain.offsets_of(batch.lengths, len(batch))
 
 
-def _first(batch: Batch) -> Tensor:
+def first_rows(batch: Batch) -> Tensor:
     """The first row of each sequence, (s,)."""
     return offsets(batch)[:-1].to(batch.target.device)
 
 
-def _sequence(batch: Batch) -> Tensor:
+def sequence_of_rows(batch: Batch) -> Tensor:
     """Whose row each is, (n,)."""
-    return batch.derived(_sequence_of_rows)
+    return batch.derived(_sequences)
 
 
-def _sequence_of_rows(batch: Batch) -> Tensor:
+def _sequences(batch: Batch) -> Tensor:
     lengths = offsets(batch).diff()
     return torch.arange(len(lengths)).repeat_interleave(lengths).to(batch.target.device)
 
 
-def _given(batch: Batch, rows: Tensor) -> Tensor | None:
+def given_of(batch: Batch, rows: Tensor) -> Tensor | None:
     return None if batch.given is None else batch.given[rows]
 
 
-def _exactly_one(batch: Batch, log_evidence: Tensor) -> Tensor:
+def exactly_one(batch: Batch, log_evidence: Tensor) -> Tensor:
     """Evidence 1 to the last bit where nothing is known of a sequence."""
     if batch.labels is None and (rows := batch.derived(unseen)) is not None:
-        seen = torch.zeros_like(log_evidence).index_add_(0, _sequence(batch), (~rows).to(log_evidence))
+        seen = torch.zeros_like(log_evidence).index_add_(0, sequence_of_rows(batch), (~rows).to(log_evidence))
         log_evidence[seen == 0] = 0.0
     return log_evidence

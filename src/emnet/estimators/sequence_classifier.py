@@ -1,0 +1,111 @@
+"""Classes of sequences: one hidden Markov model for each."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from scipy.special import log_softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from emnet.estimators.markov_fit import LearningMarkov
+from emnet.estimators.sequences import joined, require_lengths
+from emnet.exceptions import InvalidInputError
+
+
+class SequenceClassifier(ClassifierMixin, BaseEstimator):
+    """p(class | sequence) ∝ p(class) p(sequence | model of the class), with one hidden Markov model for each class.
+
+    Parameters
+    ----------
+    model : a hidden Markov estimator, which is cloned for every class.
+    class_prior : p(class), (g,), in the order of `classes_`; None takes the shares of the training sequences.
+
+    Attributes
+    ----------
+    classes_ : (g,).
+    models_ : the fitted models, in their order.
+    class_prior_ : (g,).
+
+    Raises
+    ------
+    InvalidInputError : there is not one class for each sequence; names what came.
+
+    Examples
+    --------
+    >>> from emnet import GaussianHMM
+    >>> rising, falling = np.arange(8.0)[:, None], np.arange(8.0)[::-1, None]
+    >>> X = [rising, falling + 0.1, rising + 0.1, falling]
+    >>> model = SequenceClassifier(GaussianHMM(2, random_state=0)).fit(X, ["up", "down", "up", "down"])
+    >>> model.predict([rising[:5], falling[:5]]).tolist()
+    ['up', 'down']
+    """
+
+    def __init__(self, model: LearningMarkov, *, class_prior: Any = None):
+        self.model = model
+        self.class_prior = class_prior
+
+    def fit(self, X: Any, y: Any, lengths: Any = None) -> Self:
+        """Fit every class's model to its sequences.
+
+        Parameters
+        ----------
+        X : a list of sequences, (t, d) each, or (n, d), sequences end to end.
+        y : (s,), the class of each sequence.
+        lengths : of sequences end to end.
+        """
+        sequences, y = _separate(X, lengths), column_or_1d(y)
+        check_classification_targets(y)
+        if len(y) != len(sequences):
+            raise InvalidInputError(f"y must have a class for each of the {len(sequences)} sequences; it has {len(y)}.")
+        self.classes_, index = np.unique(y, return_inverse=True)
+        self.class_prior_ = self._prior(np.bincount(index) / len(index))
+        self.models_ = [
+            clone(self.model).fit([sequence for sequence, own in zip(sequences, index, strict=True) if own == number])
+            for number in range(len(self.classes_))
+        ]
+        return self
+
+    def predict(self, X: Any, lengths: Any = None) -> np.ndarray:
+        """The most probable class of each sequence, (s,)."""
+        return self.classes_[self.decision_function(X, lengths).argmax(axis=1)]
+
+    def predict_proba(self, X: Any, lengths: Any = None) -> np.ndarray:
+        """p(class | sequence), (s, g)."""
+        return np.exp(self.predict_log_proba(X, lengths))
+
+    def predict_log_proba(self, X: Any, lengths: Any = None) -> np.ndarray:
+        """log p(class | sequence), (s, g)."""
+        return log_softmax(self.decision_function(X, lengths), axis=1)
+
+    def decision_function(self, X: Any, lengths: Any = None) -> np.ndarray:
+        """log p(class, sequence), in nats, (s, g)."""
+        check_is_fitted(self, "models_")
+        scores = [model.score_sequences(X, lengths) for model in self.models_]
+        with np.errstate(divide="ignore"):
+            return np.stack(scores, axis=1) + np.log(self.class_prior_)
+
+    def _prior(self, shares: np.ndarray) -> np.ndarray:
+        if self.class_prior is None:
+            return shares
+        prior = np.asarray(self.class_prior, dtype=float)
+        if prior.shape != shares.shape or (prior < 0).any() or abs(prior.sum() - 1) > 1e-6:
+            raise InvalidInputError(
+                f"class_prior must be {len(shares)} probabilities that add up to 1, in the order of the classes; got "
+                f"{self.class_prior!r}."
+            )
+        return prior
+
+
+def _separate(X: Any, lengths: Any) -> list[Any]:
+    """The sequences, (t, d) each."""
+    X, lengths = joined(X, lengths)
+    if lengths is None:
+        raise InvalidInputError(
+            "X must be a list of sequences, (t, d) each, or come with the `lengths` of its sequences."
+        )
+    ends = np.cumsum(require_lengths(lengths, len(X)))
+    rows = X.iloc if hasattr(X, "iloc") else np.asarray(X)
+    return [rows[end - length : end] for end, length in zip(ends, lengths, strict=True)]

@@ -1,0 +1,126 @@
+"""What the kernels that Numba compiles share: how they are compiled, exp, and groups of sequences over threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit, types
+from numba.extending import intrinsic
+from torch import Tensor
+
+_GROUP_ELEMENTS, _MOST_GROUPS = 2**17, 64
+SUMS: Any = {"reassoc", "contract", "nsz"}  # sums may be reordered; NaN and ∞ keep their meaning
+
+VECTOR, MATRIX, CUBE = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
+INTEGERS, FLAGS = types.int64[::1], types.uint8[::1]
+_dispatchers: list[Any] = []
+
+
+def compiled(signature: Any, flags: Any = None) -> Callable[[Any], Any]:
+    """Compile at import, from the cache if it can be written somewhere."""
+
+    def decorate(function: Any) -> Any:
+        options: Any = {"nogil": True, "error_model": "numpy", "fastmath": flags or False}
+        try:
+            made = njit(signature, cache=True, **options)(function)
+        except RuntimeError:  # no folder can be written
+            made = njit(signature, **options)(function)
+        _dispatchers.append(made)
+        return made
+
+    return decorate
+
+
+def was_compiled(module: str) -> bool:
+    """Whether anything of a module did not come from the cache."""
+    own = [made for made in _dispatchers if made.py_func.__module__ == module]
+    return any(sum(made.stats.cache_misses.values()) or not made.stats.cache_path for made in own)
+
+
+# -- exp ------------------------------------------------------------------------------------------------------------
+
+
+@intrinsic
+def _bits_of(context, x):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.bitcast(arguments[0], context.get_value_type(types.int64))
+
+    return types.int64(types.float64), generate
+
+
+@intrinsic
+def _float_of(context, x):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.bitcast(arguments[0], context.get_value_type(types.float64))
+
+    return types.float64(types.int64), generate
+
+
+@njit(fastmath={"contract"})
+def exp(x: float) -> float:
+    """e^x for −700 < x < 700 to an ulp or two: 2^n e^r with |r| ≤ ½ log 2, e^r by Taylor's series to r¹³."""
+    shifted = x * 1.4426950408889634 + 6755399441055744.0  # 1.5·2⁵²: the last bits are now n = round(x / log 2)
+    n = shifted - 6755399441055744.0
+    r = (x - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10
+    p = 1 / 6227020800.0
+    p = p * r + 1 / 479001600.0
+    p = p * r + 1 / 39916800.0
+    p = p * r + 1 / 3628800.0
+    p = p * r + 1 / 362880.0
+    p = p * r + 1 / 40320.0
+    p = p * r + 1 / 5040.0
+    p = p * r + 1 / 720.0
+    p = p * r + 1 / 120.0
+    p = p * r + 1 / 24.0
+    p = p * r + 1 / 6.0
+    p = p * r + 0.5
+    p = p * r + 1.0
+    p = p * r + 1.0
+    return p * _float_of((_bits_of(shifted) + 1023) << 52)  # type: ignore[call-arg]
+
+
+# -- groups of sequences --------------------------------------------------------------------------------------------
+
+
+def groups(offsets: Tensor, k: int) -> list[slice]:
+    """Sequences in a row with enough steps for a thread to be worth its while; by their lengths alone."""
+    steps = max(_GROUP_ELEMENTS // k, int(offsets[-1]) // _MOST_GROUPS)
+    which = torch.div(offsets[:-1], steps, rounding_mode="floor")
+    cuts = [0, *(torch.nonzero(which.diff()).flatten() + 1).tolist(), len(offsets) - 1]
+    return [slice(first, last) for first, last in pairwise(cuts)]
+
+
+def each(run: Callable[[slice], None], offsets: Tensor, k: int) -> None:
+    """Run every group, side by side where there are threads for it."""
+    every = groups(offsets, k)
+    threads = min(torch.get_num_threads(), len(every))
+    if threads == 1:
+        for group in every:
+            run(group)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(run, every))
+
+
+def with_leading(values: Tensor, dimensions: int) -> Tensor:
+    """The same with a leading axis of one, unless it has it."""
+    return values if values.dim() == dimensions else values[None]
+
+
+def own(starts: Tensor, group: slice) -> Tensor:
+    """Of starts that differ between sequences, the group's."""
+    return starts[group] if len(starts) > 1 else starts
+
+
+def within(offsets: Tensor, group: slice) -> Tensor:
+    """Where the group's sequences begin, and its end."""
+    return offsets[group.start : group.stop + 1]
+
+
+def arrays(*tensors: Tensor) -> list[np.ndarray]:
+    return [tensor.numpy() for tensor in tensors]

@@ -1,0 +1,95 @@
+"""Hidden semi-Markov models: states that last for a duration of their own, under one or more emissions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from emnet.batch import Batch
+from emnet.factors.base import Factor
+from emnet.kernels import segments
+from emnet.kernels.chain import Filtered
+from emnet.models.emitting import EmittingModel
+from emnet.models.markov import HiddenMarkov, exactly_one, first_rows, given_of, offsets, sequence_of_rows
+from emnet.posteriors import EvidenceKind, Segments
+from emnet.statistics import ModelStatistics
+
+
+class HiddenSemiMarkov(EmittingModel[Segments]):
+    """p(y, segments) = p(z₁) Π_i p(z_i | z_{i−1}) Π_i p(d_i | z_i) Π_t p(y_t | state of its segment, x_t).
+
+    The explicit-duration model of Ferguson 1980: segment i of a sequence has a state z_i and lasts d_i = 1 … D rows.
+    The first segment begins with its sequence. With `censored` the last one may go on after it, and counts by
+    p(duration ≥ what is seen of it); without, it ends there (Guédon 2003). With transitions that have no way from a
+    state to itself, segments are what is seen as runs of a state, and durations mean what they say.
+
+    Its batches are those of `HiddenMarkov`, and so are `start`, `emissions` and `columns`. A sequence of rows of which
+    nothing is known has evidence 1 if `censored`, else the probability that a segment ends with it.
+
+    Parameters
+    ----------
+    transition : a factor with `log_weights(given)`, (k, k), of the state of the next segment.
+    duration : a factor with `log_weights(given)`, (k, D). Its statistics are taken of the expected segments of each
+        duration, which have the weights in them already.
+    censored : whether the end of a sequence may cut its last segment off.
+    """
+
+    start: Any
+    transition: Any
+    duration: Any
+
+    def __init__(
+        self,
+        start: Factor[Any],
+        transition: Factor[Any],
+        duration: Factor[Any],
+        emissions: Factor[Any] | Mapping[str, Factor[Any]],
+        columns: Mapping[str, Sequence[int]] | None = None,
+        *,
+        censored: bool = True,
+    ):
+        super().__init__(emissions, columns)
+        self.start, self.transition, self.duration, self.censored = start, transition, duration, censored
+
+    @property
+    def factors(self) -> Mapping[str, Factor]:
+        own = {"start": self.start, "transition": self.transition, "duration": self.duration}
+        return {**own, **self.emissions}
+
+    def posterior(self, batch: Batch) -> Segments:
+        weights = None if batch.weights is None else batch.weights.double()
+        found = segments.forward_backward(*self._arrays(batch), weights, censored=self.censored)
+        log_evidence = self._exactly_one(batch, found.log_evidence)
+        return Segments(log_evidence, EvidenceKind.EXACT, found.responsibilities, found.transitions, found.durations)
+
+    def statistics(self, batch: Batch, posterior: Segments) -> ModelStatistics:
+        first, weights = first_rows(batch), batch.weights
+        start = self.start.statistics(posterior.responsibilities[first], weights, given_of(batch, first))
+        transition = self.transition.statistics(posterior.transitions, None, batch.given)
+        duration = self.duration.statistics(posterior.durations, None, batch.given)
+        of_rows = None if weights is None else weights[sequence_of_rows(batch)]
+        emissions = self.emission_statistics(batch, posterior.responsibilities, of_rows)
+        return ModelStatistics({"start": start, "transition": transition, "duration": duration, **emissions})
+
+    def filter(self, batch: Batch, *, keep: bool = True) -> Filtered:
+        """Evidence, and with `keep` p(state of the row | its sequence up to it), (n, k): the forward pass alone."""
+        found = segments.forward(*self._arrays(batch), censored=self.censored)
+        return Filtered(self._exactly_one(batch, found.log_evidence), found.probabilities if keep else None)
+
+    def best_path(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Viterbi: log p(segments, rows) of each sequence's most probable segmentation, (s,), and the states, (n,)."""
+        return segments.viterbi(*self._arrays(batch), censored=self.censored)
+
+    def _arrays(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        log_start = self.start.log_weights(given_of(batch, first_rows(batch)))
+        tables = self.transition.log_weights(batch.given), self.duration.log_weights(batch.given)
+        return log_start, *tables, self.log_likelihood(batch), offsets(batch)
+
+    def _exactly_one(self, batch: Batch, log_evidence: Tensor) -> Tensor:
+        return exactly_one(batch, log_evidence) if self.censored else log_evidence
+
+
+MarkovModel = HiddenMarkov | HiddenSemiMarkov
+"""What has a start, transitions, `posterior`, `filter` and `best_path`."""

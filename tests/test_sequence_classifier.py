@@ -1,0 +1,69 @@
+"""One hidden Markov model for each class of sequences."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+
+from emnet import GaussianHMM, InvalidInputError, SequenceClassifier
+
+
+def sequences(seed, n=40):
+    """Two classes that have the same rows in different orders."""
+    rng = np.random.RandomState(seed)
+    X, y = [], []
+    for number in range(n):
+        length = rng.randint(8, 20)
+        slow = np.repeat(rng.permutation([0.0, 4.0]), length // 2 + 1)[:length]
+        fast = np.tile([0.0, 4.0], length)[:length]
+        X.append(((slow, fast)[number % 2] + rng.randn(length))[:, None])
+        y.append(("slow", "fast")[number % 2])
+    return X, np.array(y)
+
+
+def test_classes_that_differ_in_order_alone_are_told_apart():
+    X, y = sequences(0)
+    model = SequenceClassifier(GaussianHMM(2, random_state=0, n_iter=20)).fit(X, y)
+    more, truth = sequences(1)
+    assert model.score(more, truth) > 0.95
+    assert model.classes_.tolist() == ["fast", "slow"]
+    joint = np.stack([own.score_sequences(more) for own in model.models_], axis=1) + np.log(model.class_prior_)
+    np.testing.assert_allclose(model.decision_function(more), joint)
+    proba = model.predict_proba(more)
+    np.testing.assert_allclose(proba.sum(1), 1)
+    np.testing.assert_allclose(proba[:, 0], 1 / (1 + np.exp(joint[:, 1] - joint[:, 0])), rtol=1e-9)
+
+
+def test_sequences_end_to_end_are_the_same_as_a_list():
+    X, y = sequences(2)
+    lengths = [len(each) for each in X]
+    models = [SequenceClassifier(GaussianHMM(2, random_state=0)) for _ in range(2)]
+    one, two = models[0].fit(X, y), models[1].fit(np.concatenate(X), y, lengths)
+    np.testing.assert_array_equal(one.predict_proba(X), two.predict_proba(np.concatenate(X), lengths))
+
+
+def test_priors_shift_the_evidence():
+    X, y = sequences(3)
+    shares = SequenceClassifier(GaussianHMM(2, random_state=0)).fit(X[:-1], y[:-1])
+    np.testing.assert_allclose(shares.class_prior_, [19 / 39, 20 / 39])
+    sure = clone(shares).set_params(class_prior=[1.0, 0.0]).fit(X, y)
+    assert (sure.predict(X) == "fast").all()
+
+
+def test_grid_search_takes_lists_of_sequences():
+    X, y = sequences(4)
+    search = GridSearchCV(
+        SequenceClassifier(GaussianHMM(random_state=0)), {"model__n_components": [1, 2]}, cv=2, error_score="raise"
+    ).fit(X, y)
+    assert search.best_params_ == {"model__n_components": 2}
+
+
+def test_what_cannot_be_is_told():
+    X, y = sequences(5)
+    model = SequenceClassifier(GaussianHMM(2))
+    with pytest.raises(InvalidInputError, match="class for each of the 40 sequences; it has 39"):
+        model.fit(X, y[:-1])
+    with pytest.raises(InvalidInputError, match="list of sequences"):
+        model.fit(np.concatenate(X), y)
+    with pytest.raises(InvalidInputError, match="class_prior must be 2 probabilities"):
+        clone(model).set_params(class_prior=[0.5, 0.6]).fit(X, y)
