@@ -21,6 +21,7 @@ from emnet.factors.factor_analysis import FactorAnalytic
 from emnet.factors.gates import ModuleGate, SoftmaxGate
 from emnet.factors.gaussian import Gaussian, NormalInverseWishart
 from emnet.factors.gaussian_output import GaussianOutput
+from emnet.factors.input_transitions import InputTransitions
 from emnet.factors.least_squares import ConjugatePrior
 from emnet.factors.log_normal import LogNormal
 from emnet.factors.module import ModuleGaussian, ModuleOutput, ModuleUnits
@@ -390,7 +391,9 @@ def random_module(generator: torch.Generator, dtype: torch.dtype, p: int, k: int
     return module
 
 
-def experts(seed: int, dtype: torch.dtype, *, gate="softmax", kind="linear", levels=(3,), p=2, d=2, m_step=None):
+def experts(
+    seed: int, dtype: torch.dtype, *, gate="softmax", kind="linear", levels=(3,), p=2, d=2, m_step=None, rate=1e-3
+):
     """A mixture of experts. Every M-step that has a rate has one at which it does not overshoot."""
     generator = torch.Generator().manual_seed(seed)
     m_step, k = m_step or Newton(), torch.tensor(levels).prod().item()
@@ -428,7 +431,7 @@ def experts(seed: int, dtype: torch.dtype, *, gate="softmax", kind="linear", lev
     }[kind]()
     weights = {
         "softmax": lambda: softmax_gate(generator, dtype, levels, p, m_step),
-        "neural": lambda: ModuleGate(random_module(generator, dtype, p, k), k, precision=0.3, learning_rate=1e-3),
+        "neural": lambda: ModuleGate(random_module(generator, dtype, p, k), k, precision=0.3, learning_rate=rate),
         "constant": lambda: MixingWeights(torch.rand(k, generator=generator, dtype=torch.float64) + 0.5),
         "gaussian": lambda: MixingWeights(torch.rand(k, generator=generator, dtype=torch.float64) + 0.5),
     }[gate]()
@@ -500,7 +503,7 @@ def expert_density(expert, state: int, target: np.ndarray, given: torch.Tensor) 
         return 0.0
     part = expert.parts[state]
     if isinstance(part, ModuleOutput):
-        return float(part.network(given[1:]).log_softmax(0)[int(target[0])])
+        return float(part.network(given[1:]).log_softmax(0)[int(target[0])].detach())
     return float(log_output(part.weights.double().numpy(), given[1:].numpy())[int(target[0])])
 
 
@@ -572,20 +575,32 @@ def _log_density(factor, state: int, row: np.ndarray) -> float:
 
 def hidden_markov_oracle(model: HiddenMarkov, batch: Batch) -> tuple:
     """Path after path of sequence after sequence."""
-    seen = batch.target if batch.observed is None else torch.where(batch.observed[:, None], batch.target, torch.nan)
-    rows = seen.double().numpy()
+    rows = seen_rows(batch)
     x = sum(
         emission_log_likelihood(factor, rows[:, list(model.columns[name] or range(rows.shape[1]))])
         for name, factor in model.emissions.items()
     )
+    start = model.start.log_probabilities.expand(len(rows), -1).numpy()
+    steps = model.transition.log_probabilities.expand(len(rows), -1, -1).numpy()
+    return paths_oracle(start, steps, x, batch)
+
+
+def seen_rows(batch: Batch) -> np.ndarray:
+    """The target as columns, NaN for what is not observed."""
+    target = batch.target.double().view(len(batch), -1)
+    target = target if batch.target.is_floating_point() else target.masked_fill(target < 0, torch.nan)
+    seen = target if batch.observed is None else torch.where(batch.observed[:, None], target, torch.nan)
+    return seen.numpy()
+
+
+def paths_oracle(start: np.ndarray, steps: np.ndarray, x: np.ndarray, batch: Batch) -> tuple:
+    """From log p of the first states, (n, k), of the steps, (n, k, k), and of the rows, (n, k)."""
     if batch.labels is not None:
         known = batch.labels.numpy()[:, None]
         x[(known >= 0) & (known != np.arange(x.shape[1]))] = -np.inf
-    start = model.start.log_probabilities.numpy()
-    steps = model.transition.log_probabilities.expand(len(rows), -1, -1).numpy()
     ends = np.cumsum(batch.lengths.numpy())
     parts = [slice(end - length, end) for end, length in zip(ends, batch.lengths.tolist(), strict=True)]
-    found = [enumerate_chain(start, steps[part], x[part]) for part in parts]
+    found = [enumerate_chain(start[part][0], steps[part], x[part]) for part in parts]
     return np.array([each[0] for each in found]), np.concatenate([each[1] for each in found])
 
 
@@ -601,6 +616,54 @@ def _markov_case(name: str, make: Callable, data: Callable, *, pattern="free", l
         hidden_markov_oracle,
         lambda posterior: posterior.responsibilities,
         closed=True,
+    )
+
+
+def input_output(
+    seed: int, dtype: torch.dtype, *, inputs="softmax", kind="linear", k=3, p=2, **options
+) -> HiddenMarkov:
+    """A chain whose gates are those of mixtures of experts, and its emissions the experts."""
+    gates = [
+        experts(7000 + 10 * seed + i, dtype, gate=inputs, levels=(k,), p=p, **options).weights for i in range(1 + k)
+    ]
+    emission = experts(seed, dtype, gate="constant", kind=kind, levels=(k,), p=p, **options).emissions["emission"]
+    return HiddenMarkov(gates[0], InputTransitions(gates[1:]), emission)
+
+
+def gate_probabilities(gate, given: torch.Tensor) -> np.ndarray:
+    """log p(state | x), (n, k), row by row."""
+    if isinstance(gate, ModuleGate):
+        return np.array([gate.network(row[1:]).log_softmax(0).detach().numpy() for row in given])
+    weights = [node.weights.double().numpy() for node in gate.parts]
+    return np.log([leaf_probabilities(row, weights, gate.levels) for row in given.double().numpy()])
+
+
+def input_output_oracle(model: HiddenMarkov, batch: Batch) -> tuple:
+    """Path after path, each step's gates and experts asked one by one."""
+    rows, given, k = seen_rows(batch), batch.given, model.start.n_states
+    expert = model.emissions["emission"]
+    x = np.array([[expert_density(expert, state, rows[j], given[j]) for state in range(k)] for j in range(len(rows))])
+    steps = np.stack([gate_probabilities(gate, given) for gate in model.transition.parts], axis=1)
+    return paths_oracle(gate_probabilities(model.start, given), steps, x, batch)
+
+
+def _input_output_case(
+    name: str, *, kind="linear", symbols=False, labels=False, missing=0.0, p=2, d=2, **options
+) -> Case:
+    def data(seed: int, dtype: torch.dtype) -> Batch:
+        batch = labelled(seed, dtype, p=p) if "classes" in kind else branches(seed, dtype, p=p, d=d, missing=missing)
+        if symbols:  # inputs of few values, and a target that is known at some steps
+            sign = torch.cat((batch.given[:, :1], (batch.given[:, 1:] > 0).to(dtype)), dim=1)
+            known = torch.arange(len(batch)) % 3 == 0
+            batch = replace(batch, given=sign, target=torch.where(known, batch.target, -1))
+        return in_sequences(some_labels(batch, seed, 3) if labels else batch, seed)
+
+    return Case(
+        f"input-output-{name}",
+        lambda seed, dtype: input_output(seed, dtype, kind=kind, p=p, d=d, **options),
+        data,
+        input_output_oracle,
+        lambda posterior: posterior.responsibilities,
     )
 
 
@@ -725,6 +788,13 @@ CASES = [
         lambda seed, dtype: SharedStates(_gaussian_emission(Diagonal, k=2)(seed, dtype), [0, 1, 0]),
         points,
     ),
+    _input_output_case("linear"),
+    _input_output_case("linear-holes-labels", missing=0.3, labels=True, d=1),
+    _input_output_case("classes", kind="classes"),
+    _input_output_case("classes-symbols", kind="classes", symbols=True),
+    _input_output_case("classes-bound", kind="classes", m_step=FixedBound()),
+    _input_output_case("neural", inputs="neural", kind="neural", k=2, d=1, rate=5e-3),
+    _input_output_case("neural-classes-symbols", inputs="neural", kind="neural-classes", symbols=True),
 ]
 
 ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
