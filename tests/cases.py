@@ -15,12 +15,13 @@ from emnet.algorithms.gradient import LBFGS
 from emnet.algorithms.squarem import Squarem
 from emnet.batch import Batch, with_constant
 from emnet.factors.counting import Bernoulli, Poisson
-from emnet.factors.covariances import Diagonal, Full, Spherical, Tied
+from emnet.factors.covariances import Diagonal, Full, Spherical, Tied, TiedInGroups
 from emnet.factors.experts import ClassExperts, GaussianExperts, ModuleExperts
 from emnet.factors.factor_analysis import FactorAnalytic
 from emnet.factors.gates import ModuleGate, SoftmaxGate
-from emnet.factors.gaussian import Gaussian, NormalInverseWishart
+from emnet.factors.gaussian import Gaussian
 from emnet.factors.gaussian_output import GaussianOutput
+from emnet.factors.gaussian_priors import NormalInverseWishart
 from emnet.factors.input_transitions import InputTransitions
 from emnet.factors.least_squares import ConjugatePrior
 from emnet.factors.log_normal import LogNormal
@@ -604,7 +605,9 @@ def paths_oracle(start: np.ndarray, steps: np.ndarray, x: np.ndarray, batch: Bat
     return np.array([each[0] for each in found]), np.concatenate([each[1] for each in found])
 
 
-def _markov_case(name: str, make: Callable, data: Callable, *, pattern="free", labels=False, columns=None) -> Case:
+def _markov_case(
+    name: str, make: Callable, data: Callable, *, pattern="free", labels=False, columns=None, closed=True
+) -> Case:
     def rows(seed: int, dtype: torch.dtype) -> Batch:
         batch = data(seed, dtype)
         return in_sequences(some_labels(batch, seed, 3) if labels else batch, seed)
@@ -615,7 +618,7 @@ def _markov_case(name: str, make: Callable, data: Callable, *, pattern="free", l
         rows,
         hidden_markov_oracle,
         lambda posterior: posterior.responsibilities,
-        closed=True,
+        closed=closed,
     )
 
 
@@ -674,9 +677,15 @@ def _gaussian_emission(structure=Full, *, k=3, prior=True):
     return make
 
 
-def state_mixtures(seed: int, dtype: torch.dtype, *, k=3, c=2) -> StateMixtures:
+def state_mixtures(seed: int, dtype: torch.dtype, structure=Diagonal, *, k=3, c=2) -> StateMixtures:
     weights = torch.rand(k, c, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 0.5
-    return StateMixtures(ComponentWeights(weights), _gaussian_emission(Diagonal, k=k * c)(seed, dtype))
+    return StateMixtures(ComponentWeights(weights), _gaussian_emission(structure, k=k * c)(seed, dtype))
+
+
+def covariances_first(seed: int, dtype: torch.dtype) -> StateMixtures:
+    mixtures = state_mixtures(seed, dtype)
+    mixtures.components.covariances_first, mixtures.components.prior = True, _weak_prior(shrinkage=0.0)
+    return mixtures
 
 
 def multinomial(seed: int, dtype: torch.dtype, *, k=3, g=4) -> Multinomial:
@@ -783,6 +792,8 @@ CASES = [
     ),
     _markov_case("multinomial", multinomial, trials),
     _markov_case("mixtures", state_mixtures, partial(points, missing=0.2)),
+    _markov_case("mixtures-tied", partial(state_mixtures, structure=partial(TiedInGroups, size=2)), points),
+    _markov_case("mixtures-ecm", covariances_first, partial(points, missing=0.2), closed=False),
     _markov_case(
         "shared-states",
         lambda seed, dtype: SharedStates(_gaussian_emission(Diagonal, k=2)(seed, dtype), [0, 1, 0]),

@@ -6,8 +6,10 @@ from typing import Any
 __version__ = "0.1.0"
 
 _WHERE = {  # public name → module; imported when first used, so that `import emnet` stays as light as PyTorch
+    "CategoricalHMM": "emnet.estimators.categorical_hmm",
     "CollapsedComponentError": "emnet.exceptions",
     "CollapsedComponentWarning": "emnet.exceptions",
+    "ConvergenceMonitor": "emnet.estimators.monitor",
     "DegenerateFitError": "emnet.exceptions",
     "EMImputer": "emnet.estimators.em_imputer",
     "EMMLPClassifier": "emnet.estimators.em_mlp",
@@ -16,20 +18,24 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "EmnetWarning": "emnet.exceptions",
     "EvidenceDecreasedWarning": "emnet.exceptions",
     "FitInterrupted": "emnet.exceptions",
+    "GaussianHMM": "emnet.estimators.gaussian_hmm",
     "GaussianMixture": "emnet.estimators.gaussian_mixture",
+    "GMMHMM": "emnet.estimators.gmm_hmm",
     "InsufficientMemoryError": "emnet.exceptions",
     "InvalidInputError": "emnet.exceptions",
+    "load": "emnet.serialization",
     "MissingDependencyError": "emnet.exceptions",
+    "MixtureModel": "emnet.estimators.mixture_model",
     "MixtureOfExpertsClassifier": "emnet.estimators.mixture_of_experts_classifier",
     "MixtureOfExpertsRegressor": "emnet.estimators.mixture_of_experts_regressor",
-    "MixtureModel": "emnet.estimators.mixture_model",
     "ModelFileError": "emnet.exceptions",
-    "NormalInverseWishart": "emnet.factors.gaussian",
+    "MultinomialHMM": "emnet.estimators.multinomial_hmm",
+    "NormalInverseWishart": "emnet.factors.gaussian_priors",
+    "PoissonHMM": "emnet.estimators.poisson_hmm",
+    "pool_estimates": "emnet.applications.rubin",
     "PooledEstimate": "emnet.applications.rubin",
     "SampleCollapseWarning": "emnet.exceptions",
     "SeparationWarning": "emnet.exceptions",
-    "load": "emnet.serialization",
-    "pool_estimates": "emnet.applications.rubin",
 }
 
 __all__ = sorted(_WHERE)

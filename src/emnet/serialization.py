@@ -28,10 +28,15 @@ _MAX_TENSORS = 10_000
 _CLASSES = {  # what a file may name; nothing else is ever imported
     "EMMLPClassifier": "emnet.estimators.em_mlp",
     "EMMLPRegressor": "emnet.estimators.em_mlp_regressor",
+    "CategoricalHMM": "emnet.estimators.categorical_hmm",
+    "GMMHMM": "emnet.estimators.gmm_hmm",
+    "GaussianHMM": "emnet.estimators.gaussian_hmm",
     "GaussianMixture": "emnet.estimators.gaussian_mixture",
     "MixtureOfExpertsClassifier": "emnet.estimators.mixture_of_experts_classifier",
     "MixtureOfExpertsRegressor": "emnet.estimators.mixture_of_experts_regressor",
     "MixtureModel": "emnet.estimators.mixture_model",
+    "MultinomialHMM": "emnet.estimators.multinomial_hmm",
+    "PoissonHMM": "emnet.estimators.poisson_hmm",
 }
 _NUMPY_TYPES = {"F64": np.float64, "F32": np.float32, "I64": np.int64}
 

@@ -15,7 +15,8 @@ from emnet.estimators.standardize import seen_location_scale
 from emnet.factors.counting import Bernoulli, Poisson
 from emnet.factors.covariances import Diagonal, Full
 from emnet.factors.emission import Emission
-from emnet.factors.gaussian import Gaussian, NormalInverseWishart
+from emnet.factors.gaussian import Gaussian
+from emnet.factors.gaussian_priors import NormalInverseWishart
 from emnet.factors.log_normal import LogNormal
 from emnet.factors.student_t import StudentT
 from emnet.factors.tables import Categorical

@@ -19,7 +19,8 @@ from emnet.estimators.mixture_fit import LearningMixture, statistics_of
 from emnet.estimators.mixture_report import warn_of_collapse
 from emnet.estimators.standardize import center_and_scale
 from emnet.exceptions import InvalidInputError
-from emnet.factors.gaussian import Gaussian, NormalInverseWishart
+from emnet.factors.gaussian import Gaussian
+from emnet.factors.gaussian_priors import NormalInverseWishart
 from emnet.factors.tables import Counts, MixingWeights
 from emnet.inference.exact import Exact
 from emnet.models.mixture import Mixture

@@ -23,7 +23,7 @@ from emnet.estimators.validation import (
     require_positive_integer,
 )
 from emnet.exceptions import InvalidInputError
-from emnet.factors.gaussian import NormalInverseWishart
+from emnet.factors.gaussian_priors import NormalInverseWishart
 from emnet.inference.exact import Exact
 
 _FIXABLE = ("weights", "means", "covariances")
@@ -187,7 +187,7 @@ class GaussianMixture(LearningGaussianMixture):
         n_components, covariance_types : what to try.
         criterion : "bic", "icl" or "aic"; the lowest is the best.
         """
-        return select(self, X, {"covariance_type": covariance_types, "n_components": n_components}, criterion)
+        return select(self, (X,), {"covariance_type": covariance_types, "n_components": n_components}, criterion)
 
     def bootstrap_test(self, X: Any, n_bootstrap: int = 99) -> LikelihoodRatioTest:
         """Whether n_components + 1 are called for, by the bootstrap likelihood-ratio test: see `bootstrap_test`.

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from emnet.exceptions import InvalidInputError
 from emnet.factors.covariances import Given
-from emnet.factors.gaussian import Gaussian, NormalInverseWishart
+from emnet.factors.gaussian import Gaussian
+from emnet.factors.gaussian_priors import NormalInverseWishart
 from emnet.factors.tables import MixingWeights
 from emnet.models.mixture import Mixture
 

@@ -150,7 +150,7 @@ class MixtureModel(LearningMixture):
         n_components : what to try.
         criterion : "bic", "icl" or "aic"; the lowest is the best.
         """
-        return select(self, X, {"n_components": n_components}, criterion)
+        return select(self, (X,), {"n_components": n_components}, criterion)
 
     # -- training ---------------------------------------------------------------------------------------------------
 

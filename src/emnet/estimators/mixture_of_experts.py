@@ -22,7 +22,8 @@ from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor
 from emnet.factors.covariances import Full
 from emnet.factors.gates import ModuleGate, SoftmaxGate
-from emnet.factors.gaussian import Gaussian, NormalInverseWishart
+from emnet.factors.gaussian import Gaussian
+from emnet.factors.gaussian_priors import NormalInverseWishart
 from emnet.factors.regression import SoftmaxOutput
 from emnet.factors.tables import MixingWeights
 from emnet.inference.exact import Exact

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -31,16 +31,22 @@ class Selection:
     table: tuple[dict[str, Any], ...]
 
 
-def select(model: Any, X: Any, grid: Mapping[str, Iterable[Any]], criterion: str) -> Selection:
-    """Fit `model` with every combination of those parameters; the lowest criterion is the best.
+def select(
+    model: Any,
+    data: tuple[Any, ...],
+    grid: Mapping[str, Iterable[Any]],
+    criterion: str,
+    criteria: Sequence[str] = CRITERIA,
+) -> Selection:
+    """Fit `model` to the data with every combination of those parameters; the lowest criterion is the best.
 
     A fit with a collapsed component has an unbounded likelihood, so it stands in the table and cannot be chosen.
     """
-    require_one_of("criterion", criterion, CRITERIA)
+    require_one_of("criterion", criterion, criteria)
     lines, fitted = [], {}
     for chosen in product(*grid.values()):
         candidate = type(model)(**{**model.get_params(deep=False), **dict(zip(grid, chosen, strict=True))})
-        lines.append({**dict(zip(grid, chosen, strict=True)), **_fit(candidate, X)})
+        lines.append({**dict(zip(grid, chosen, strict=True)), **_fit(candidate, data, criteria)})
         fitted[chosen] = candidate
     lines.sort(key=lambda line: (line["problem"] is not None, line[criterion]))
     if not lines or lines[0]["problem"] is not None:
@@ -94,14 +100,14 @@ def _twice_log_ratio(model: Any, X: np.ndarray, rng: np.random.RandomState) -> t
     return max(0.0, 2 * (reached[1] - reached[0])), fitted[0]
 
 
-def _fit(candidate: Any, X: Any) -> dict[str, Any]:
+def _fit(candidate: Any, data: tuple[Any, ...], criteria: Sequence[str]) -> dict[str, Any]:
     """The line of a fit."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            candidate.fit(X)
+            candidate.fit(*data)
         except CollapsedComponentError as error:
-            nothing = dict.fromkeys(("log_likelihood", "parameters", *CRITERIA), np.inf)
+            nothing = dict.fromkeys(("log_likelihood", "parameters", *criteria), np.inf)
             return {**nothing, "converged": False, "problem": str(error)}
     problem = None
     for warning in caught:
@@ -109,11 +115,10 @@ def _fit(candidate: Any, X: Any) -> dict[str, Any]:
             problem = str(warning.message)
         elif not issubclass(warning.category, ConvergenceWarning):  # which the table says
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    scores = candidate.score_samples(X)
     return {
-        "log_likelihood": float(scores.sum()),
+        "log_likelihood": candidate._log_likelihood(*data),
         "parameters": candidate._n_parameters(),
-        **{name: getattr(candidate, name)(X) for name in CRITERIA},
+        **{name: getattr(candidate, name)(*data) for name in criteria},
         "converged": candidate.converged_,
         "problem": problem,
     }

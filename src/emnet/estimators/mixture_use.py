@@ -62,6 +62,9 @@ class FittedMixture(DensityMixin, BaseEstimator):
         """Mean log-likelihood of a row, in nats."""
         return float(np.mean(self.score_samples(X)))
 
+    def _log_likelihood(self, X: Any) -> float:
+        return float(self.score_samples(X).sum())
+
     def bic(self, X: Any) -> float:
         """Bayesian information criterion, the lower the better: −2 log L + parameters · log n."""
         scores = self.score_samples(X)

@@ -23,7 +23,7 @@ from emnet.exceptions import InvalidInputError
 from emnet.factors import covariances, parsimonious
 from emnet.factors.covariances import Covariance
 from emnet.factors.factor_analysis import FactorAnalytic
-from emnet.factors.gaussian import NormalInverseWishart
+from emnet.factors.gaussian_priors import NormalInverseWishart
 from emnet.factors.multinomial_steps import ClassByClass, Irls
 from emnet.factors.regression import FixedBound, GradientStep, MStep, Newton
 from emnet.inference.base import EStep

@@ -212,6 +212,31 @@ class Tied(Covariance):
         self.log_cholesky.copy_(to_log_cholesky(scatter / counts[:, None, None]))
 
 
+class TiedInGroups(Covariance):
+    """One covariance for each group of `size` states side by side."""
+
+    diagonal = False
+
+    def __init__(self, covariances: Tensor, size: int):
+        super().__init__(*covariances.shape[:2])
+        self.size = size
+        self.log_cholesky = free(to_log_cholesky(self._summed(covariances.double()) / size))
+
+    @property
+    def n_parameters(self) -> int:
+        return self.n_states // self.size * self.n_features * (self.n_features + 1) // 2
+
+    def factor(self, *parameters: Tensor) -> Tensor:
+        return from_log_cholesky(parameters[0], self.n_features).repeat_interleave(self.size, 0)
+
+    def maximize(self, scatter: Tensor, counts: Tensor) -> None:
+        total = self._summed(counts)
+        self.log_cholesky.copy_(to_log_cholesky(self._summed(scatter) / total[:, None, None]))
+
+    def _summed(self, values: Tensor) -> Tensor:
+        return values.view(-1, self.size, *values.shape[1:]).sum(1)
+
+
 class DiagonalCovariance(Covariance):
     """Σ_k = λ_k A_k with A_k diagonal: log variances are the sum of a volume and a shape."""
 

@@ -15,6 +15,7 @@ from emnet.exceptions import InvalidInputError
 from emnet.factors.columns import NO_ROWS
 from emnet.factors.covariances import Covariance, free
 from emnet.factors.emission import Emission
+from emnet.factors.gaussian_priors import GaussianPrior
 from emnet.kernels import gaussian, gaussian_halves, gaussian_missing
 from emnet.kernels.gaussian_halves import Halves
 from emnet.kernels.gaussian_missing import Patterns
@@ -98,41 +99,6 @@ class GaussianMoments(Statistics):
         return self.second + (change.sum(0, keepdim=True) if len(self.second) < len(means) else change)
 
 
-@dataclass(frozen=True)
-class NormalInverseWishart:
-    """A prior, the same for all components: m | Σ ~ Normal(mean, Σ/shrinkage), p(Σ) ∝ |Σ|^{−(ν+d+1)/2} e^{−tr(ΨΣ⁻¹)/2}.
-
-    It acts as `shrinkage` rows at `mean` would on the means (Fraley & Raftery 2007), and as ν + d + 1 rows whose
-    scatter is Ψ on the covariances (of a shared one, once); on structured ones it is restricted to what they can be.
-    A flat prior has shrinkage 0, Ψ = 0 and ν = −d − 1.
-
-    Parameters
-    ----------
-    scale : Ψ, (d, d), a tensor or what makes one.
-    degrees_of_freedom : ν ≥ −d − 1.
-    mean : (d,), needed with a shrinkage.
-    shrinkage : κ ≥ 0.
-    """
-
-    scale: Tensor
-    degrees_of_freedom: float
-    mean: Tensor | None = None
-    shrinkage: float = 0.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "scale", torch.as_tensor(self.scale, dtype=torch.float64))
-        if self.mean is not None:
-            object.__setattr__(self, "mean", torch.as_tensor(self.mean, dtype=torch.float64))
-        d = len(self.scale)
-        if self.scale.shape != (d, d) or (self.mean is not None and self.mean.shape != (d,)):
-            raise InvalidInputError("A NormalInverseWishart has a scale of shape (d, d) and a mean of shape (d,).")
-        if self.degrees_of_freedom < -d - 1 or self.shrinkage < 0 or (self.shrinkage > 0 and self.mean is None):
-            raise InvalidInputError(
-                f"A NormalInverseWishart needs degrees_of_freedom of at least −d − 1 = {-d - 1}, a shrinkage of at "
-                f"least 0, and a mean where that is not 0; got {self.degrees_of_freedom} and {self.shrinkage}."
-            )
-
-
 class Gaussian(Emission[GaussianMoments]):
     """p(target | state k) = Normal(m_k, Σ_k), where NaN is not observed and integrated out exactly.
 
@@ -146,6 +112,9 @@ class Gaussian(Emission[GaussianMoments]):
     prior : MAP instead of maximum likelihood.
     reg_covar : ε ≥ 0, added to the diagonal of what the M-step finds, as scikit-learn has it. With ε > 0 an M-step may
         lower the evidence a little; a prior never lowers its objective.
+    floor : ε ≥ 0, added to the diagonal of what the M-step finds where that is not positive definite; 0 is an error.
+    covariances_first : whether an M-step finds the covariances about the means as they were, and then the means: ECM
+        (Meng & Rubin 1993), which takes more steps than EM to the same place.
     fixed : which of "means" and "covariances" EM leaves as they are.
     """
 
@@ -154,8 +123,10 @@ class Gaussian(Emission[GaussianMoments]):
         means: Tensor,
         covariance: Covariance,
         *,
-        prior: NormalInverseWishart | None = None,
+        prior: GaussianPrior | None = None,
         reg_covar: float = 0.0,
+        floor: float = 0.0,
+        covariances_first: bool = False,
         fixed: Collection[str] = (),
     ):
         super().__init__()
@@ -164,7 +135,9 @@ class Gaussian(Emission[GaussianMoments]):
             raise InvalidInputError(f"fixed may name 'means' and 'covariances'; got {sorted(unknown)[0]!r}.")
         self.means = free(means)
         self.covariance = covariance
-        self.prior, self.reg_covar, self.fixed = prior, float(reg_covar), frozenset(fixed)
+        self.prior, self.reg_covar, self.floor = prior, float(reg_covar), float(floor)
+        self.covariances_first, self.fixed = covariances_first, frozenset(fixed)
+        self.lifted: tuple[int, ...] = ()  # whose covariances the last M-step gave the floor
 
     @property
     def n_states(self) -> int:
@@ -277,7 +250,8 @@ class Gaussian(Emission[GaussianMoments]):
         statistics = self._with_idle(statistics)
         means = self._best_means(statistics)
         if "covariances" not in self.fixed:
-            scatter, counts = self._posterior_scatter(statistics, means)
+            about = self.means.detach() if self.covariances_first else means
+            scatter, counts = self._posterior_scatter(statistics, means, about)
             self.covariance.maximize(self._regularized(scatter, counts), counts)
         self.means.copy_(means)
 
@@ -359,33 +333,45 @@ class Gaussian(Emission[GaussianMoments]):
     def _best_means(self, statistics: GaussianMoments) -> Tensor:
         if "means" in self.fixed:
             return self.means.detach().clone()
-        prior = self.prior
-        if prior is None or prior.shrinkage == 0 or prior.mean is None:
+        if self.prior is None or self.prior.mean is None:
             return statistics.origin + statistics.first / statistics.counts[:, None]
-        pulled = statistics.first + prior.shrinkage * (prior.mean - statistics.origin)
-        return statistics.origin + pulled / (statistics.counts + prior.shrinkage)[:, None]
+        shrinkage = self.prior.pull(means := self.means)
+        pulled = statistics.first + shrinkage[:, None] * (self.prior.mean.to(means) - statistics.origin)
+        return statistics.origin + pulled / (statistics.counts + shrinkage)[:, None]
 
-    def _posterior_scatter(self, statistics: GaussianMoments, means: Tensor) -> tuple[Tensor, Tensor]:
+    def _posterior_scatter(
+        self, statistics: GaussianMoments, means: Tensor, about: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Scatter about the means and counts, with the prior's share: what the structure maximises over."""
-        scatter, counts = statistics.scatter(means), statistics.counts
+        scatter, counts = statistics.scatter(means if about is None else about), statistics.counts
         if self.covariance.shared:
             scatter, counts = scatter.sum(0, keepdim=True), counts.sum().view(1)
         prior = self.prior
         if prior is None:
             return scatter, counts
-        scale = prior.scale.diagonal() if self.covariance.diagonal else prior.scale
-        pull = torch.zeros_like(scatter)
-        rows = prior.degrees_of_freedom + means.shape[1] + 1
-        if prior.shrinkage > 0 and prior.mean is not None:
-            away = means - prior.mean
+        scatter = scatter + prior.scatter(self.covariance.diagonal).to(scatter)
+        if prior.mean is not None:
+            away = means - prior.mean.to(means)
             squares = away.square() if self.covariance.diagonal else away[:, :, None] * away[:, None]
-            pull = prior.shrinkage * self._summed(squares)
-            rows += len(means) if self.covariance.shared else 1
-        return scatter + scale + pull, counts + rows
+            shrinkage = prior.pull(means).view(-1, *[1] * (squares.dim() - 1))
+            scatter = scatter + self._summed(shrinkage * squares)
+        return scatter, counts + prior.rows(means, self.covariance.shared)
 
     def _regularized(self, scatter: Tensor, counts: Tensor) -> Tensor:
-        if self.reg_covar == 0:
+        amount = self.reg_covar * torch.ones_like(counts)
+        if self.floor > 0:
+            singular = ~_is_definite(scatter, counts)
+            amount = amount + self.floor * singular
+            self.lifted = tuple(torch.nonzero(singular).flatten().tolist())
+        if not bool(amount.any()):
             return scatter
         if self.covariance.diagonal:
-            return scatter + self.reg_covar * counts[:, None]
-        return scatter + torch.diag_embed(self.reg_covar * counts[:, None].expand(-1, scatter.shape[1]))
+            return scatter + (amount * counts)[:, None]
+        return scatter + torch.diag_embed((amount * counts)[:, None].expand(-1, scatter.shape[1]))
+
+
+def _is_definite(scatter: Tensor, counts: Tensor) -> Tensor:
+    """Which covariances are positive definite, (k,)."""
+    if scatter.dim() == 2:
+        return (scatter > 0).all(1)
+    return torch.linalg.cholesky_ex(scatter / counts[:, None, None]).info == 0

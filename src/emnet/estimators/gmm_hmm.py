@@ -1,0 +1,293 @@
+"""Hidden Markov models whose states emit mixtures of Gaussians."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from sklearn.utils import check_random_state
+
+from emnet.algorithms.base import Callback
+from emnet.estimators import gaussian_emissions as emissions
+from emnet.estimators.markov_fit import LearningMarkov
+from emnet.estimators.markov_use import require_distributions, require_shape
+from emnet.estimators.standardize import center_and_scale
+from emnet.exceptions import InvalidInputError
+from emnet.factors.covariances import TiedInGroups
+from emnet.factors.gaussian import Gaussian
+from emnet.factors.gaussian_priors import StatePriors
+from emnet.factors.state_mixtures import ComponentWeights, StateMixtures
+from emnet.models.markov import HiddenMarkov
+
+
+class GMMHMM(LearningMarkov):
+    """A hidden path of states, each of which emits a mixture of Gaussians of its own; hmmlearn's interface.
+
+    As in hmmlearn an M-step finds covariances about the means before it, and then the means: ECM, not EM.
+
+    Parameters
+    ----------
+    n_mix : components of each state.
+    weights_prior : concentrations of a Dirichlet prior on the weights, at least 1: a number, (n_mix,) or (k, n_mix).
+    means_prior, means_weight, covars_prior, covars_weight : of the components, as hmmlearn has them.
+    covariance_type : "spherical", "diag", "full", or "tied": the components of a state share one.
+    params, init_params : letters of s(tart), t(ransitions), m(eans), c(ovariances), w(eights).
+    fixed : of "startprob", "transmat", "means", "covars", "weights".
+    n_components, min_covar, startprob_prior, transmat_prior, algorithm, random_state, n_iter, tol, verbose,
+        implementation, fixed_transitions, shared_states, n_init, callbacks, device : as of `GaussianHMM`.
+
+    Attributes
+    ----------
+    weights_, means_, covars_ : (k, n_mix), (k, n_mix, d), and (k, n_mix), (k, n_mix, d), (k, n_mix, d, d) or, tied,
+        (k, d, d). The others are those of `GaussianHMM`.
+
+    Examples
+    --------
+    >>> X = np.random.RandomState(0).randn(60, 2)
+    >>> model = GMMHMM(2, 2, random_state=0).fit(X, lengths=[30, 30])
+    >>> model.means_.shape
+    (2, 2, 2)
+    """
+
+    _letters = {"s": "startprob", "t": "transmat", "m": "means", "c": "covars", "w": "weights"}  # noqa: RUF012
+
+    weights_: np.ndarray
+    means_: np.ndarray
+    covars_: np.ndarray
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        n_mix: int = 1,
+        min_covar: float = 1e-3,
+        startprob_prior: Any = 1.0,
+        transmat_prior: Any = 1.0,
+        weights_prior: Any = 1.0,
+        means_prior: Any = 0.0,
+        means_weight: Any = 0.0,
+        covars_prior: Any = None,
+        covars_weight: Any = None,
+        algorithm: str = "viterbi",
+        covariance_type: str = "diag",
+        random_state: int | np.random.RandomState | None = None,
+        n_iter: int = 10,
+        tol: float = 1e-2,
+        verbose: bool = False,
+        params: str = "stmcw",
+        init_params: str = "stmcw",
+        implementation: str = "log",
+        *,
+        fixed: Collection[str] = (),
+        fixed_transitions: Any = None,
+        shared_states: Any = None,
+        n_init: int = 1,
+        callbacks: Iterable[Callback] = (),
+        device: str = "auto",
+    ):
+        self.n_components = n_components
+        self.n_mix = n_mix
+        self.min_covar = min_covar
+        self.startprob_prior = startprob_prior
+        self.transmat_prior = transmat_prior
+        self.weights_prior = weights_prior
+        self.means_prior = means_prior
+        self.means_weight = means_weight
+        self.covars_prior = covars_prior
+        self.covars_weight = covars_weight
+        self.algorithm = algorithm
+        self.covariance_type = covariance_type
+        self.random_state = random_state
+        self.n_iter = n_iter
+        self.tol = tol
+        self.verbose = verbose
+        self.params = params
+        self.init_params = init_params
+        self.implementation = implementation
+        self.fixed = fixed
+        self.fixed_transitions = fixed_transitions
+        self.shared_states = shared_states
+        self.n_init = n_init
+        self.callbacks = callbacks
+        self.device = device
+
+    # -- the start --------------------------------------------------------------------------------------------------
+
+    def _start_emission(self, X: np.ndarray) -> None:
+        emissions.require_kind(self.covariance_type)
+        k, c = self.n_components, self.n_mix
+        means = self._clusters(emissions.filled(X))
+        if self._needs_init("w", "weights_"):
+            self.weights_ = np.full((k, c), 1 / c)
+        if self._needs_init("m", "means_"):
+            self.means_ = means
+        if self._needs_init("c", "covars_"):
+            spread = emissions.spread(X, self.min_covar)
+            if self.covariance_type == "tied":
+                self.covars_ = np.tile(spread, (k, 1, 1))
+            else:
+                own = emissions.of_kind(spread, self.covariance_type, k * c)
+                self.covars_ = own.reshape(k, c, *own.shape[1:])
+
+    def _clusters(self, X: np.ndarray) -> np.ndarray:
+        """k-means over all rows, and over the rows of each cluster: (k, c, d)."""
+        outer = KMeans(n_clusters=self.n_components, random_state=self._seed, n_init=10)
+        labels, means = outer.fit_predict(X), []
+        for label in range(self.n_components):
+            own = X[labels == label]
+            if len(own) >= self.n_mix:
+                found = KMeans(n_clusters=self.n_mix, random_state=self._seed, n_init=10).fit(own)
+                means.append(found.cluster_centers_)
+            else:  # hmmlearn draws them around the center of all; rows of the cluster stay within the data
+                means.append(own[check_random_state(self._seed).randint(len(own), size=self.n_mix)])
+        return np.stack(means)
+
+    def _measure(self, X: np.ndarray) -> None:
+        self._center, self._scale = center_and_scale(X, None)
+
+    # -- the emission -----------------------------------------------------------------------------------------------
+
+    def _is_monotone(self) -> bool:
+        """Means that have a prior pull at the covariances from where they go, not from where they were."""
+        return (self.covariance_type != "full" or self.min_covar == 0) and not np.any(self.means_weight)
+
+    def _warn_of_lifted(self, model: HiddenMarkov) -> None:
+        emissions.warn_of_lifted(model, self.min_covar)
+
+    def _emission(self, learning: bool) -> Any:
+        own = self._representatives()
+        components = len(own) * self.n_mix
+        means = ((self.means_[own] - self._center) / self._scale).reshape(components, -1)
+        covariances = torch.as_tensor(self._matrices(own) / self._scale**2)
+        structures: dict[str, Any] = {**emissions.STRUCTURES, "tied": partial(TiedInGroups, size=self.n_mix)}
+        gaussian = Gaussian(
+            torch.as_tensor(means),
+            structures[self.covariance_type](covariances),
+            prior=self._prior(own) if learning else None,
+            floor=0.0 if self.covariance_type == "tied" else self.min_covar / self._scale**2,
+            covariances_first=True,  # as hmmlearn has it
+            fixed={name for letter, name in (("m", "means"), ("c", "covariances")) if not self._learns(letter)},
+        )
+        alpha = np.broadcast_to(np.asarray(self.weights_prior, dtype=float), self.weights_.shape)[own]
+        weights = ComponentWeights(
+            torch.as_tensor(self.weights_[own]),
+            concentration=torch.tensor(alpha) if learning else 1.0,
+            fixed=not (learning and self._learns("w")),
+        )
+        return self._grouped(StateMixtures(weights, gaussian))
+
+    def _matrices(self, own: np.ndarray) -> np.ndarray:
+        """Σ of every component of some states, those of a state side by side: (components, d, d)."""
+        covars, d, c = np.asarray(self.covars_)[own], self.means_.shape[2], self.n_mix
+        if self.covariance_type == "tied":
+            return np.repeat(covars, c, axis=0)
+        flat = covars.reshape(len(own) * c, *covars.shape[2:])
+        return emissions.matrices(flat, self.covariance_type, len(flat), d)
+
+    def _prior(self, own: np.ndarray) -> StatePriors:
+        """hmmlearn's formulas as rows and scatter of a prior; by default none, but for spherical covariances."""
+        d, c, kind = self.means_.shape[2], self.n_mix, self.covariance_type
+        shape = self.weights_.shape
+        scale, count = self._wishart() if kind in ("full", "tied") else self._gamma()
+        mean = np.broadcast_to(np.asarray(self.means_prior, dtype=float), (*shape, d))[own].reshape(-1, d)
+        weight = np.broadcast_to(np.asarray(self.means_weight, dtype=float), shape)[own].reshape(-1)
+        return StatePriors(
+            torch.tensor(scale[own].reshape(len(own) * c, *scale.shape[2:]) / self._scale**2),
+            torch.tensor(count[own].reshape(-1)),
+            torch.tensor((mean - self._center) / self._scale),
+            torch.tensor(weight),
+        )
+
+    def _wishart(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ψ and rows ν + d + 2 of each component; of a tied covariance ν + d + 1 + c of the state, in equal parts."""
+        (k, c), d = self.weights_.shape, self.means_.shape[2]
+        tied = self.covariance_type == "tied"
+        own = (c if tied else 1) + d + 1.0
+        weight = -own if self.covars_weight is None else np.asarray(self.covars_weight, dtype=float)
+        scale = np.asarray(0.0 if self.covars_prior is None else self.covars_prior, dtype=float)
+        count = np.broadcast_to(weight + own, (k,) if tied else (k, c))
+        if tied:
+            scale = np.broadcast_to(scale, (k, d, d))
+            return np.repeat(scale[:, None] / c, c, axis=1), np.repeat(count[:, None] / c, c, axis=1)
+        return np.swapaxes(np.broadcast_to(scale, (k, c, d, d)), 2, 3).copy(), count.copy()
+
+    def _gamma(self) -> tuple[np.ndarray, np.ndarray]:
+        """2β and rows 2α + 3; of a spherical covariance the α and β of all its columns together."""
+        (k, c), d = self.weights_.shape, self.means_.shape[2]
+        spherical = self.covariance_type == "spherical"
+        default = -(c + 2.0) / 2.0 if spherical else -1.5
+        alpha = np.asarray(default if self.covars_prior is None else self.covars_prior, dtype=float)
+        beta = np.asarray(0.0 if self.covars_weight is None else self.covars_weight, dtype=float)
+        if spherical:
+            alpha, beta = np.broadcast_to(alpha, (k, c)), np.broadcast_to(beta, (k, c))
+            return np.repeat(2 * beta[:, :, None] / d, d, axis=2), 1 + 2 * (alpha + 1) / d
+        if alpha.ndim == 3 and (alpha != alpha[..., :1]).any():
+            raise InvalidInputError("covars_prior of diagonal covariances must be the same for all columns.")
+        of_components = alpha[..., 0] if alpha.ndim == 3 else alpha
+        return np.broadcast_to(2 * beta, (k, c, d)).copy(), np.broadcast_to(1 + 2 * (of_components + 1), (k, c)).copy()
+
+    def _publish_emission(self, emission: StateMixtures) -> None:
+        shape = (-1, self.n_mix)
+        gaussian = emission.components
+        self.weights_ = self._spread(emission.weights.log_probabilities.exp().numpy())
+        means = gaussian.means.numpy() * self._scale + self._center
+        self.means_ = self._spread(means.reshape(*shape, means.shape[1]))
+        found = gaussian.covariance.covariances().numpy() * self._scale**2
+        found = self._spread(found.reshape(*shape, *found.shape[1:]))
+        self.covars_ = found[:, 0] if self.covariance_type == "tied" else emissions.compact(found, self.covariance_type)
+
+    def _emission_attributes(self) -> tuple[str, ...]:
+        return ("weights_", "means_", "covars_")
+
+    def _check_emission(self) -> None:
+        emissions.require_kind(self.covariance_type)
+        self.weights_, self.means_ = np.asarray(self.weights_, dtype=float), np.asarray(self.means_, dtype=float)
+        self.covars_ = np.asarray(self.covars_, dtype=float)
+        k, c, d = self.n_components, self.n_mix, self.means_.shape[-1]
+        self.n_features = d
+        require_shape("weights_", self.weights_, (k, c))
+        require_distributions("weights_", self.weights_)
+        require_shape("means_", self.means_, (k, c, d))
+        shapes = {"spherical": (k, c), "diag": (k, c, d), "full": (k, c, d, d), "tied": (k, d, d)}
+        require_shape("covars_", self.covars_, shapes[self.covariance_type])
+        flat = self.covars_ if self.covariance_type == "tied" else self.covars_.reshape(k * c, *self.covars_.shape[2:])
+        kind = "full" if self.covariance_type == "tied" else self.covariance_type
+        emissions.require_covariances(flat, kind, len(flat))
+
+    def _n_columns(self) -> int:
+        return self.means_.shape[2]
+
+    def _n_fit_scalars(self) -> dict[str, int]:
+        k, c, d = self.n_components, self.n_mix, self.n_features
+        groups = len(self._representatives())
+        of_covariances = {
+            "spherical": groups * c,
+            "diag": groups * c * d,
+            "full": groups * c * d * (d + 1) // 2,
+            "tied": groups * d * (d + 1) // 2,
+        }
+        return {
+            "s": k - 1,
+            "t": k * (k - 1),
+            "m": groups * c * d,
+            "c": of_covariances[self.covariance_type],
+            "w": groups * (c - 1),
+        }
+
+    def _draw(self, state: int, rng: np.random.RandomState) -> np.ndarray:
+        component = rng.choice(self.n_mix, p=self.weights_[state])
+        return rng.multivariate_normal(
+            self.means_[state, component], self._matrices(np.arange(self.n_components))[state * self.n_mix + component]
+        )
+
+    def _means(self) -> np.ndarray:
+        return np.einsum("kc,kcd->kd", self.weights_, self.means_)
+
+    def _quantiles(self, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
+        d = self.means_.shape[2]
+        of_components = (weights[:, :, None] * self.weights_).reshape(len(weights), -1)
+        variances = np.diagonal(self._matrices(np.arange(self.n_components)), axis1=1, axis2=2)
+        return emissions.quantiles(of_components, self.means_.reshape(-1, d), np.sqrt(variances), levels)

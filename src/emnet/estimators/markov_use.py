@@ -1,0 +1,309 @@
+"""What any fitted hidden Markov model is used for: paths, posteriors, scores, samples, forecasts."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from emnet.batch import Batch
+from emnet.estimators import options
+from emnet.estimators.forecasts import Forecast, OnlineFilter
+from emnet.estimators.sequences import joined, pieces, require_lengths
+from emnet.estimators.validation import require_one_of, require_positive_integer
+from emnet.exceptions import InvalidInputError
+from emnet.factors.tables import MixingWeights, Transitions
+from emnet.models.markov import HiddenMarkov
+
+_PIECE_ROWS = 2**20  # of sequences whose responsibilities are in memory at a time
+_DECODERS = ("viterbi", "map")
+
+
+class FittedMarkov(BaseEstimator):
+    """Everything but the training. All of it reads the published parameters, which users may set."""
+
+    n_components: int
+    algorithm: str
+    random_state: Any
+    implementation: str
+    startprob_: np.ndarray
+    transmat_: np.ndarray
+    shared_states: Any
+    device: str
+    _center: Any = 0.0  # of the columns, subtracted before anything is computed
+    _scale: float = 1.0  # by which they are then divided
+
+    # -- what a family says -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _emission(self, learning: bool) -> Any:
+        """The factor of centered and scaled rows that the published parameters stand for."""
+
+    @abstractmethod
+    def _check_emission(self) -> None:
+        """Raise InvalidInputError for published parameters that cannot be used."""
+
+    @abstractmethod
+    def _n_columns(self) -> int:
+        """Of X."""
+
+    @abstractmethod
+    def _n_fit_scalars(self) -> dict[str, int]:
+        """Free parameters by their letter in `params`, as information criteria count them."""
+
+    @abstractmethod
+    def _draw(self, state: int, rng: np.random.RandomState) -> np.ndarray:
+        """A row from a state; the draws are those of hmmlearn."""
+
+    @abstractmethod
+    def _means(self) -> np.ndarray:
+        """E[row | state], (k, d), in the units of the data."""
+
+    def _quantiles(self, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
+        """Of mixtures of the states with weights (h, k): (h, l, d)."""
+        raise InvalidInputError(f"{type(self).__name__} has no order of its symbols, and so no quantiles.")
+
+    def _read(self, X: np.ndarray) -> np.ndarray:
+        """The values of rows as the family takes them."""
+        return X
+
+    # -- paths, posteriors, scores ----------------------------------------------------------------------------------
+
+    def score(self, X: Any, lengths: Any = None) -> float:
+        """log p of all sequences, in nats."""
+        return float(self.score_sequences(X, lengths).sum())
+
+    def score_sequences(self, X: Any, lengths: Any = None) -> np.ndarray:
+        """log p of each sequence, in nats, (s,): of the forward pass alone."""
+        found = [
+            model.filter(batch, keep=False).log_evidence.cpu().numpy() - self._log_scale_of(batch)
+            for model, batch in self._each(X, lengths)
+        ]
+        return np.concatenate(found)
+
+    def score_samples(self, X: Any, lengths: Any = None) -> tuple[float, np.ndarray]:
+        """log p of all sequences, in nats, and p(state of the row | its sequence), (n, k)."""
+        total, posteriors = 0.0, []
+        for model, batch in self._each(X, lengths):
+            posterior = model.posterior(batch)
+            total += float(posterior.log_evidence.sum()) - self._log_scale_of(batch).sum()
+            posteriors.append(posterior.responsibilities.cpu().numpy())
+        return total, np.concatenate(posteriors)
+
+    def predict_proba(self, X: Any, lengths: Any = None) -> np.ndarray:
+        """p(state of the row | its sequence), (n, k)."""
+        return self.score_samples(X, lengths)[1]
+
+    def smooth(self, X: Any, lengths: Any = None) -> np.ndarray:
+        """The same as `predict_proba`, by the name it has beside `filter`."""
+        return self.predict_proba(X, lengths)
+
+    def filter(self, X: Any, lengths: Any = None) -> np.ndarray:
+        """p(state of the row | its sequence up to it), (n, k)."""
+        found = [model.filter(batch).probabilities for model, batch in self._each(X, lengths)]
+        return np.concatenate([part.cpu().numpy() for part in found if part is not None])
+
+    def online_filter(self) -> OnlineFilter:
+        """A filter of a sequence that comes row after row: `update(rows)` gives p(state | all rows so far)."""
+        check_is_fitted(self, "startprob_")
+        self._check()
+        return OnlineFilter(self._model(), lambda rows: self._batch(self._rows(rows), np.array([len(rows)])))
+
+    def decode(self, X: Any, lengths: Any = None, algorithm: str | None = None) -> tuple[float, np.ndarray]:
+        """The states of the rows, (n,): the most probable path ("viterbi"), or each row's most probable ("map").
+
+        And log p of the path and the rows, or of "map" the sum of the probabilities, as hmmlearn has it.
+        """
+        algorithm = algorithm or self.algorithm
+        require_one_of("algorithm", algorithm, _DECODERS)
+        if algorithm == "map":
+            posteriors = self.predict_proba(X, lengths)
+            return float(posteriors.max(axis=1).sum()), posteriors.argmax(axis=1)
+        total, paths = 0.0, []
+        for model, batch in self._each(X, lengths):
+            log_joint, path = model.best_path(batch)
+            total += float(log_joint.sum()) - self._log_scale_of(batch).sum()
+            paths.append(path.cpu().numpy())
+        return total, np.concatenate(paths)
+
+    def predict(self, X: Any, lengths: Any = None) -> np.ndarray:
+        """The states of the rows by `algorithm`, (n,)."""
+        return self.decode(X, lengths)[1]
+
+    def aic(self, X: Any, lengths: Any = None) -> float:
+        """Akaike's information criterion, the lower the better: −2 log L + 2 · parameters."""
+        return -2 * self.score(X, lengths) + 2 * self._n_parameters()
+
+    def bic(self, X: Any, lengths: Any = None) -> float:
+        """Bayesian information criterion, the lower the better: −2 log L + parameters · log rows."""
+        rows = len(joined(X, lengths)[0])
+        return float(-2 * self.score(X, lengths) + self._n_parameters() * np.log(rows))
+
+    def _log_likelihood(self, X: Any, lengths: Any = None) -> float:
+        return self.score(X, lengths)
+
+    def _n_parameters(self) -> int:
+        return sum(self._n_fit_scalars().values())
+
+    # -- what was not seen ------------------------------------------------------------------------------------------
+
+    def impute(self, X: Any, lengths: Any = None) -> np.ndarray:
+        """X with what is missing filled given all of its sequence: expectations, of categories the most probable."""
+        found = []
+        for model, batch in self._each(X, lengths):
+            emission = model.emissions["emission"]
+            posterior = model.posterior(batch)
+            found.append(emission.fill(emission.prepare(batch.target), posterior.responsibilities).cpu().numpy())
+        return np.concatenate(found) * self._scale + self._center
+
+    def forecast(
+        self,
+        X: Any,
+        steps: int = 1,
+        *,
+        quantiles: Sequence[float] = (),
+        n_samples: int = 0,
+        random_state: Any = None,
+    ) -> Forecast:
+        """What comes after the sequence X: see `Forecast`.
+
+        Parameters
+        ----------
+        steps : how far to look ahead.
+        quantiles : levels between 0 and 1.
+        n_samples : paths to draw.
+        """
+        require_positive_integer("steps", steps)
+        now = self.filter(X)[-1]
+        states = [now @ self.transmat_]
+        for _ in range(steps - 1):
+            states.append(states[-1] @ self.transmat_)
+        weights = np.stack(states)
+        levels = np.asarray(quantiles, dtype=float)
+        rng = check_random_state(self.random_state if random_state is None else random_state)
+        draws = [self._continue(now, steps, rng) for _ in range(n_samples)]
+        return Forecast(
+            weights,
+            weights @ self._means(),
+            self._quantiles(weights, levels) if len(levels) else None,
+            np.stack(draws) if draws else None,
+        )
+
+    def _continue(self, now: np.ndarray, steps: int, rng: np.random.RandomState) -> np.ndarray:
+        state, rows = int(rng.choice(len(now), p=now / now.sum())), []
+        for _ in range(steps):
+            state = int(rng.choice(len(now), p=self.transmat_[state] / self.transmat_[state].sum()))
+            rows.append(self._draw(state, rng))
+        return np.stack(rows)
+
+    def sample(
+        self, n_samples: int = 1, random_state: Any = None, currstate: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw one sequence, (n_samples, d), and its states, (n_samples,); the draws are those of hmmlearn.
+
+        `currstate` is the state of the first row, in place of a draw from the start.
+        """
+        check_is_fitted(self, "startprob_")
+        self._check()
+        rng = check_random_state(self.random_state if random_state is None else random_state)
+        steps = np.cumsum(self.transmat_, axis=1)
+        state = int((np.cumsum(self.startprob_) > rng.rand()).argmax()) if currstate is None else int(currstate)
+        states, rows = [state], [self._draw(state, rng)]
+        for _ in range(n_samples - 1):
+            state = int((steps[state] > rng.rand()).argmax())
+            states.append(state)
+            rows.append(self._draw(state, rng))
+        return np.atleast_2d(rows), np.array(states, dtype=int)
+
+    def get_stationary_distribution(self) -> np.ndarray:
+        """π with πA = π, (k,)."""
+        check_is_fitted(self, "transmat_")
+        values, vectors = np.linalg.eig(np.asarray(self.transmat_).T)
+        found = np.real(vectors[:, np.argmax(np.real(values))])
+        return found / found.sum()
+
+    # -- the model and its rows -------------------------------------------------------------------------------------
+
+    def _model(self) -> HiddenMarkov:
+        """The model of centered and scaled rows that the published attributes stand for."""
+        start = MixingWeights(torch.as_tensor(self.startprob_), fixed=True)
+        steps = Transitions(torch.as_tensor(self.transmat_), fixed=True)
+        model = HiddenMarkov(start, steps, self._emission(learning=False))
+        return model.to(options.choose_device(self.device))
+
+    @torch.no_grad()
+    def _each(self, X: Any, lengths: Any) -> Iterator[tuple[HiddenMarkov, Batch]]:
+        """The model and batch after batch of whole sequences."""
+        check_is_fitted(self, "startprob_")
+        self._check()
+        X, lengths = joined(X, lengths)
+        X = self._rows(X)
+        model = self._model()
+        for sequences, rows in pieces(require_lengths(lengths, len(X)), _PIECE_ROWS):
+            own = require_lengths(lengths, len(X))[sequences]
+            with options.few_threads(X[rows].size * self.n_components):
+                yield model, self._batch(X[rows], own)
+
+    def _batch(self, X: np.ndarray, lengths: np.ndarray, **more: Any) -> Batch:
+        device = options.choose_device(self.device)
+        target = torch.as_tensor((X - self._center) / self._scale, dtype=torch.float64, device=device)
+        return Batch(target, lengths=torch.as_tensor(lengths), **more)
+
+    def _rows(self, X: Any, reset: bool = False) -> np.ndarray:
+        """X as numbers, (n, d), NaN for what is missing."""
+        X = validate_data(self, X, dtype="numeric", ensure_all_finite="allow-nan", ensure_min_samples=1, reset=reset)
+        X = np.asarray(self._read(X))
+        if not reset and X.shape[1] != self._n_columns():
+            raise InvalidInputError(f"X has {X.shape[1]} columns; the model is of {self._n_columns()}.")
+        return X
+
+    def _log_scale_of(self, batch: Batch) -> np.ndarray:
+        """What scaling adds to the log evidence of each sequence."""
+        if self._scale == 1.0:
+            return np.zeros(batch.n_units)
+        cells = (~batch.target.isnan()).sum(1).cpu().numpy() * np.log(self._scale)
+        ends = np.cumsum(np.asarray(batch.lengths))
+        return np.add.reduceat(cells, np.r_[0, ends[:-1]])
+
+    def _check(self) -> None:
+        """Raise InvalidInputError for published parameters that cannot be used."""
+        k = self.n_components
+        self.startprob_ = np.asarray(self.startprob_, dtype=float)
+        self.transmat_ = np.asarray(self.transmat_, dtype=float)
+        require_shape("startprob_", self.startprob_, (k,))
+        require_shape("transmat_", self.transmat_, (k, k))
+        require_distributions("startprob_", self.startprob_)
+        require_distributions("transmat_", self.transmat_)
+        require_one_of("algorithm", self.algorithm, _DECODERS)
+        require_one_of("implementation", self.implementation, ("log", "scaling"))
+        self._check_emission()
+
+    def _representatives(self) -> np.ndarray:
+        """Of each group of states that emit alike the first; without groups all states."""
+        if self.shared_states is None:
+            return np.arange(self.n_components)
+        return np.unique(np.asarray(self.shared_states), return_index=True)[1]
+
+
+def require_shape(name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
+    if values.shape != shape:
+        raise InvalidInputError(f"{name} must have shape {shape}; it has {values.shape}.")
+
+
+def require_distributions(name: str, table: np.ndarray) -> None:
+    """Raise unless the rows of a table are probabilities that add up to 1."""
+    rows = np.atleast_2d(table)
+    bad = ~(np.isclose(rows.sum(axis=-1), 1) & (rows >= 0).all(axis=-1))
+    if bad.any():
+        which = tuple(int(index[0]) for index in np.nonzero(bad))
+        where = f"row {', '.join(map(str, which))}" if table.ndim > 1 else "it"
+        raise InvalidInputError(
+            f"{name} must sum to 1 with no entry below 0; {where} sums to {rows[which].sum():.6g}. Divide each row by "
+            "its sum."
+        )

@@ -1,0 +1,56 @@
+"""Sequences as users give them: one table and the lengths of its pieces, or a list of tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from emnet.exceptions import InvalidInputError
+
+
+def joined(X: Any, lengths: Any) -> tuple[Any, np.ndarray | None]:
+    """X as one table and the lengths of its sequences; a list of tables is put end to end."""
+    if not isinstance(X, (list, tuple)) or not len(X) or np.ndim(X[0]) != 2:
+        return X, None if lengths is None else np.asarray(lengths)
+    if lengths is not None:
+        raise InvalidInputError("X is a list of sequences, which have lengths of their own: leave `lengths` out.")
+    own = np.array([len(sequence) for sequence in X])
+    if (own == 0).any():
+        raise InvalidInputError(f"Sequence {int(own.argmin())} is empty. Leave empty sequences out.")
+    widths = [np.shape(sequence)[1] for sequence in X]
+    if len(set(widths)) > 1:
+        odd = next(i for i, width in enumerate(widths) if width != widths[0])
+        raise InvalidInputError(f"Sequence {odd} has {widths[odd]} columns; sequence 0 has {widths[0]}.")
+    if hasattr(X[0], "columns"):
+        import pandas as pd
+
+        return pd.concat(list(X)), own
+    return np.concatenate([np.asarray(sequence) for sequence in X]), own
+
+
+def require_lengths(lengths: np.ndarray | None, n: int) -> np.ndarray:
+    """Lengths of sequences that are made of n rows: (s,) of integers; None is one sequence."""
+    if lengths is None:
+        return np.array([n])
+    lengths = np.atleast_1d(lengths)
+    if lengths.ndim != 1 or not len(lengths) or (lengths != np.floor(lengths)).any():
+        raise InvalidInputError(f"lengths must be whole numbers, one for each sequence; got {lengths!r}.")
+    if (lengths < 1).any():
+        which = int(np.flatnonzero(lengths < 1)[0])
+        raise InvalidInputError(f"Sequence {which} has {lengths[which]} rows. Leave empty sequences out.")
+    if lengths.sum() != n:
+        raise InvalidInputError(f"lengths add up to {lengths.sum()}, and don't sum to the {n} samples of X.")
+    return lengths.astype(np.int64)
+
+
+def pieces(lengths: np.ndarray, rows: int) -> Iterator[tuple[slice, slice]]:
+    """Sequences, as slices of sequences and of rows, in pieces of about so many rows."""
+    ends = np.cumsum(lengths)
+    first = 0
+    while first < len(lengths):
+        start = ends[first] - lengths[first]
+        last = max(first + 1, int(np.searchsorted(ends, start + rows, side="right")))
+        yield slice(first, last), slice(int(start), int(ends[last - 1]))
+        first = last

@@ -1,0 +1,105 @@
+"""Priors on the means and covariances of Gaussians, as what they add to counts and scatter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from emnet.exceptions import InvalidInputError
+
+
+class GaussianPrior(Protocol):
+    """p(m, Σ) ∝ Π_k |Σ_k|^{−r/2} exp(−½ tr Σ_k⁻¹ [Ψ + κ (m_k − mean)(m_k − mean)ᵀ]): r rows whose scatter is Ψ."""
+
+    @property
+    def mean(self) -> Tensor | None:
+        """(d,) or (k, d); None if the means have no prior."""
+        ...
+
+    def pull(self, means: Tensor) -> Tensor:
+        """κ of each state, (k,)."""
+        ...
+
+    def scatter(self, diagonal: bool) -> Tensor:
+        """Ψ, of one state or of each; of diagonal covariances its diagonal."""
+        ...
+
+    def rows(self, means: Tensor, shared: bool) -> Tensor | float:
+        """r, of one state or of each; of a covariance that all share, once."""
+        ...
+
+
+@dataclass(frozen=True)
+class NormalInverseWishart:
+    """A prior, the same for all components: m | Σ ~ Normal(mean, Σ/shrinkage), p(Σ) ∝ |Σ|^{−(ν+d+1)/2} e^{−tr(ΨΣ⁻¹)/2}.
+
+    It acts as `shrinkage` rows at `mean` would on the means (Fraley & Raftery 2007), and as ν + d + 1 rows whose
+    scatter is Ψ on the covariances (of a shared one, once); on structured ones it is restricted to what they can be.
+    A flat prior has shrinkage 0, Ψ = 0 and ν = −d − 1.
+
+    Parameters
+    ----------
+    scale : Ψ, (d, d), a tensor or what makes one.
+    degrees_of_freedom : ν ≥ −d − 1.
+    mean : (d,), needed with a shrinkage.
+    shrinkage : κ ≥ 0.
+    """
+
+    scale: Tensor
+    degrees_of_freedom: float
+    mean: Tensor | None = None
+    shrinkage: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", torch.as_tensor(self.scale, dtype=torch.float64))
+        if self.mean is not None:
+            object.__setattr__(self, "mean", torch.as_tensor(self.mean, dtype=torch.float64))
+        d = len(self.scale)
+        if self.scale.shape != (d, d) or (self.mean is not None and self.mean.shape != (d,)):
+            raise InvalidInputError("A NormalInverseWishart has a scale of shape (d, d) and a mean of shape (d,).")
+        if self.degrees_of_freedom < -d - 1 or self.shrinkage < 0 or (self.shrinkage > 0 and self.mean is None):
+            raise InvalidInputError(
+                f"A NormalInverseWishart needs degrees_of_freedom of at least −d − 1 = {-d - 1}, a shrinkage of at "
+                f"least 0, and a mean where that is not 0; got {self.degrees_of_freedom} and {self.shrinkage}."
+            )
+
+    def pull(self, means: Tensor) -> Tensor:
+        return means.new_full((len(means),), self.shrinkage)
+
+    def scatter(self, diagonal: bool) -> Tensor:
+        return self.scale.diagonal() if diagonal else self.scale
+
+    def rows(self, means: Tensor, shared: bool) -> float:
+        """ν + d + 1, and one more for each mean that has a prior."""
+        rows = self.degrees_of_freedom + means.shape[1] + 1
+        return rows + (len(means) if shared else 1) if self.shrinkage > 0 else rows
+
+
+@dataclass(frozen=True)
+class StatePriors:
+    """A prior of its own for each of k states.
+
+    Parameters
+    ----------
+    scale : Ψ, (k, d, d), or of a shared covariance (1, d, d), or of diagonals (k, d).
+    count : r of each state, (k,), or of a shared covariance (1,).
+    mean : (k, d), or None.
+    shrinkage : κ of each state, (k,).
+    """
+
+    scale: Tensor
+    count: Tensor
+    mean: Tensor | None = None
+    shrinkage: Tensor | None = None
+
+    def pull(self, means: Tensor) -> Tensor:
+        return means.new_zeros(len(means)) if self.shrinkage is None else self.shrinkage.to(means)
+
+    def scatter(self, diagonal: bool) -> Tensor:
+        return self.scale
+
+    def rows(self, means: Tensor, shared: bool) -> Tensor:
+        return self.count.to(means)
