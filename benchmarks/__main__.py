@@ -18,6 +18,7 @@ SUITES = (
     "mixture",
     "imputation",
     "experts",
+    "tomita",
 )
 
 

@@ -32,6 +32,7 @@ _CLASSES = {  # what a file may name; nothing else is ever imported
     "GMMHMM": "emnet.estimators.gmm_hmm",
     "GaussianHMM": "emnet.estimators.gaussian_hmm",
     "GaussianMixture": "emnet.estimators.gaussian_mixture",
+    "InputOutputHMM": "emnet.estimators.input_output_hmm",
     "MixtureOfExpertsClassifier": "emnet.estimators.mixture_of_experts_classifier",
     "MixtureOfExpertsRegressor": "emnet.estimators.mixture_of_experts_regressor",
     "MixtureModel": "emnet.estimators.mixture_model",

@@ -73,6 +73,19 @@ class HiddenMarkov(EmittingModel[Chain]):
         """Viterbi: log p(path, rows) of each sequence, (s,), and the states, (n,)."""
         return chain.viterbi(*self._arrays(batch))
 
+    def draw_path(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """States drawn from the chain as it is before any row is seen, (n,): all sequences go step by step together."""
+        first, lengths = _first(batch), offsets(batch).diff().to(batch.target.device)
+        start, steps = self.start.log_weights(_given(batch, first)).exp(), self._log_transition(batch).exp()
+        states = torch.zeros(len(batch), dtype=torch.int64, device=first.device)
+        states[first] = torch.multinomial(start.expand(len(first), -1), 1, generator=generator)[:, 0]
+        for step in range(1, int(lengths.max())):
+            rows = first[lengths > step] + step
+            before = states[rows - 1]
+            ahead = steps[rows, before] if steps.dim() == 3 else steps[before]
+            states[rows] = torch.multinomial(ahead, 1, generator=generator)[:, 0]
+        return states
+
     def _arrays(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         first = _first(batch)
         log_start = self.start.log_weights(_given(batch, first))
