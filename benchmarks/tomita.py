@@ -122,9 +122,9 @@ def main() -> None:
         print(*rows[-1], flush=True)
     body = markdown(["", "grammar", "exact, seeds", "most errors", "starts near the best", "s a seed"], rows) + (
         f"\n\n{_STATES} states, the best of {_STARTS} random starts, L-BFGS on the evidence, prior 0.01. Trained on at "
-        f"most {_EACH} strings of each length up to {_LONGEST} and verdict, known at the last step alone, both verdicts "
-        f"weighted alike. Exact: no error in {3 * _TESTS} strings of length {_TEST_LENGTH}, a third accepted, a third "
-        "those with one symbol changed, a third any. Number of grammars exact, seed by seed: "
+        f"most {_EACH} strings of each length up to {_LONGEST} and verdict, known at the last step only, both "
+        f"verdicts weighted alike. Exact: no error in {3 * _TESTS} strings of length {_TEST_LENGTH}, a third accepted, "
+        "a third those with one symbol changed, a third any. Number of grammars exact, seed by seed: "
         f"{', '.join(map(str, exact.sum(axis=0)))} of {len(GRAMMARS)}. Seconds on one thread of a busy machine."
     )
     write("tomita", "Input–output hidden Markov models: the Tomita grammars", body)
