@@ -25,7 +25,9 @@ from emnet.factors.gaussian_priors import NormalInverseWishart
 from emnet.factors.input_transitions import InputTransitions
 from emnet.factors.least_squares import ConjugatePrior
 from emnet.factors.log_normal import LogNormal
+from emnet.factors.mixture_density import MixtureDensity
 from emnet.factors.module import ModuleGaussian, ModuleOutput, ModuleUnits
+from emnet.factors.module_density import ModuleDensity, ScaledLikelihood
 from emnet.factors.multinomial import Multinomial
 from emnet.factors.multinomial_steps import ClassByClass, Irls
 from emnet.factors.parsimonious import EqualVolumeEqualOrientation
@@ -386,10 +388,14 @@ def softmax_gate(generator: torch.Generator, dtype: torch.dtype, levels: tuple[i
 
 
 def random_module(generator: torch.Generator, dtype: torch.dtype, p: int, k: int) -> torch.nn.Module:
-    module = torch.nn.Sequential(torch.nn.Linear(p, 3), torch.nn.Tanh(), torch.nn.Linear(3, k)).to(dtype)
+    return drawn(torch.nn.Sequential(torch.nn.Linear(p, 3), torch.nn.Tanh(), torch.nn.Linear(3, k)), generator, dtype)
+
+
+def drawn(module: torch.nn.Module, generator: torch.Generator, dtype: torch.dtype) -> torch.nn.Module:
+    """The module with parameters drawn anew."""
     for parameter in module.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(dtype)
-    return module
+    return module.to(dtype)
 
 
 def experts(
@@ -670,6 +676,78 @@ def _input_output_case(
     )
 
 
+def neural_emission(kind: str, seed: int, dtype: torch.dtype, *, k=3, d=2, p=2):
+    """What networks make of a row, or of the past that is given."""
+    generator = torch.Generator().manual_seed(8000 + seed)
+    return {
+        "density": lambda: ModuleDensity(
+            drawn(MixtureDensity(d, k, 2, n_past=p, hidden_units=2), generator, dtype),
+            precision=0.5,
+            learning_rate=1e-3,
+        ),
+        "constant-density": lambda: ModuleDensity(
+            drawn(MixtureDensity(d, k, 2), generator, dtype), precision=0.5, learning_rate=1e-3
+        ),
+        "scaled": lambda: ScaledLikelihood(
+            random_module(generator, dtype, d, k),
+            torch.randn(20, d, generator=generator, dtype=torch.float64).to(dtype),
+            precision=0.5,
+            learning_rate=5e-3,
+        ),
+        "autoregressive": lambda: experts(seed, dtype, gate="constant", levels=(k,), p=p, d=d).emissions["emission"],
+    }[kind]()
+
+
+def neural_emission_density(factor, rows: np.ndarray, given: torch.Tensor | None) -> np.ndarray:
+    """log p(row | state, given), (n, k), row by row and cell by cell; 0 of rows that are NaN throughout."""
+    if isinstance(factor, GaussianExperts):
+        k = factor.n_states
+        return np.array([[expert_density(factor, i, row, x) for i in range(k)] for row, x in zip(rows, given)])  # noqa: B905
+    if isinstance(factor, ScaledLikelihood):
+        shares = factor.network(factor.reference).softmax(1).double().detach().numpy().mean(0)
+        own = factor.network(torch.from_numpy(np.nan_to_num(rows)).to(factor.reference)).softmax(1).double()
+        found = np.log(own.detach().numpy() / shares)
+        return np.where(np.isnan(rows).all(1)[:, None], 0.0, found)
+    network, d = factor.network, rows.shape[1]
+    out = np.zeros((len(rows), network.shape[0]))
+    for j, row in enumerate(rows):
+        table = network.base.detach().double().numpy().copy()
+        if network.network is not None:
+            table += network.network(given[j, 1:]).detach().double().numpy().reshape(table.shape)
+        for state, mixture in enumerate(table):
+            weights = np.exp(mixture[:, 0]) / np.exp(mixture[:, 0]).sum()
+            variances = np.exp(-9 + np.log1p(np.exp(mixture[:, 1 + d :] + 9)))
+            densities = [log_regression(row, m, v) for m, v in zip(mixture[:, 1 : 1 + d], variances, strict=True)]
+            out[j, state] = 0.0 if np.isnan(row).all() else np.log(weights @ np.exp(densities))
+    return out
+
+
+def neural_chain_oracle(model: HiddenMarkov, batch: Batch) -> tuple:
+    rows = seen_rows(batch)
+    x = neural_emission_density(model.emissions["emission"], rows, batch.given)
+    start = model.start.log_probabilities.expand(len(rows), -1).numpy()
+    return paths_oracle(start, model.transition.log_probabilities.expand(len(rows), -1, -1).numpy(), x, batch)
+
+
+def _neural_chain_case(name: str, kind: str, *, missing=0.0, labels=False, closed=False) -> Case:
+    def data(seed: int, dtype: torch.dtype) -> Batch:
+        batch = branches(seed, dtype, missing=missing)
+        if kind == "scaled":  # which a row with some holes has no place in
+            batch = replace(
+                batch, target=torch.where(batch.target.isnan().any(1, keepdim=True), torch.nan, batch.target)
+            )
+        return in_sequences(some_labels(batch, seed, 3) if labels else batch, seed)
+
+    return Case(
+        f"neural-chain-{name}",
+        lambda seed, dtype: hidden_markov(seed, neural_emission(kind, seed, dtype)),
+        data,
+        neural_chain_oracle,
+        lambda posterior: posterior.responsibilities,
+        closed=closed,
+    )
+
+
 def _gaussian_emission(structure=Full, *, k=3, prior=True):
     def make(seed: int, dtype: torch.dtype) -> Gaussian:
         return gaussians(seed, dtype, structure, k=k, prior=_weak_prior() if prior else None).emissions["emission"]
@@ -806,6 +884,11 @@ CASES = [
     _input_output_case("classes-bound", kind="classes", m_step=FixedBound()),
     _input_output_case("neural", inputs="neural", kind="neural", k=2, d=1, rate=5e-3),
     _input_output_case("neural-classes-symbols", inputs="neural", kind="neural-classes", symbols=True),
+    _neural_chain_case("autoregressive", "autoregressive", closed=True),
+    _neural_chain_case("autoregressive-holes", "autoregressive", missing=0.3),
+    _neural_chain_case("mixture-density-holes", "density", missing=0.3),
+    _neural_chain_case("constant-mixture-density", "constant-density", labels=True),
+    _neural_chain_case("scaled-likelihood-holes", "scaled", missing=0.2),
 ]
 
 ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
