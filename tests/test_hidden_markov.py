@@ -342,6 +342,16 @@ def test_selection_by_bic_finds_the_states():
     np.testing.assert_allclose(np.sort(np.diag(found.best.transmat_)), 0.9, atol=0.06)
 
 
+def test_frames_keep_their_names():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(rows(), columns=["a", "b", "c"])
+    model = GaussianHMM(2, random_state=0).fit([frame[:100], frame[100:]])
+    assert model.feature_names_in_.tolist() == ["a", "b", "c"]
+    assert model.score(frame, [100, 100]) == model.score([frame[:100], frame[100:]])
+    with pytest.raises(ValueError, match="feature names"):
+        model.score(frame[["b", "a", "c"]])
+
+
 def test_far_and_large_data_are_ordinary():
     X = rows()
     plain = GaussianHMM(3, "full", random_state=0, covars_prior=np.eye(3)).fit(X, LENGTHS)
@@ -444,6 +454,24 @@ class TestErrors:
         model.covars_ = np.tile(np.eye(3), (2, 1, 1))
         with pytest.raises(CollapsedComponentError, match="component"):
             model.fit(X)
+
+    def test_starts_that_collapse_do_not_count(self):
+        X = np.c_[rows(d=2), np.zeros(200)]
+        model = GaussianHMM(2, "full", min_covar=0.0, covars_prior=0.0, init_params="stm", n_init=3, random_state=0)
+        model.covars_ = np.tile(np.eye(3), (2, 1, 1))
+        with pytest.raises(CollapsedComponentError):
+            model.fit(X)
+
+    def test_an_interrupted_fit_keeps_its_best_parameters(self):
+        def stop(model, iteration):
+            if iteration.number == 2:
+                raise KeyboardInterrupt
+
+        model = GaussianHMM(2, random_state=0, callbacks=[stop])
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(rows())
+        assert np.isfinite(model.score(rows()))
+        assert model.reason_ == "interrupted"
 
     def test_infinity(self):
         X = rows()

@@ -24,12 +24,19 @@ from emnet.estimators import options
 from emnet.estimators.history import as_dict
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.markov_use import FittedMarkov
+from emnet.estimators.mixture_report import warn_of_failed_starts
 from emnet.estimators.mixture_selection import Selection, select
 from emnet.estimators.mixture_start import require_labels
 from emnet.estimators.monitor import ConvergenceMonitor, Monitoring
 from emnet.estimators.sequences import joined, pieces, require_lengths, require_sequence_weights
 from emnet.estimators.validation import require_callbacks, require_positive_integer
-from emnet.exceptions import CollapsedComponentWarning, InvalidInputError
+from emnet.exceptions import (
+    CollapsedComponentError,
+    CollapsedComponentWarning,
+    DegenerateFitError,
+    FitInterrupted,
+    InvalidInputError,
+)
 from emnet.factors.shared_states import SharedStates
 from emnet.factors.tables import MixingWeights, Transitions
 from emnet.inference.exact import Exact
@@ -101,8 +108,15 @@ class LearningMarkov(FittedMarkov):
             self._check_parameters()
             X, lengths, weights, y = self._check_data(X, lengths, y, sample_weight)
             self.fits_: list[Fit] = []
+            failures: list[CollapsedComponentError] = []
             for seed in self._seeds():
-                self._fit_start(X, lengths, weights, y, seed)
+                try:
+                    self._fit_start(X, lengths, weights, y, seed)
+                except CollapsedComponentError as error:
+                    failures.append(error)
+                    if len(failures) == self.n_init:
+                        raise
+            warn_of_failed_starts(failures, self.n_init)
         return self
 
     def _seeds(self) -> list[Any]:
@@ -126,17 +140,22 @@ class LearningMarkov(FittedMarkov):
         model, data = self._learnable(), list(self._batches(X, lengths, weights, y))
         log_scale = sum(self._log_scale_of(batch) @ _weights(batch) for batch in data)
         counted, rule = _Occupied(), Monitoring(self.monitor_, self.n_iter, log_scale)
-        with options.few_threads(X.size * self.n_components):
-            fit = run(
-                model,
-                data,
-                EM(counted),
-                inference=Exact(),
-                max_iter=self.n_iter,
-                tol=-1.0,  # the monitor's rule decides
-                callbacks=[*self.callbacks, rule],
-                monotone=self._is_monotone(),
-            )
+        try:
+            with options.few_threads(X.size * self.n_components):
+                fit = run(
+                    model,
+                    data,
+                    EM(counted),
+                    inference=Exact(),
+                    max_iter=self.n_iter,
+                    tol=-1.0,  # the monitor's rule decides
+                    callbacks=[*self.callbacks, rule],
+                    monotone=self._is_monotone(),
+                )
+        except (FitInterrupted, DegenerateFitError) as end:
+            if end.fit.history and not self.fits_:
+                self._publish(model, end.fit, log_scale)
+            raise
         with torch.no_grad():
             if rule.parameters is not None and fit.reason is Reason.STOPPED:
                 model.set_coordinates(rule.parameters)

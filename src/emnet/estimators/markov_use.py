@@ -244,11 +244,10 @@ class FittedMarkov(BaseEstimator):
         self._check()
         X, lengths = joined(X, lengths)
         X = self._rows(X)
-        model = self._model()
-        for sequences, rows in pieces(require_lengths(lengths, len(X)), _PIECE_ROWS):
-            own = require_lengths(lengths, len(X))[sequences]
+        model, lengths = self._model(), require_lengths(lengths, len(X))
+        for sequences, rows in pieces(lengths, _PIECE_ROWS):
             with options.few_threads(X[rows].size * self.n_components):
-                yield model, self._batch(X[rows], own)
+                yield model, self._batch(X[rows], lengths[sequences])
 
     def _batch(self, X: np.ndarray, lengths: np.ndarray, **more: Any) -> Batch:
         device = options.choose_device(self.device)

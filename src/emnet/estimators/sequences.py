@@ -23,7 +23,7 @@ def joined(X: Any, lengths: Any) -> tuple[Any, np.ndarray | None]:
     if len(set(widths)) > 1:
         odd = next(i for i, width in enumerate(widths) if width != widths[0])
         raise InvalidInputError(f"Sequence {odd} has {widths[odd]} columns; sequence 0 has {widths[0]}.")
-    if hasattr(X[0], "columns"):
+    if hasattr(X[0], "iloc"):  # pandas, which keeps the names of columns
         import pandas as pd
 
         return pd.concat(list(X)), own

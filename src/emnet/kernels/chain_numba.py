@@ -93,16 +93,15 @@ def _exp(x: float) -> float:
 
 
 @njit(fastmath={"contract"})
-def _likelihoods(row, out):  # type: ignore[no-untyped-def]
-    """exp(row − its maximum), −∞ to 0 and all else to at least the floor; the maximum. NaN stays NaN."""
-    top = row[0]
-    for j in range(1, len(row)):
-        if row[j] > top:
-            top = row[j]
-    for j in range(len(row)):
-        x = row[j] - top
-        e = _exp(max(x, _LEAST_EXPONENT))
-        out[j] = e if x > -np.inf else (0.0 if x == -np.inf else x)
+def _likelihoods(x, t, out):  # type: ignore[no-untyped-def]
+    """exp(row t − its maximum), −∞ to 0 and all else to at least the floor; the maximum. NaN stays NaN."""
+    top = x[t, 0]
+    for j in range(1, x.shape[1]):
+        top = x[t, j] if x[t, j] > top else top
+    for j in range(x.shape[1]):
+        away = x[t, j] - top
+        e = _exp(max(away, _LEAST_EXPONENT))
+        out[j] = e if away > -np.inf else (0.0 if away == -np.inf else away)
     return top
 
 
@@ -120,30 +119,32 @@ def _forward(x, start, transition, offsets, skip, alpha, evidence, status):  # t
             continue
         log_sum, product, floored = 0.0, 1.0, 0
         for t in range(offsets[s], offsets[s + 1]):
-            top = _likelihoods(x[t], b)
+            top = _likelihoods(x, t, b)
             if t == offsets[s]:
                 for j in range(k):
                     predicted[j] = start[s * own_start, j]
             else:
-                before, step = alpha[(t - 1) * keeps], transition[t * varies]
+                p, v = (t - 1) * keeps, t * varies
                 for j in range(k):
-                    predicted[j] = before[0] * step[0, j]
+                    predicted[j] = alpha[p, 0] * transition[v, 0, j]
                 for i in range(1, k):
-                    a = before[i]
+                    a = alpha[p, i]
                     for j in range(k):
-                        predicted[j] += a * step[i, j]
+                        predicted[j] += a * transition[v, i, j]
             scale = 0.0
             for j in range(k):
                 scale += predicted[j] * b[j]
             if not scale > _LEAST_SCALE:
                 status[s] = 2
                 break
-            inverse, now = 1 / scale, alpha[t * keeps]
+            inverse, p, lowest = 1 / scale, t * keeps, 1.0
             for j in range(k):
-                value = predicted[j] * b[j] * inverse
-                possible = (predicted[j] > 0) & (b[j] > 0)
-                floored |= possible & (value < _LEAST_SCALE)
-                now[j] = max(value, _FLOOR) if possible else 0.0
+                value = max(predicted[j] * b[j] * inverse, _FLOOR)
+                value = value if (predicted[j] > 0) & (b[j] > 0) else 0.0
+                alpha[p, j] = value
+                lowest = min(lowest, value if value > 0 else 1.0)
+            if lowest < _LEAST_SCALE:
+                floored = 1
             log_sum += top
             product *= scale
             if product < _LEAST_SCALE:  # one logarithm for many steps
@@ -155,13 +156,12 @@ def _forward(x, start, transition, offsets, skip, alpha, evidence, status):  # t
 
 @njit(nogil=True, fastmath=_SUMS)
 def _add_products(left, right, count, out):  # type: ignore[no-untyped-def]
-    """out += leftᵀ right over the first so many rows."""
-    for i in range(out.shape[0]):
-        row = out[i]
+    """out[0] += leftᵀ right over the first so many rows."""
+    for i in range(out.shape[1]):
         for q in range(count):
             a = left[q, i]
-            for j in range(out.shape[1]):
-                row[j] += a * right[q, j]
+            for j in range(out.shape[2]):
+                out[0, i, j] += a * right[q, j]
 
 
 @_compiled(types.void(_matrix, _cube, _steps, _vector, _flags, _matrix, _cube, _flags), _SUMS)
@@ -179,43 +179,42 @@ def _backward(x, transition, offsets, weights, skip, alpha, xi, status):  # type
             continue
         beta[:] = 1.0
         for t in range(offsets[s + 1] - 1, offsets[s], -1):
-            _likelihoods(x[t], b)
-            before, step = alpha[t - 1], transition[t * varies]
+            _likelihoods(x, t, b)
+            p, v = t - 1, t * varies
             for j in range(k):
                 u[j] = b[j] * beta[j]
             total = 0.0
             for i in range(k):
                 value = 0.0
                 for j in range(k):
-                    value += step[i, j] * u[j]
+                    value += transition[v, i, j] * u[j]
                 back[i] = value
-                total += before[i] * value
+                total += alpha[p, i] * value
             inverse = 1 / total
             weight = inverse * weights[s]
             if varies or by_step:
-                into = xi[t * by_step]
                 for i in range(k):
-                    a = before[i] * weight
+                    a = alpha[p, i] * weight
                     for j in range(k):
-                        into[i, j] += a * step[i, j] * u[j]
+                        xi[t * by_step, i, j] += a * transition[v, i, j] * u[j]
             else:
                 for i in range(k):
-                    left[waiting, i] = before[i]
+                    left[waiting, i] = alpha[p, i]
                     right[waiting, i] = u[i] * weight
                 waiting += 1
                 if waiting == _BLOCK:
-                    _add_products(left, right, waiting, xi[0])
+                    _add_products(left, right, waiting, xi)
                     waiting = 0
             size = 0.0
             for i in range(k):
-                value = back[i] * inverse if before[i] > 0 else 0.0
+                value = back[i] * inverse if alpha[p, i] > 0 else 0.0
                 size += value
                 beta[i] = value
-                before[i] *= value
+                alpha[p, i] *= value
             if not size < _MOST_BETA:
                 status[s] = 2
                 break
-    _add_products(left, right, waiting, xi[0])
+    _add_products(left, right, waiting, xi)
 
 
 @_compiled(types.void(_matrix, _matrix, _cube, _steps, _vector, _path), None)
@@ -232,17 +231,17 @@ def _viterbi(x, start, transition, offsets, log_joint, path):  # type: ignore[no
         for j in range(k):
             best[j] = start[s * own_start, j] + x[first, j]
         for t in range(first + 1, last + 1):
-            step, origin = transition[t * varies], came_from[t - first]
+            v, p = t * varies, t - first
             for j in range(k):
-                reached[j] = best[0] + step[0, j]
-                origin[j] = 0
+                reached[j] = best[0] + transition[v, 0, j]
+                came_from[p, j] = 0
             for i in range(1, k):
                 a = best[i]
                 for j in range(k):
-                    value = a + step[i, j]
+                    value = a + transition[v, i, j]
                     better = value > reached[j]
                     reached[j] = value if better else reached[j]
-                    origin[j] = i if better else origin[j]
+                    came_from[p, j] = i if better else came_from[p, j]
             for j in range(k):
                 best[j] = reached[j] + x[t, j]
         state = 0
