@@ -31,6 +31,7 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "MixtureOfExpertsRegressor": "emnet.estimators.mixture_of_experts_regressor",
     "ModelFileError": "emnet.exceptions",
     "MultinomialHMM": "emnet.estimators.multinomial_hmm",
+    "NeuralHMM": "emnet.estimators.neural_hmm",
     "NormalInverseWishart": "emnet.factors.gaussian_priors",
     "PoissonHMM": "emnet.estimators.poisson_hmm",
     "pool_estimates": "emnet.applications.rubin",

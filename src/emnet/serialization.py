@@ -37,6 +37,7 @@ _CLASSES = {  # what a file may name; nothing else is ever imported
     "MixtureOfExpertsRegressor": "emnet.estimators.mixture_of_experts_regressor",
     "MixtureModel": "emnet.estimators.mixture_model",
     "MultinomialHMM": "emnet.estimators.multinomial_hmm",
+    "NeuralHMM": "emnet.estimators.neural_hmm",
     "PoissonHMM": "emnet.estimators.poisson_hmm",
 }
 _NUMPY_TYPES = {"F64": np.float64, "F32": np.float32, "I64": np.int64}

@@ -168,6 +168,9 @@ class InputOutputHMM(SequenceEstimator):
                 require_one_of(name, getattr(self, name), known, "a torch.nn.Module")
         options.choose_expert_m_step(self.m_step)
 
+    def _takes_m_steps(self) -> bool:
+        return not (isinstance(self.m_step, str) and self.m_step == "auto")
+
     def _modules(self) -> list[str]:
         return [name for name in ("transition", "emission") if isinstance(getattr(self, name), nn.Module)]
 

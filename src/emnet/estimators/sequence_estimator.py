@@ -13,6 +13,7 @@ from emnet.algorithms.base import Algorithm
 from emnet.batch import Batch
 from emnet.estimators import options
 from emnet.estimators.coordinates_file import CoordinatesInFile
+from emnet.estimators.markov_paths import DECODERS
 from emnet.estimators.mixture_start import require_labels
 from emnet.estimators.sequences import joined, require_lengths
 from emnet.estimators.validation import require_not_negative, require_one_of, require_positive_integer
@@ -21,14 +22,12 @@ from emnet.inference.exact import Exact
 from emnet.models.markov import HiddenMarkov
 
 _ITERATIONS, _PASSES, _STARTS = 500, 200, 5
-_DECODERS = ("viterbi", "map")
 
 
 class SequenceEstimator(CoordinatesInFile[HiddenMarkov]):
     """Parameters as in the subclasses. A subclass says what the batch is and what the model."""
 
     n_components: int
-    m_step: Any
     algorithm: Any
     prior: Any
     n_init: int | None
@@ -68,9 +67,14 @@ class SequenceEstimator(CoordinatesInFile[HiddenMarkov]):
         return Exact()
 
     def _algorithm(self, seed: int) -> Algorithm:
-        asked = not (isinstance(self.m_step, str) and self.m_step == "auto")
-        value = "squarem" if asked and isinstance(self.algorithm, str) and self.algorithm == "auto" else self.algorithm
-        return options.choose_algorithm(value, Exact(), self._passes(), self.batch_size is None)
+        whole, value = self.batch_size is None, self.algorithm
+        if isinstance(value, str) and value == "auto" and whole and self._takes_m_steps():
+            value = "squarem"
+        return options.choose_algorithm(value, Exact(), self._passes(), whole)
+
+    def _takes_m_steps(self) -> bool:
+        """Whether "auto" is SQUAREM and not L-BFGS."""
+        return False
 
     def _passes(self) -> int:
         default = _PASSES if self.batch_size else _ITERATIONS
@@ -104,7 +108,7 @@ class SequenceEstimator(CoordinatesInFile[HiddenMarkov]):
 
     def _path(self, batch: Batch, algorithm: str) -> np.ndarray:
         """Viterbi's path, or each row's most probable state: (n,)."""
-        require_one_of("algorithm", algorithm, _DECODERS)
+        require_one_of("algorithm", algorithm, DECODERS)
         if algorithm == "map":
             return self._best.posterior(batch).responsibilities.argmax(1).cpu().numpy()
         return self._best.best_path(batch)[1].cpu().numpy()
