@@ -22,6 +22,7 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "GaussianMixture": "emnet.estimators.gaussian_mixture",
     "GMMHMM": "emnet.estimators.gmm_hmm",
     "InsufficientMemoryError": "emnet.exceptions",
+    "ImpossibleRowError": "emnet.exceptions",
     "InputOutputHMM": "emnet.estimators.input_output_hmm",
     "InvalidInputError": "emnet.exceptions",
     "load": "emnet.serialization",
