@@ -20,6 +20,7 @@ SUITES = (
     "experts",
     "chains",
     "sequences",
+    "tomita",
 )
 
 

@@ -99,6 +99,12 @@ class Batch:
                 yield name, value
 
 
+def distinct_inputs(batch: Batch) -> tuple[Tensor, Tensor] | None:
+    """Every different row of `given` once, and which of them each row has, (n,); None where few rows are alike."""
+    rows, which = torch.unique(batch.inputs, dim=0, return_inverse=True)
+    return (rows, which) if 2 * len(rows) <= len(batch) else None
+
+
 Data = Collection[Batch]
 """Training data: one or more batches, gone through in order by every pass."""
 

@@ -4,6 +4,7 @@
 
     EmnetError
     ├── InvalidInputError (ValueError)          the data or a parameter cannot be used; says which and what to do
+    │   └── ImpossibleRowError                  parameters under which a sequence has probability 0, or none
     ├── InsufficientMemoryError (MemoryError)   what is asked for does not fit; gives the bytes and the alternatives
     ├── DegenerateFitError (ArithmeticError)    parameters or evidence became NaN; the last finite ones are kept
     │   └── CollapsedComponentError (ValueError) a component of a mixture has no positive definite covariance
@@ -29,6 +30,10 @@ class EmnetError(Exception):
 
 class InvalidInputError(EmnetError, ValueError):
     """The data or a parameter cannot be used as given."""
+
+
+class ImpossibleRowError(InvalidInputError):
+    """No path of states allows a row of a sequence; says which."""
 
 
 class InsufficientMemoryError(EmnetError, MemoryError):

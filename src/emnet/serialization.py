@@ -32,10 +32,12 @@ _CLASSES = {  # what a file may name; nothing else is ever imported
     "GMMHMM": "emnet.estimators.gmm_hmm",
     "GaussianHMM": "emnet.estimators.gaussian_hmm",
     "GaussianMixture": "emnet.estimators.gaussian_mixture",
+    "InputOutputHMM": "emnet.estimators.input_output_hmm",
     "MixtureOfExpertsClassifier": "emnet.estimators.mixture_of_experts_classifier",
     "MixtureOfExpertsRegressor": "emnet.estimators.mixture_of_experts_regressor",
     "MixtureModel": "emnet.estimators.mixture_model",
     "MultinomialHMM": "emnet.estimators.multinomial_hmm",
+    "NeuralHMM": "emnet.estimators.neural_hmm",
     "PoissonHMM": "emnet.estimators.poisson_hmm",
 }
 _NUMPY_TYPES = {"F64": np.float64, "F32": np.float32, "I64": np.int64}

@@ -12,7 +12,7 @@ from emnet.algorithms.em import EM
 from emnet.algorithms.gradient import LBFGS
 from emnet.algorithms.squarem import Squarem
 from emnet.inference.exact import Exact
-from tests.cases import chains, columns, experts, gaussians, networks, segments, tables
+from tests.cases import chains, columns, experts, gaussians, networks, neural_chains, segments, tables
 from tests.cases.case import Case
 
 CASES: list[Case] = [
@@ -23,6 +23,7 @@ CASES: list[Case] = [
     *columns.CASES,
     *chains.CASES,
     *segments.CASES,
+    *neural_chains.CASES,
 ]
 
 ALGORITHMS: dict[str, Callable[[], Algorithm]] = {

@@ -42,13 +42,19 @@ def softmax_gate(generator: torch.Generator, dtype: torch.dtype, levels: tuple[i
 
 
 def random_module(generator: torch.Generator, dtype: torch.dtype, p: int, k: int) -> torch.nn.Module:
-    module = torch.nn.Sequential(torch.nn.Linear(p, 3), torch.nn.Tanh(), torch.nn.Linear(3, k)).to(dtype)
+    return drawn(torch.nn.Sequential(torch.nn.Linear(p, 3), torch.nn.Tanh(), torch.nn.Linear(3, k)), generator, dtype)
+
+
+def drawn(module: torch.nn.Module, generator: torch.Generator, dtype: torch.dtype) -> torch.nn.Module:
+    """The module with parameters drawn anew."""
     for parameter in module.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(dtype)
-    return module
+    return module.to(dtype)
 
 
-def experts(seed: int, dtype: torch.dtype, *, gate="softmax", kind="linear", levels=(3,), p=2, d=2, m_step=None):
+def experts(
+    seed: int, dtype: torch.dtype, *, gate="softmax", kind="linear", levels=(3,), p=2, d=2, m_step=None, rate=1e-3
+):
     """A mixture of experts. Every M-step that has a rate has one at which it does not overshoot."""
     generator = torch.Generator().manual_seed(seed)
     m_step, k = m_step or Newton(), torch.tensor(levels).prod().item()
@@ -86,7 +92,7 @@ def experts(seed: int, dtype: torch.dtype, *, gate="softmax", kind="linear", lev
     }[kind]()
     weights = {
         "softmax": lambda: softmax_gate(generator, dtype, levels, p, m_step),
-        "neural": lambda: ModuleGate(random_module(generator, dtype, p, k), k, precision=0.3, learning_rate=1e-3),
+        "neural": lambda: ModuleGate(random_module(generator, dtype, p, k), k, precision=0.3, learning_rate=rate),
         "constant": lambda: MixingWeights(torch.rand(k, generator=generator, dtype=torch.float64) + 0.5),
         "gaussian": lambda: MixingWeights(torch.rand(k, generator=generator, dtype=torch.float64) + 0.5),
     }[gate]()
@@ -158,7 +164,7 @@ def expert_density(expert, state: int, target: np.ndarray, given: torch.Tensor) 
         return 0.0
     part = expert.parts[state]
     if isinstance(part, ModuleOutput):
-        return float(part.network(given[1:]).log_softmax(0)[int(target[0])])
+        return float(part.network(given[1:]).log_softmax(0)[int(target[0])].detach())
     return float(log_output(part.weights.double().numpy(), given[1:].numpy())[int(target[0])])
 
 

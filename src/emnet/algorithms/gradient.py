@@ -12,6 +12,7 @@ from torch import Tensor
 from emnet.algorithms.base import Progress, e_step
 from emnet.algorithms.em import EM
 from emnet.batch import Data
+from emnet.exceptions import ImpossibleRowError
 from emnet.models.base import LatentModel
 
 _SUFFICIENT_RISE = 1e-4
@@ -66,6 +67,13 @@ class LBFGS:
         progress, statistics = e_step(model, data, self.em.inference)
         return _Point(model.coordinates(), progress, model.gradient(statistics))
 
+    def _try(self, model: LatentModel, data: Data, vector: Tensor) -> _Point | None:
+        """None at parameters under which the data are impossible."""
+        try:
+            return self._evaluate(model, data, vector)
+        except ImpossibleRowError:
+            return None
+
     def _direction(self, gradient: Tensor) -> Tensor:
         """Two-loop recursion; the first step has length 1 at most."""
         if not self._pairs:
@@ -86,9 +94,9 @@ class LBFGS:
         low, high, length = 0.0, math.inf, 1.0
         best = None
         for _ in range(_MAX_TRIALS):
-            there = self._evaluate(model, data, here.vector + length * direction)
-            rise = there.progress.objective - here.progress.objective
-            if not rise > _SUFFICIENT_RISE * length * slope:  # NaN too
+            there = self._try(model, data, here.vector + length * direction)
+            rise = math.nan if there is None else there.progress.objective - here.progress.objective
+            if there is None or not rise > _SUFFICIENT_RISE * length * slope:  # NaN too
                 high = length
             elif float(there.gradient.dot(direction)) > _CURVATURE * slope:
                 low, best = length, there

@@ -11,6 +11,7 @@ from torch import Tensor
 from emnet.algorithms.base import Progress, evaluate
 from emnet.algorithms.em import EM
 from emnet.batch import Data
+from emnet.exceptions import ImpossibleRowError
 from emnet.models.base import LatentModel
 
 
@@ -54,7 +55,7 @@ class Squarem:
         model.set_coordinates(start + 2 * length * (first - start) + length**2 * (second - 2 * first + start))
         try:
             reached = evaluate(model, data, self.em.inference).objective
-        except torch.linalg.LinAlgError:  # a matrix among the parameters lost its definiteness on the way
+        except (torch.linalg.LinAlgError, ImpossibleRowError):  # too far: a matrix is not definite, all paths are lost
             reached = math.nan
         if reached >= floor:
             if length == self._longest:

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from emnet.algorithms.adam import Adam
 from emnet.batch import Batch
 from emnet.factors.module import ModuleFactor
+from emnet.factors.module_density import NetworkEmission
 from emnet.models.base import LatentModel
+from emnet.models.markov import HiddenMarkov, offsets
 from emnet.models.mixture import Mixture
-from emnet.posteriors import Discrete, EvidenceKind
+from emnet.posteriors import Chain, Discrete, EvidenceKind, Posterior
 
 _SURE = 0.9  # of a row's own cluster; the rest is spread, so that gates stay finite and every expert sees every row
 _MOST_ROWS = 10_000
@@ -44,11 +45,29 @@ def random_responsibilities(n: int, levels: Sequence[int], seed: int) -> np.ndar
 
 def prime(model: Mixture, batch: Batch, shares: np.ndarray) -> None:
     """M-steps on given responsibilities, of networks a hundred of Adam's."""
-    fixed = _Given(torch.as_tensor(shares, dtype=batch.target.dtype if batch.given is None else batch.given.dtype))
+    own = torch.as_tensor(shares, dtype=batch.target.dtype if batch.given is None else batch.given.dtype)
+    own = own.to(batch.target.device)
+    prime_with(model, batch, Discrete(torch.zeros_like(own[:, 0]).double(), EvidenceKind.ESTIMATE, own))
+
+
+def prime_chain(model: HiddenMarkov, batch: Batch, shares: np.ndarray) -> None:
+    """The same for a chain with constant transitions: pairs are counted as if steps were independent."""
+    own = torch.as_tensor(shares, dtype=batch.target.dtype, device=batch.target.device)
+    ends = offsets(batch)
+    inside = torch.ones(len(batch), dtype=torch.bool)
+    inside[ends[:-1]] = False
+    rows = torch.nonzero(inside).flatten().to(own.device)
+    pairs = own[rows - 1].T.double() @ own[rows].double()
+    zeros = torch.zeros(batch.n_units, dtype=torch.float64, device=own.device)
+    prime_with(model, batch, Chain(zeros, EvidenceKind.ESTIMATE, own, pairs))
+
+
+def prime_with(model: LatentModel, batch: Batch, posterior: Posterior) -> None:
+    fixed = _Given(posterior)
     with torch.no_grad():
         for _ in range(_M_STEPS):
             model.m_step(model.statistics(batch, fixed(model, batch)))
-        if any(isinstance(part, ModuleFactor) for part in model.modules()):
+        if any(isinstance(part, (ModuleFactor, NetworkEmission)) for part in model.modules()):
             adam = Adam(fixed, learning_rate=_MODULE_RATE)
             for _ in range(_MODULE_STEPS):
                 adam.step(model, [batch])
@@ -57,12 +76,11 @@ def prime(model: Mixture, batch: Batch, shares: np.ndarray) -> None:
 class _Given:
     """An E-step that gives what it was given."""
 
-    def __init__(self, shares: Tensor):
-        self.shares = shares
+    def __init__(self, posterior: Posterior):
+        self.posterior = posterior
 
-    def __call__(self, model: LatentModel, batch: Batch) -> Discrete:
-        shares = self.shares.to(batch.target.device)
-        return Discrete(torch.zeros(len(shares), device=shares.device).double(), EvidenceKind.ESTIMATE, shares)
+    def __call__(self, model: LatentModel, batch: Batch) -> Posterior:
+        return self.posterior
 
 
 def _clusters(features: np.ndarray, weights: np.ndarray, k: int, rng: np.random.RandomState) -> np.ndarray:

@@ -77,7 +77,7 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
         """The batch of checked inputs and targets."""
 
     def _rows_a_batch(self, n: int) -> int | None:
-        """Rows of a mini-batch, None for all."""
+        """Units of a mini-batch of n, None for all."""
         return self.batch_size
 
     def _is_sampled(self) -> bool:
@@ -112,17 +112,24 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
         if not self._continues():
             self._standardize(X, weights)
         self.prior_ = self._resolve_prior(X.shape[1])
-        seeds = check_random_state(self.random_state).randint(2**31, size=self._n_starts())
-        batch = self._batch(X, target, weights)
-        train, held_out = self._split(batch, target, int(seeds[0]))
-        starts = self._starts([int(seed) for seed in seeds], train)
-        sklearn_callbacks = SklearnCallbacks(self, len(starts), given, callback_target, self._reconstruct)
+        seeds = self._seeds()
+        train, held_out = self._split(self._batch(X, target, weights), target, seeds[0])
+        return self._fit_starts(train, held_out, seeds, given, callback_target)
+
+    def _seeds(self) -> list[int]:
+        """One for each start."""
+        return [int(seed) for seed in check_random_state(self.random_state).randint(2**31, size=self._n_starts())]
+
+    def _fit_starts(self, train: Batch, held_out: Batch | None, seeds: list[int], given: Any, target: Any) -> Self:
+        """Run from every start; `given` and `target` are what callbacks are shown."""
+        starts = self._starts(seeds, train)
+        sklearn_callbacks = SklearnCallbacks(self, len(starts), given, target, self._reconstruct)
         self.members_: list[M] = []
         self.fits_: list[Fit] = []
-        with options.few_threads(self._elements(len(X))):
+        with options.few_threads(self._elements(len(train))):
             for seed, model in zip(seeds, starts, strict=True):
                 try:
-                    fit = self._run(model, train, held_out, int(seed), sklearn_callbacks.restart())
+                    fit = self._run(model, train, held_out, seed, sklearn_callbacks.restart())
                 except (FitInterrupted, DegenerateFitError) as end:
                     self._publish_unfinished(model, end.fit)
                     raise
@@ -204,8 +211,8 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
 
     def _run(self, model: M, batch: Batch, held_out: Batch | None, seed: int, extra: list) -> Fit:
         e_step, passes = self._e_step(seed), self._passes()
-        algorithm, size = self._algorithm(seed), self._rows_a_batch(len(batch))
-        data: Data = [batch] if size is None or size >= len(batch) else MiniBatches(batch, size, seed)
+        algorithm, size = self._algorithm(seed), self._rows_a_batch(batch.n_units)
+        data: Data = [batch] if size is None or size >= batch.n_units else MiniBatches(batch, size, seed)
         stopping = EarlyStopping(model, held_out, e_step, self.n_iter_no_change) if held_out is not None else None
         printing: list[Callback] = [printer(batch.total_weight, len(self.fits_) + 1, self._n_starts())]
         fit = run(

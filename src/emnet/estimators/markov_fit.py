@@ -28,7 +28,7 @@ from emnet.estimators.mixture_report import warn_of_failed_starts
 from emnet.estimators.mixture_selection import Selection, select
 from emnet.estimators.mixture_start import require_labels
 from emnet.estimators.monitor import ConvergenceMonitor, Monitoring
-from emnet.estimators.sequences import joined, pieces, require_lengths
+from emnet.estimators.sequences import joined, pieces, require_lengths, require_sequence_weights
 from emnet.estimators.validation import require_callbacks, require_positive_integer
 from emnet.exceptions import (
     CollapsedComponentError,
@@ -373,14 +373,9 @@ class LearningMarkov(FittedMarkov):
         X = self._rows(X, reset=True)
         lengths = require_lengths(lengths, len(X))
         labels = None if y is None else require_labels(np.asarray(y), len(X), self.n_components)
-        if sample_weight is None:
+        weights = require_sequence_weights(sample_weight, lengths)
+        if weights is None:
             return X, lengths, None, labels
-        weights = np.asarray(sample_weight, dtype=float)
-        if weights.shape != lengths.shape or not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
-            raise InvalidInputError(
-                f"sample_weight must be {len(lengths)} finite numbers, one for each sequence, none below 0 and not all "
-                f"0; got shape {weights.shape}."
-            )
         seen = np.repeat(weights > 0, lengths)
         labels = None if labels is None else labels[seen]
         return X[seen], lengths[weights > 0], weights[weights > 0], labels

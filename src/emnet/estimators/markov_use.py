@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from emnet.batch import Batch
 from emnet.estimators import markov_durations, options
 from emnet.estimators.forecasts import Forecast, OnlineFilter
+from emnet.estimators.markov_paths import DECODERS, FittedChain
 from emnet.estimators.sequences import joined, pieces, require_lengths
 from emnet.estimators.validation import require_one_of, require_positive_integer
 from emnet.exceptions import InvalidInputError
@@ -23,10 +24,9 @@ from emnet.models.markov import HiddenMarkov
 from emnet.models.semi_markov import HiddenSemiMarkov, MarkovModel
 
 _PIECE_ROWS = 2**20  # of sequences whose responsibilities are in memory at a time
-_DECODERS = ("viterbi", "map")
 
 
-class FittedMarkov(BaseEstimator):
+class FittedMarkov(FittedChain, BaseEstimator):
     """Everything but the training. All of it reads the published parameters, which users may set."""
 
     n_components: int
@@ -78,41 +78,10 @@ class FittedMarkov(BaseEstimator):
         """The values of rows as the family takes them."""
         return X
 
-    # -- paths, posteriors, scores ----------------------------------------------------------------------------------
+    # -- paths ------------------------------------------------------------------------------------------------------
 
-    def score(self, X: Any, lengths: Any = None) -> float:
-        """log p of all sequences, in nats."""
-        return float(self.score_sequences(X, lengths).sum())
-
-    def score_sequences(self, X: Any, lengths: Any = None) -> np.ndarray:
-        """log p of each sequence, in nats, (s,): of the forward pass alone."""
-        found = [
-            model.filter(batch, keep=False).log_evidence.cpu().numpy() - self._log_scale_of(batch)
-            for model, batch in self._each(X, lengths)
-        ]
-        return np.concatenate(found)
-
-    def score_samples(self, X: Any, lengths: Any = None) -> tuple[float, np.ndarray]:
-        """log p of all sequences, in nats, and p(state of the row | its sequence), (n, k)."""
-        total, posteriors = 0.0, []
-        for model, batch in self._each(X, lengths):
-            posterior = model.posterior(batch)
-            total += float(posterior.log_evidence.sum()) - self._log_scale_of(batch).sum()
-            posteriors.append(posterior.responsibilities.cpu().numpy())
-        return total, np.concatenate(posteriors)
-
-    def predict_proba(self, X: Any, lengths: Any = None) -> np.ndarray:
-        """p(state of the row | its sequence), (n, k)."""
-        return self.score_samples(X, lengths)[1]
-
-    def smooth(self, X: Any, lengths: Any = None) -> np.ndarray:
-        """The same as `predict_proba`, by the name it has beside `filter`."""
-        return self.predict_proba(X, lengths)
-
-    def filter(self, X: Any, lengths: Any = None) -> np.ndarray:
-        """p(state of the row | its sequence up to it), (n, k)."""
-        found = [model.filter(batch).probabilities for model, batch in self._each(X, lengths)]
-        return np.concatenate([part.cpu().numpy() for part in found if part is not None])
+    def _decoder(self) -> str:
+        return self.algorithm
 
     def online_filter(self) -> OnlineFilter:
         """A filter of a sequence that comes row after row: `update(rows)` gives p(state | all rows so far)."""
@@ -124,39 +93,6 @@ class FittedMarkov(BaseEstimator):
             )
         model = cast(HiddenMarkov, self._model())
         return OnlineFilter(model, lambda rows: self._batch(self._rows(rows), np.array([len(rows)])))
-
-    def decode(self, X: Any, lengths: Any = None, algorithm: str | None = None) -> tuple[float, np.ndarray]:
-        """The states of the rows, (n,): the most probable path ("viterbi"), or each row's most probable ("map").
-
-        And log p of the path and the rows, or of "map" the sum of the probabilities, as hmmlearn has it.
-        """
-        algorithm = algorithm or self.algorithm
-        require_one_of("algorithm", algorithm, _DECODERS)
-        if algorithm == "map":
-            posteriors = self.predict_proba(X, lengths)
-            return float(posteriors.max(axis=1).sum()), posteriors.argmax(axis=1)
-        total, paths = 0.0, []
-        for model, batch in self._each(X, lengths):
-            log_joint, path = model.best_path(batch)
-            total += float(log_joint.sum()) - self._log_scale_of(batch).sum()
-            paths.append(path.cpu().numpy())
-        return total, np.concatenate(paths)
-
-    def predict(self, X: Any, lengths: Any = None) -> np.ndarray:
-        """The states of the rows by `algorithm`, (n,)."""
-        return self.decode(X, lengths)[1]
-
-    def aic(self, X: Any, lengths: Any = None) -> float:
-        """Akaike's information criterion, the lower the better: −2 log L + 2 · parameters."""
-        return -2 * self.score(X, lengths) + 2 * self._n_parameters()
-
-    def bic(self, X: Any, lengths: Any = None) -> float:
-        """Bayesian information criterion, the lower the better: −2 log L + parameters · log rows."""
-        rows = len(joined(X, lengths)[0])
-        return float(-2 * self.score(X, lengths) + self._n_parameters() * np.log(rows))
-
-    def _log_likelihood(self, X: Any, lengths: Any = None) -> float:
-        return self.score(X, lengths)
 
     def _n_parameters(self) -> int:
         more = markov_durations.n_more_parameters(self.n_components, self.max_duration)
@@ -329,7 +265,7 @@ class FittedMarkov(BaseEstimator):
             require_shape("durations_", self.durations_, (k, self.max_duration))
             require_distributions("durations_", self.durations_)
             markov_durations.require_no_way_to_itself(self.transmat_)
-        require_one_of("algorithm", self.algorithm, _DECODERS)
+        require_one_of("algorithm", self.algorithm, DECODERS)
         require_one_of("implementation", self.implementation, ("log", "scaling"))
         self._check_emission()
 

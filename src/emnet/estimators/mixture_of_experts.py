@@ -9,18 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emnet import serialization
 from emnet.algorithms.base import Algorithm
 from emnet.batch import Batch
 from emnet.estimators import experts_start, options
+from emnet.estimators.coordinates_file import CoordinatesInFile
 from emnet.estimators.experts_use import FittedMixtureOfExperts
-from emnet.estimators.history import fit_from_json
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.validation import (
     require_not_negative,
     require_one_of,
     require_positive_integer,
-    require_tensors,
 )
 from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor
@@ -38,7 +36,7 @@ GATES, EXPERTS, STARTS = ("softmax", "gaussian", "constant"), ("linear",), ("aut
 _ITERATIONS, _PASSES, _STARTS = 500, 200, 3
 
 
-class MixtureOfExperts(FittedMixtureOfExperts):
+class MixtureOfExperts(CoordinatesInFile, FittedMixtureOfExperts):
     """Parameters as in the subclasses. A subclass says what the targets are and what the experts are."""
 
     m_step: Any
@@ -206,25 +204,6 @@ class MixtureOfExperts(FittedMixtureOfExperts):
         elif isinstance(gate, MixingWeights):
             weights = gate.log_probabilities.exp().cpu().numpy()
         return {"gate_weights_": weights}
-
-    # -- files ------------------------------------------------------------------------------------------------------
-
-    def _to_state(self) -> serialization.State:
-        manifest, tensors = super()._to_state()
-        stacked = torch.stack([member.coordinates() for member in self.members_])
-        return manifest, {**tensors, "coordinates": stacked.cpu().numpy()}
-
-    def _restore(self, manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
-        """Set what `_to_state` took down; what the targets are is known by then."""
-        self.device = options.device_at_hand(self.device)
-        self._check_parameters()
-        self._restore_inputs(manifest, tensors)
-        for number, record in enumerate(manifest["fits"]):
-            model = self._model(0)
-            size = len(model.coordinates())
-            require_tensors(tensors, {"coordinates": (len(manifest["fits"]), size)})
-            model.set_coordinates(torch.from_numpy(tensors["coordinates"][number]))
-            self._publish(model, fit_from_json(record))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

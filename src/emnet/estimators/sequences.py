@@ -45,6 +45,43 @@ def require_lengths(lengths: np.ndarray | None, n: int) -> np.ndarray:
     return lengths.astype(np.int64)
 
 
+def require_sequence_weights(sample_weight: Any, lengths: np.ndarray) -> np.ndarray | None:
+    """Weights of the sequences, (s,), or None."""
+    if sample_weight is None:
+        return None
+    weights = np.asarray(sample_weight, dtype=float)
+    if weights.shape != lengths.shape or not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
+        raise InvalidInputError(
+            f"sample_weight must be {len(lengths)} finite numbers, one for each sequence, none below 0 and not all "
+            f"0; got shape {weights.shape}."
+        )
+    return weights
+
+
+def joined_targets(Y: Any, lengths: np.ndarray) -> np.ndarray:
+    """Targets as one array with a row for each row of the sequences; a list of arrays is put end to end.
+
+    One target for each sequence is that of its last row; the others are NaN, or None of labels, or −1 of whole numbers.
+    """
+    if isinstance(Y, (list, tuple)) and len(Y) and np.ndim(Y[0]) > 0:
+        Y = np.concatenate([np.asarray(part) for part in Y])
+    Y, n = np.asarray(Y), int(lengths.sum())
+    if len(Y) == n:
+        return Y
+    if len(Y) != len(lengths):
+        raise InvalidInputError(
+            f"Y must have a target for each of the {n} rows of X, or one for each of the {len(lengths)} sequences; it "
+            f"has {len(Y)}."
+        )
+    whole: np.ndarray = np.full((n, *Y.shape[1:]), None, dtype=object)
+    if Y.dtype.kind in "iu":
+        whole = np.full((n, *Y.shape[1:]), -1)
+    elif Y.dtype.kind == "f":
+        whole = np.full((n, *Y.shape[1:]), np.nan)
+    whole[np.cumsum(lengths) - 1] = Y
+    return whole
+
+
 def pieces(lengths: np.ndarray, rows: int) -> Iterator[tuple[slice, slice]]:
     """Sequences, as slices of sequences and of rows, in pieces of about so many rows."""
     ends = np.cumsum(lengths)

@@ -88,6 +88,10 @@ class GaussianExperts(Factor[RegressionMoments]):
         terms = log_density(rows.values[:, None].double(), self.predictor(require_given(given)), self.variance)
         return (terms if rows.seen is None else terms * rows.seen[:, None]).sum(2).to(rows.values.dtype)
 
+    def draw(self, states: Tensor, given: Tensor, generator: torch.Generator) -> Tensor:
+        """Targets of each row, of its own state's expert: (n, d)."""
+        return _with_noise(self.predictor(given), self.variance, states, generator)
+
     def statistics(
         self, target: Tensor | Targets, weights: Tensor | None, given: Tensor | None = None
     ) -> RegressionMoments:
@@ -178,9 +182,15 @@ class ClassExperts(Composite):
         codes, given = self.prepare(target), require_given(given)
         if weights is None:
             weights = given.new_ones(len(given), self.n_states)
-        own = weights * (codes >= 0)[:, None]
+        if not bool((seen := codes >= 0).all()):
+            codes, weights, given = codes[seen], weights[seen], given[seen]
         parts = enumerate(self._factors())
-        return bundle(part.statistics(codes.clamp_min(0), own[:, state], given) for state, part in parts)
+        return bundle(part.statistics(codes, weights[:, state], given) for state, part in parts)
+
+    def draw(self, states: Tensor, given: Tensor, generator: torch.Generator) -> Tensor:
+        """A class for each row, of its own state's expert: (n,)."""
+        rows = torch.arange(len(states), device=states.device)
+        return torch.multinomial(self.log_probabilities(given)[rows, states].exp(), 1, generator=generator)[:, 0]
 
 
 class ModuleExperts(Composite):
@@ -212,6 +222,10 @@ class ModuleExperts(Composite):
         terms = [part.log_prob(target, given) for part in self._factors()]
         return torch.stack(terms, dim=1).detach().to(target.dtype)
 
+    def draw(self, states: Tensor, given: Tensor, generator: torch.Generator) -> Tensor:
+        """Targets of each row, of its own state's expert: (n, d)."""
+        return _with_noise(self.predictor(given), self.variance, states, generator)
+
     def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> ModelStatistics:
         """From responsibilities times the rows' weights, (n, k)."""
         given = require_given(given)
@@ -219,6 +233,13 @@ class ModuleExperts(Composite):
             weights = given.new_ones(len(given), self.n_states)
         parts = enumerate(self._factors())
         return bundle(part.statistics(target, weights[:, state], given) for state, part in parts)
+
+
+def _with_noise(means: Tensor, variance: Tensor, states: Tensor, generator: torch.Generator) -> Tensor:
+    """Of each row its own state's mean, of (n, k, d), and noise of variance (k, d)."""
+    own = means[torch.arange(len(states), device=states.device), states].double()
+    noise = torch.randn(own.shape, generator=generator, dtype=own.dtype, device=own.device)
+    return own + noise * variance[states].sqrt()
 
 
 def _moments(given: Tensor, target: Tensor, weights: Tensor) -> RegressionMoments:

@@ -28,6 +28,11 @@ class Gradient(Moments):
     vector: Tensor
 
 
+def learned(network: nn.Module) -> list[nn.Parameter]:
+    """The parameters that are learned."""
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
 class ModuleFactor(Factor[Gradient]):
     """p(target | network(given)). `given` carries the constant 1 first, which the network does not see.
 
@@ -72,7 +77,7 @@ class ModuleFactor(Factor[Gradient]):
             return self._gradient_of(terms.sum() if weights is None else (terms * weights.detach().to(terms)).sum())
 
     def _gradient_of(self, total: Tensor) -> Gradient:
-        parts = torch.autograd.grad(total, self._learned(), allow_unused=True, materialize_grads=True)
+        parts = torch.autograd.grad(total, learned(self.network), allow_unused=True, materialize_grads=True)
         return Gradient(parameters_to_vector(parts).double())
 
     def maximize(self, statistics: Gradient) -> None:
@@ -85,14 +90,11 @@ class ModuleFactor(Factor[Gradient]):
         return -0.5 * self.precision * float(self.coordinates().square().sum())
 
     def coordinates(self) -> Tensor:
-        return parameters_to_vector(self._learned()).detach().double().clone()
+        return parameters_to_vector(learned(self.network)).detach().double().clone()
 
     def set_coordinates(self, vector: Tensor) -> None:
-        learned = self._learned()
-        vector_to_parameters(vector.to(learned[0].dtype), learned)
-
-    def _learned(self) -> list[nn.Parameter]:
-        return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        own = learned(self.network)
+        vector_to_parameters(vector.to(own[0].dtype), own)
 
 
 class ModuleUnits(ModuleFactor):
@@ -169,8 +171,8 @@ class ModuleGaussian(ModuleFactor):
         self.log_variance.data.copy_(vector[-d:])
 
     def _gradient_of(self, total: Tensor) -> Gradient:
-        learned = [*self._learned(), self.log_variance]
-        parts = torch.autograd.grad(total, learned, allow_unused=True, materialize_grads=True)
+        own = [*learned(self.network), self.log_variance]
+        parts = torch.autograd.grad(total, own, allow_unused=True, materialize_grads=True)
         return Gradient(torch.cat([part.flatten().double() for part in parts]))
 
     # -- as an output above bits: no row's likelihood is linear in them, so the E-step is sampled ---------------------

@@ -109,7 +109,7 @@ def forward_backward(
 
     Raises
     ------
-    InvalidInputError : no path allows a row; names its sequence and step.
+    ImpossibleRowError : no path allows a row; names its sequence and step.
     """
     x, offsets = _float64(log_likelihood), offsets.cpu()
     log_start, log_transition = _float64(log_start), _float64(log_transition)
@@ -132,7 +132,7 @@ def forward(
 
     Raises
     ------
-    InvalidInputError : no path allows a row; names its sequence and step.
+    ImpossibleRowError : no path allows a row; names its sequence and step.
     """
     x, offsets = _float64(log_likelihood), offsets.cpu()
     log_start, log_transition = _float64(log_start), _float64(log_transition)
@@ -153,7 +153,7 @@ def viterbi(
 
     Raises
     ------
-    InvalidInputError : no path allows the rows of a sequence; names it and the step.
+    ImpossibleRowError : no path allows the rows of a sequence; names it and the step.
     """
     x, offsets = _float64(log_likelihood), offsets.cpu()
     log_start, log_transition = _float64(log_start), _float64(log_transition)

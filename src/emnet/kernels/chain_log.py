@@ -10,7 +10,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from emnet.exceptions import InvalidInputError
+from emnet.exceptions import ImpossibleRowError
 
 
 def forward(
@@ -97,7 +97,7 @@ def _step(log_transition: Tensor, rows: Tensor) -> Tensor:
 def raise_impossible(sequence: int, step: int, undefined: bool) -> NoReturn:
     """Raise InvalidInputError for a step that no path allows, or whose likelihood is NaN."""
     what = "the log likelihood is NaN" if undefined else "no path through the states allows this observation"
-    raise InvalidInputError(
+    raise ImpossibleRowError(
         f"Sequence {sequence}, step {step} (both from 0): {what}. Every state that can be reached gives it probability "
         "0. Look at this row, at transitions and starts that are 0, and at known states; a prior keeps probabilities "
         "from becoming 0."

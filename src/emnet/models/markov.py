@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emnet.batch import Batch
+from emnet.batch import Batch, distinct_inputs
 from emnet.factors.base import Factor
 from emnet.kernels import chain
 from emnet.kernels.chain import Filtered
 from emnet.models.emitting import EmittingModel, unseen
 from emnet.posteriors import Chain, EvidenceKind
-from emnet.statistics import ModelStatistics
+from emnet.statistics import ModelStatistics, Statistics
 
 
 class HiddenMarkov(EmittingModel[Chain]):
@@ -59,7 +59,7 @@ class HiddenMarkov(EmittingModel[Chain]):
     def statistics(self, batch: Batch, posterior: Chain) -> ModelStatistics:
         first, weights = first_rows(batch), batch.weights
         start = self.start.statistics(posterior.responsibilities[first], weights, given_of(batch, first))
-        transition = self.transition.statistics(posterior.transitions, None, batch.given)
+        transition = self._transition_statistics(batch, posterior.transitions)
         of_rows = None if weights is None else weights[sequence_of_rows(batch)]
         emissions = self.emission_statistics(batch, posterior.responsibilities, of_rows)
         return ModelStatistics({"start": start, "transition": transition, **emissions})
@@ -73,10 +73,40 @@ class HiddenMarkov(EmittingModel[Chain]):
         """Viterbi: log p(path, rows) of each sequence, (s,), and the states, (n,)."""
         return chain.viterbi(*self._arrays(batch))
 
+    def draw_path(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """States drawn from the chain as it is before any row is seen, (n,): all sequences go step by step together."""
+        first, lengths = first_rows(batch), offsets(batch).diff().to(batch.target.device)
+        start, steps = self.start.log_weights(given_of(batch, first)).exp(), self._log_transition(batch).exp()
+        states = torch.zeros(len(batch), dtype=torch.int64, device=first.device)
+        states[first] = torch.multinomial(start.expand(len(first), -1), 1, generator=generator)[:, 0]
+        for step in range(1, int(lengths.max())):
+            rows = first[lengths > step] + step
+            before = states[rows - 1]
+            ahead = steps[rows, before] if steps.dim() == 3 else steps[before]
+            states[rows] = torch.multinomial(ahead, 1, generator=generator)[:, 0]
+        return states
+
     def _arrays(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         first = first_rows(batch)
         log_start = self.start.log_weights(given_of(batch, first))
-        return log_start, self.transition.log_weights(batch.given), self.log_likelihood(batch), offsets(batch)
+        return log_start, self._log_transition(batch), self.log_likelihood(batch), offsets(batch)
+
+    def _log_transition(self, batch: Batch) -> Tensor:
+        if (alike := self._alike(batch)) is None:
+            return self.transition.log_weights(batch.given)  # type: ignore[no-any-return]
+        rows, which = alike
+        return self.transition.log_weights(rows)[which]  # type: ignore[no-any-return]
+
+    def _transition_statistics(self, batch: Batch, pairs: Tensor) -> Statistics:
+        if (alike := self._alike(batch)) is None:
+            return self.transition.statistics(pairs, None, batch.given)  # type: ignore[no-any-return]
+        rows, which = alike
+        summed = pairs.new_zeros(len(rows), *pairs.shape[1:]).index_add_(0, which, pairs)
+        return self.transition.statistics(summed, None, rows)  # type: ignore[no-any-return]
+
+    def _alike(self, batch: Batch) -> tuple[Tensor, Tensor] | None:
+        """The steps' inputs, each different one once: of steps whose inputs are alike only the sum of pairs counts."""
+        return batch.derived(distinct_inputs) if self.transition.by_step and batch.given is not None else None
 
 
 def offsets(batch: Batch) -> Tensor:

@@ -1,0 +1,357 @@
+"""Input–output hidden Markov models: a sequence is explained from another one, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from emnet import serialization
+from emnet.algorithms.base import Algorithm, Callback
+from emnet.batch import Batch
+from emnet.estimators import experts_start, options
+from emnet.estimators.callbacks import with_callbacks
+from emnet.estimators.keeping import keeping_what_was_fitted
+from emnet.estimators.modules import fresh_module, require_shape
+from emnet.estimators.sequence_estimator import SequenceEstimator
+from emnet.estimators.sequence_targets import KINDS, Blueprint, SequenceTargets, kind_of
+from emnet.estimators.sequences import joined_targets, require_sequence_weights
+from emnet.estimators.validation import require_not_negative, require_one_of
+from emnet.exceptions import InvalidInputError
+from emnet.factors.gates import ModuleGate, SoftmaxGate
+from emnet.factors.input_transitions import InputTransitions
+from emnet.factors.regression import MStep, SoftmaxOutput
+from emnet.factors.tables import MixingWeights
+from emnet.models.markov import HiddenMarkov
+
+_GATE_SCALE = 1.0  # of the gates' first weights; with 2 a third fewer starts end well on the Tomita grammars
+
+
+class InputOutputHMM(SequenceEstimator):
+    """A sequence of targets explained from a sequence of inputs through a hidden path of states, fitted by EM.
+
+    p(y, z | x) = p(z₁ | x₁) Π_t p(z_t | z_{t−1}, x_t) Π_t p(y_t | z_t, x_t) (Bengio & Frasconi 1995). Targets may be
+    known at some steps only: of many tasks only the last one's is.
+
+    Parameters
+    ----------
+    n_components : k, states.
+    transition : p(z_t | z_{t−1}, x_t). "softmax", linear in x for each state before, or a torch module, p → k logits,
+        of which each state before has a copy with parameters drawn anew.
+    emission : p(y_t | z_t, x_t). "classification" and "regression" are softmax and linear Gaussian experts, one for
+        each state; "auto" looks at Y, where numbers that are not all whole are for regression; or a torch module,
+        p → classes or targets, of which each state has a copy.
+    start : p(z₁ | x₁). "softmax", or "constant" for a start that does not depend on x₁.
+    m_step : of softmax gates and experts, for the algorithms "em" and "squarem": "newton" ("auto"), "irls", "ecm",
+        "mm", "gradient", or an object. Modules take gradient steps.
+    algorithm : "auto", "em", "squarem", "lbfgs" (quasi-Newton on the evidence, whose gradient is that of EM's Q) or
+        "adam". "auto" is "adam" with a `batch_size`, "squarem" where an `m_step` is asked for, else "lbfgs".
+    prior : precision of the Gaussian prior on all weights but the biases: a number, a pair (chain, emission), or
+        "auto", 0.01.
+    noise_prior : of regression, one more row for each state with such a residual, in standard deviations of Y.
+    n_init : random starts, of which the best is kept; None is 5. Many maxima are bad: more starts are the remedy.
+    max_iter : iterations of a start, or passes over the data, at most; None is 500, and 200 passes with a `batch_size`.
+    batch_size : sequences of a mini-batch.
+    tol, warm_start, standardize, dtype, device, random_state, verbose, callbacks : as in `EMMLPClassifier`.
+
+    Attributes
+    ----------
+    emission_ : "classification" or "regression".
+    classes_ : labels, of classification.
+    log_evidence_ : Σ weight log p(y | x) of the sequences, in nats; of regression for standardized Y.
+    start_weights_, transition_weights_, emission_weights_ : (k, 1 + p), (k, k, 1 + p), and (k, classes or targets,
+        1 + p), biases first, for standardized inputs (and targets); None of modules. A constant start is p(z₁), (k,).
+    history_, n_iter_, converged_, reason_, prior_, n_features_in_, feature_names_in_, input_mean_, input_scale_,
+    members_, fits_ : as in `EMMLPClassifier`.
+
+    Examples
+    --------
+    The parity of the ones so far, of which only the last is known:
+
+    >>> rng = np.random.RandomState(0)
+    >>> X = [rng.randint(2, size=(length, 1)) for length in rng.randint(1, 9, size=60)]
+    >>> Y = [int(x.sum()) % 2 for x in X]
+    >>> model = InputOutputHMM(2, random_state=0).fit(X, Y)
+    >>> model.predict(rng.randint(2, size=(100, 1)))[-1] in (0, 1)
+    True
+    >>> model.score(X, Y)
+    1.0
+    """
+
+    def __init__(
+        self,
+        n_components: int = 2,
+        *,
+        transition: str | nn.Module = "softmax",
+        emission: str | nn.Module = "auto",
+        start: str = "softmax",
+        m_step: str | MStep = "auto",
+        algorithm: str | Algorithm = "auto",
+        prior: str | float | tuple[float, float] = "auto",
+        noise_prior: float = 0.1,
+        n_init: int | None = None,
+        max_iter: int | None = None,
+        tol: float = 1e-6,
+        batch_size: int | None = None,
+        warm_start: bool = False,
+        standardize: bool = True,
+        dtype: str = "float64",
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+        callbacks: Iterable[Callback] = (),
+    ):
+        self.n_components = n_components
+        self.transition = transition
+        self.emission = emission
+        self.start = start
+        self.m_step = m_step
+        self.algorithm = algorithm
+        self.prior = prior
+        self.noise_prior = noise_prior
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.batch_size = batch_size
+        self.warm_start = warm_start
+        self.standardize = standardize
+        self.dtype = dtype
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+        self.callbacks = callbacks
+
+    @with_callbacks
+    def fit(self, X: Any, Y: Any, lengths: Any = None, *, sample_weight: Any = None, states: Any = None) -> Self:
+        """Fit to sequences of inputs and targets.
+
+        Parameters
+        ----------
+        X : (n, p), sequences end to end, or a list of sequences, (t, p) each.
+        Y : a target for each row, (n,) or (n, d), or a list of such; what is NaN, None, or of labels −1, is not known.
+            Or one for each sequence: that of its last row, the others not known.
+        lengths : of the sequences, where X is not a list.
+        sample_weight : how many sequences each one counts for.
+        states : (n,), the state of each row where it is known, −1 where not.
+
+        Raises
+        ------
+        InvalidInputError : what was expected, what came (column, row, count), and what to do.
+        DegenerateFitError : the evidence became NaN; the estimator is fitted with the last finite parameters.
+        """
+        with keeping_what_was_fitted(self):
+            self._check_parameters()
+            X, lengths = self._check_rows(X, lengths, reset=True)
+            Y = joined_targets(Y, lengths)
+            weights = require_sequence_weights(sample_weight, lengths)
+            of_rows = np.ones(len(X)) if weights is None else np.repeat(weights, lengths)
+            if not self._continues():
+                self._standardize(X, of_rows)
+                kind = self.emission if self.emission in KINDS else kind_of(Y)
+                self.targets_: SequenceTargets = KINDS[kind].of(Y, of_rows)
+            self.prior_ = self._resolve_prior(X.shape[1])
+            known = self._known_states(states, len(X))
+            return self._fit_sequences(X, self._sequences(X, self.targets_.coded(Y), lengths, weights, known), Y)  # type: ignore[no-any-return]
+
+    # -- the model --------------------------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        self._check_sequence_parameters()
+        require_not_negative("noise_prior", self.noise_prior)
+        require_one_of("start", self.start, ("softmax", "constant"))
+        for name, known in (("transition", ("softmax",)), ("emission", ("auto", *KINDS))):
+            if not isinstance(getattr(self, name), nn.Module):
+                require_one_of(name, getattr(self, name), known, "a torch.nn.Module")
+        options.choose_expert_m_step(self.m_step)
+
+    def _takes_m_steps(self) -> bool:
+        return not (isinstance(self.m_step, str) and self.m_step == "auto")
+
+    def _modules(self) -> list[str]:
+        return [name for name in ("transition", "emission") if isinstance(getattr(self, name), nn.Module)]
+
+    def _model(self, seed: int) -> HiddenMarkov:
+        """A start from chance alone; linear Gaussian experts are at 0."""
+        k, p, generator = self.n_components, self.n_features_in_, torch.Generator().manual_seed(seed)
+        start = (
+            self._softmax_gate(generator)
+            if self.start == "softmax"
+            else MixingWeights(torch.full((k,), 1 / k).double())
+        )
+        plan = Blueprint(
+            k,
+            p,
+            self.emission if isinstance(self.emission, nn.Module) else None,
+            options.choose_expert_m_step(self.m_step),
+            self.prior_[1],
+            self.noise_prior,
+            options.DTYPES[self.dtype],
+            seed + 1,
+        )
+        transition = InputTransitions(self._gates(generator, seed + 1 + k))
+        return HiddenMarkov(start, transition, self.targets_.experts(plan)).to(options.choose_device(self.device))
+
+    def _gates(self, generator: torch.Generator, seed: int) -> Any:
+        """A gate for each state before."""
+        k, p, dtype = self.n_components, self.n_features_in_, options.DTYPES[self.dtype]
+        if not isinstance(self.transition, nn.Module):
+            return [self._softmax_gate(generator) for _ in range(k)]
+        copies = [fresh_module("transition", self.transition, dtype, seed + before) for before in range(k)]
+        require_shape("transition", copies[0], p, k, dtype)
+        return [ModuleGate(own, k, precision=self.prior_[0]) for own in copies]
+
+    def _softmax_gate(self, generator: torch.Generator) -> SoftmaxGate:
+        k, p = self.n_components, self.n_features_in_
+        weights = _GATE_SCALE * torch.randn(k, 1 + p, generator=generator, dtype=torch.float64)
+        m_step = options.choose_expert_m_step(self.m_step)
+        node = SoftmaxOutput(weights.to(options.DTYPES[self.dtype]), precision=self.prior_[0], m_step=m_step)
+        return SoftmaxGate([node], (k,))
+
+    def _start(self, seed: int, batch: Batch) -> HiddenMarkov:
+        model = self._model(seed)
+        features = self.targets_.features(batch.target.cpu().numpy())
+        if features is not None:
+            inputs = batch.inputs[:, 1:].double().cpu().numpy()
+            together = np.concatenate((inputs, features), axis=1)
+            shares = experts_start.responsibilities(together, np.ones(len(batch)), (self.n_components,), seed)
+            emission: Any = model.emissions["emission"]
+            first = torch.as_tensor(shares, dtype=batch.inputs.dtype, device=batch.inputs.device)
+            emission.maximize(emission.statistics(batch.target, first, batch.inputs))
+        return model
+
+    def _sequences(
+        self,
+        X: np.ndarray,
+        target: np.ndarray,
+        lengths: np.ndarray,
+        weights: np.ndarray | None = None,
+        states: np.ndarray | None = None,
+    ) -> Batch:
+        inputs = self._inputs(X)
+        dtype = torch.int64 if target.dtype.kind == "i" else inputs.dtype
+        return Batch(
+            torch.as_tensor(target, dtype=dtype, device=inputs.device),
+            inputs,
+            weights=None if weights is None else torch.as_tensor(weights, device=inputs.device),
+            lengths=torch.as_tensor(lengths),
+            labels=None if states is None else torch.as_tensor(states, device=inputs.device),
+        )
+
+    def _weights_of(self, model: HiddenMarkov) -> dict[str, Any]:
+        linear, experts = not isinstance(self.transition, nn.Module), model.emissions["emission"]
+        gates: list[Any] = list(model.transition.parts)
+        transition = np.stack([gate.parts[0].weights64().cpu().numpy() for gate in gates]) if linear else None
+        start = model.start.parts[0].weights64() if self.start == "softmax" else model.start.log_probabilities.exp()
+        emission: Any = None
+        if not isinstance(self.emission, nn.Module):
+            emission = self.targets_.weights(experts)
+        return {
+            "start_weights_": start.cpu().numpy(),
+            "transition_weights_": transition,
+            "emission_weights_": emission,
+        }
+
+    @property
+    def emission_(self) -> str:
+        """What the targets are: "classification" or "regression"."""
+        check_is_fitted(self, "members_")
+        return self.targets_.kind
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The labels."""
+        if self.emission_ != "classification":
+            raise AttributeError("classes_ is of classification; these targets are numbers.")
+        return self.targets_.classes  # type: ignore[attr-defined, no-any-return]
+
+    # -- use --------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def predict(self, X: Any, lengths: Any = None) -> np.ndarray:
+        """The most probable label, or the targets' mean, of each row given the inputs up to it: (n,) or (n, d)."""
+        batch = self._blank(X, lengths)
+        return self.targets_.predicted(self._best.emissions["emission"], self._ahead(batch), batch.inputs)
+
+    @torch.no_grad()
+    def predict_proba(self, X: Any, lengths: Any = None) -> np.ndarray:
+        """p(y_t | x up to t), (n, classes): columns as `classes_`."""
+        batch = self._blank(X, lengths)
+        if self.emission_ != "classification":
+            raise InvalidInputError("predict_proba is of labels; these targets are numbers: take predict or sample.")
+        experts: Any = self._best.emissions["emission"]
+        return self.targets_.probabilities(experts, self._ahead(batch), batch.inputs)  # type: ignore[attr-defined, no-any-return]
+
+    @torch.no_grad()
+    def predict_states(self, X: Any, Y: Any = None, lengths: Any = None, *, algorithm: str = "viterbi") -> np.ndarray:
+        """The states, (n,), given what is known: the best path ("viterbi"), or each row's most probable ("map")."""
+        return self._path(self._known(X, Y, lengths), algorithm)
+
+    @torch.no_grad()
+    def smooth(self, X: Any, Y: Any = None, lengths: Any = None) -> np.ndarray:
+        """p(state of the row | its whole sequence), (n, k)."""
+        return self._best.posterior(self._known(X, Y, lengths)).responsibilities.cpu().numpy()
+
+    @torch.no_grad()
+    def filter(self, X: Any, Y: Any = None, lengths: Any = None) -> np.ndarray:
+        """p(state of the row | its sequence up to it), (n, k)."""
+        return self._ahead(self._known(X, Y, lengths)).cpu().numpy()
+
+    @torch.no_grad()
+    def log_density(self, X: Any, Y: Any, lengths: Any = None) -> np.ndarray:
+        """log p(y | x) of each sequence, (s,), in nats."""
+        batch = self._known(X, Y, lengths)
+        found = self._best.filter(batch, keep=False).log_evidence
+        scale = self.targets_.log_scale(batch.target)
+        ends = np.cumsum(np.asarray(batch.lengths))
+        return found.cpu().numpy() + np.add.reduceat(scale.cpu().numpy(), np.r_[0, ends[:-1]])
+
+    def score(self, X: Any, Y: Any, lengths: Any = None) -> float:
+        """Accuracy, or R², of `predict` where Y is known."""
+        check_is_fitted(self, "members_")
+        X, own = self._check_rows(X, lengths)
+        return self.targets_.score(self.predict(X, own), joined_targets(Y, own))
+
+    @torch.no_grad()
+    def sample(
+        self, X: Any, lengths: Any = None, random_state: int | np.random.RandomState | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw a target and a state for each row: (n,) or (n, d), and (n,)."""
+        batch = self._blank(X, lengths)
+        generator = self._generator(random_state)
+        states = self._best.draw_path(batch, generator)
+        experts: Any = self._best.emissions["emission"]
+        return self.targets_.decoded(experts.draw(states, batch.inputs, generator)), states.cpu().numpy()
+
+    def _blank(self, X: Any, lengths: Any) -> Batch:
+        """The batch of inputs whose targets are not known."""
+        X, lengths = self._check_rows(X, lengths)
+        return self._sequences(X, self.targets_.blank(len(X)), lengths)
+
+    def _known(self, X: Any, Y: Any, lengths: Any) -> Batch:
+        if Y is None:
+            return self._blank(X, lengths)
+        X, lengths = self._check_rows(X, lengths)
+        return self._sequences(X, self.targets_.coded(joined_targets(Y, lengths)), lengths)
+
+    def _ahead(self, batch: Batch) -> torch.Tensor:
+        """The filtered states, (n, k)."""
+        found = self._best.filter(batch).probabilities
+        assert found is not None
+        return found
+
+    # -- files ------------------------------------------------------------------------------------------------------
+
+    def _to_state(self) -> serialization.State:
+        manifest, tensors = super()._to_state()
+        return {**manifest, "targets": self.targets_.to_json()}, tensors
+
+    @classmethod
+    def _from_state(cls, manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> Self:
+        self = cls(**{k: options.from_json(v) for k, v in manifest["parameters"].items()})
+        self.targets_ = KINDS[manifest["targets"]["kind"]].from_json(manifest["targets"])
+        self._restore(manifest, tensors)
+        return self

@@ -1,0 +1,309 @@
+"""Hidden Markov models whose states emit by networks, or by the past of their sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from emnet import serialization
+from emnet.algorithms.base import Algorithm, Callback
+from emnet.batch import Batch, with_constant
+from emnet.estimators import experts_start, options
+from emnet.estimators.callbacks import with_callbacks
+from emnet.estimators.keeping import keeping_what_was_fitted
+from emnet.estimators.lags import past_of
+from emnet.estimators.markov_paths import FittedChain
+from emnet.estimators.neural_emissions import EMISSIONS, TAKES_HOLES, Plan, of_module, reference_rows
+from emnet.estimators.sequence_estimator import SequenceEstimator
+from emnet.estimators.sequences import pieces, require_sequence_weights
+from emnet.estimators.validation import require_not_negative, require_one_of, require_positive_integer
+from emnet.exceptions import InvalidInputError
+from emnet.factors.experts import GaussianExperts
+from emnet.factors.tables import MixingWeights, Transitions
+from emnet.models.markov import HiddenMarkov
+
+_PIECE_ROWS = 2**20
+
+
+class NeuralHMM(FittedChain, SequenceEstimator):
+    """A hidden path of states, what they emit being said by networks or by the rows before, fitted by EM.
+
+    p(y, z) = p(z₁) Π_t p(z_t | z_{t−1}) Π_t p(y_t | z_t, y_{t−1}, …, y_{t−lags}).
+
+    Parameters
+    ----------
+    n_components : k, states.
+    emission : "autoregressive", Gaussian about a linear function of the past (closed form), or about `network` of it,
+        of which each state has a copy; "mixture_density", mixtures of Gaussians whose parameters one network makes of
+        the past; "discriminative", a network that tells the states of a row apart, in the hybrid way: p(y | z) ∝
+        p(z | y) / p(z) (Bourlard & Morgan 1994); or a torch module, (n, d) rows and, with `lags`, (n, lags·d + lags)
+        of the past → (n, k) log densities.
+    network : a torch module: of "autoregressive", past → d; of "discriminative", d → k logits.
+    lags : rows before that a row is explained from; None is 1 of "autoregressive", else 0. What is not there, as before
+        a sequence begins, is 0, and a column for each lag says so.
+    n_mixtures, hidden_units : of "mixture_density"; `hidden_units` of "discriminative" without a `network`, too.
+    transmat_prior : concentration of a Dirichlet prior on start and transitions, at least 1; 1 is none.
+    prior : precision of the Gaussian prior on the emission's weights: a number, or "auto", 0.01.
+    noise_prior : of "autoregressive", one more row for each state with such a residual, in standard deviations.
+    algorithm : "auto", "em", "squarem", "lbfgs" (quasi-Newton on the evidence, whose gradient is that of EM's Q) or
+        "adam". "auto" is "adam" with a `batch_size`, "squarem" where M-steps are closed, else "lbfgs".
+    n_init : starts from k-means, of which the best is kept; None is 5.
+    max_iter, tol, batch_size, warm_start, standardize, dtype, device, random_state, verbose, callbacks : as of
+        `InputOutputHMM`.
+
+    X is (n, d), standardized inside; NaN is missing. A row that is missing says nothing of its state.
+
+    Attributes
+    ----------
+    startprob_, transmat_ : (k,), (k, k).
+    weights_, noise_ : of a linear "autoregressive" emission, (k, d, 1 + lags·d + lags), biases first, and standard
+        deviations, (k, d), for standardized rows; None of others.
+    log_evidence_ : Σ weight log p of the sequences, in nats, of standardized rows; of "discriminative" beside the rows'
+        own distribution.
+    history_, n_iter_, converged_, reason_, prior_, n_features_in_, feature_names_in_, input_mean_, input_scale_,
+    members_, fits_ : as in `EMMLPClassifier`.
+
+    Examples
+    --------
+    Two ways to swing:
+
+    >>> rng = np.random.RandomState(0)
+    >>> states, X = np.arange(600) // 100 % 2, np.zeros((600, 1))
+    >>> for t in range(1, 600):
+    ...     X[t] = (0.9 if states[t] else -0.9) * X[t - 1] + rng.randn()
+    >>> found = NeuralHMM(2, random_state=0).fit(X).predict(X)
+    >>> bool(abs((found == states).mean() - 0.5) > 0.4)
+    True
+    """
+
+    def __init__(
+        self,
+        n_components: int = 2,
+        emission: str | nn.Module = "autoregressive",
+        *,
+        network: nn.Module | None = None,
+        lags: int | None = None,
+        n_mixtures: int = 3,
+        hidden_units: int = 16,
+        transmat_prior: float = 1.1,
+        prior: str | float = "auto",
+        noise_prior: float = 0.1,
+        algorithm: str | Algorithm = "auto",
+        n_init: int | None = None,
+        max_iter: int | None = None,
+        tol: float = 1e-6,
+        batch_size: int | None = None,
+        warm_start: bool = False,
+        standardize: bool = True,
+        dtype: str = "float64",
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+        callbacks: Iterable[Callback] = (),
+    ):
+        self.n_components = n_components
+        self.emission = emission
+        self.network = network
+        self.lags = lags
+        self.n_mixtures = n_mixtures
+        self.hidden_units = hidden_units
+        self.transmat_prior = transmat_prior
+        self.prior = prior
+        self.noise_prior = noise_prior
+        self.algorithm = algorithm
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.batch_size = batch_size
+        self.warm_start = warm_start
+        self.standardize = standardize
+        self.dtype = dtype
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+        self.callbacks = callbacks
+
+    @with_callbacks
+    def fit(self, X: Any, y: Any = None, lengths: Any = None, *, sample_weight: Any = None) -> Self:
+        """Fit to (n, d) rows of sequences end to end, or to a list of sequences, (t, d) each.
+
+        Parameters
+        ----------
+        y : (n,), the state of each row where it is known, −1 where not.
+        lengths : of the sequences, where X is not a list.
+        sample_weight : how many sequences each one counts for.
+        """
+        with keeping_what_was_fitted(self):
+            self._check_parameters()
+            X, lengths = self._check_rows(X, lengths, reset=True)
+            self._require_whole_rows(X)
+            weights = require_sequence_weights(sample_weight, lengths)
+            if not self._continues():
+                self._standardize(X, np.ones(len(X)) if weights is None else np.repeat(weights, lengths))
+            self.prior_ = self._resolve_prior(X.shape[1])
+            batch = self._sequences(X, lengths, weights, self._known_states(y, len(X)))
+            if not self._continues():
+                self._reference = reference_rows(batch.target)
+            return self._fit_sequences(X, batch, y)  # type: ignore[no-any-return]
+
+    # -- the model --------------------------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        self._check_sequence_parameters()
+        for name in ("n_mixtures", "hidden_units"):
+            require_positive_integer(name, getattr(self, name))
+        require_not_negative("noise_prior", self.noise_prior)
+        if not isinstance(self.emission, nn.Module):
+            require_one_of("emission", self.emission, tuple(EMISSIONS), "a torch.nn.Module")
+        if self.lags is not None:
+            require_not_negative("lags", self.lags)
+        if self.emission == "discriminative" and self.lags:
+            raise InvalidInputError("A discriminative emission tells states by the row itself: leave lags out.")
+        if self.network is not None and self.emission not in ("autoregressive", "discriminative"):
+            raise InvalidInputError('network= goes with emission="autoregressive" or "discriminative".')
+
+    def _allows_nan(self) -> bool:
+        return True
+
+    def _require_whole_rows(self, X: np.ndarray) -> None:
+        holes = np.isnan(X)
+        partly = np.flatnonzero(holes.any(axis=1) & ~holes.all(axis=1))
+        if len(partly) and self.emission not in TAKES_HOLES:
+            raise InvalidInputError(
+                f"Row {partly[0]} misses column {int(holes[partly[0]].argmax())} but not all: this emission knows "
+                "whole rows only. Make the whole row NaN, fill the cell in, or take 'autoregressive' or "
+                "'mixture_density'."
+            )
+
+    def _modules(self) -> list[str]:
+        return [name for name in ("emission", "network") if isinstance(getattr(self, name), nn.Module)]
+
+    def _n_lags(self) -> int:
+        return (1 if self.emission == "autoregressive" else 0) if self.lags is None else self.lags
+
+    def _takes_m_steps(self) -> bool:
+        return self.emission == "autoregressive" and self.network is None
+
+    def _model(self, seed: int) -> HiddenMarkov:
+        """A start from chance alone; linear emissions are at 0."""
+        k, concentration = self.n_components, self.transmat_prior
+        even = torch.full((k, k), 1 / k, dtype=torch.float64)
+        make = of_module(self.emission) if isinstance(self.emission, nn.Module) else EMISSIONS[self.emission]
+        start = MixingWeights(even[0], concentration=concentration)
+        model = HiddenMarkov(start, Transitions(even, concentration=concentration), make(self._plan(seed)))
+        return model.to(options.choose_device(self.device))
+
+    def _plan(self, seed: int) -> Plan:
+        d, lags = self.n_features_in_, self._n_lags()
+        return Plan(
+            self.n_components,
+            d,
+            lags * (d + 1),
+            self.network,
+            self.n_mixtures,
+            self.hidden_units,
+            self.prior_[1],
+            self.noise_prior,
+            options.DTYPES[self.dtype],
+            seed,
+            self._reference,
+        )
+
+    def _start(self, seed: int, batch: Batch) -> HiddenMarkov:
+        model = self._model(seed)
+        features = batch.target if batch.given is None else torch.cat((batch.target, batch.given[:, 1:]), dim=1)
+        known = features.double().nan_to_num(0.0).cpu().numpy()
+        shares = experts_start.responsibilities(known, np.ones(len(known)), (self.n_components,), seed)
+        experts_start.prime_chain(model, batch, shares)
+        return model
+
+    def _sequences(
+        self, X: np.ndarray, lengths: np.ndarray, weights: np.ndarray | None = None, states: np.ndarray | None = None
+    ) -> Batch:
+        rows = self._inputs(X)[:, 1:]
+        lags, of_rows = self._n_lags(), torch.as_tensor(lengths)
+        return Batch(
+            rows,
+            with_constant(past_of(rows, of_rows, lags)) if lags else None,
+            weights=None if weights is None else torch.as_tensor(weights, device=rows.device),
+            lengths=of_rows,
+            labels=None if states is None else torch.as_tensor(states, device=rows.device),
+        )
+
+    def _weights_of(self, model: HiddenMarkov) -> dict[str, Any]:
+        emission, linear = model.emissions["emission"], isinstance(model.emissions["emission"], GaussianExperts)
+        return {
+            "startprob_": model.start.log_probabilities.exp().cpu().numpy(),
+            "transmat_": model.transition.log_probabilities.exp().cpu().numpy(),
+            "weights_": emission.weights64().cpu().numpy() if linear else None,
+            "noise_": emission.variance.sqrt().cpu().numpy() if linear else None,
+        }
+
+    # -- use --------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _each(self, X: Any, lengths: Any) -> Iterator[tuple[HiddenMarkov, Batch]]:
+        X, lengths = self._check_rows(X, lengths)
+        self._require_whole_rows(X)
+        for sequences, rows in pieces(lengths, _PIECE_ROWS):
+            yield self._best, self._sequences(X[rows], lengths[sequences])
+
+    def _log_scale_of(self, batch: Batch) -> np.ndarray:
+        if self.emission == "discriminative":  # a ratio of densities, which has no unit
+            return np.zeros(batch.n_units)
+        cells = (~batch.target.isnan()).double().cpu().numpy() @ np.log(self.input_scale_)
+        ends = np.cumsum(np.asarray(batch.lengths))
+        return np.add.reduceat(cells, np.r_[0, ends[:-1]])
+
+    def _n_parameters(self) -> int:
+        k = self.n_components
+        return k - 1 + k * (k - 1) + len(self._best.emissions["emission"].coordinates())
+
+    @torch.no_grad()
+    def sample(
+        self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw one sequence, (n_samples, d), and its states, (n_samples,). Not of discriminative emissions."""
+        require_positive_integer("n_samples", n_samples)
+        generator, emission = self._generator(random_state), self._best.emissions["emission"]
+        if not hasattr(emission, "draw"):
+            raise InvalidInputError("A discriminative emission tells states apart and cannot make rows.")
+        dtype, device = self._computes_in()
+        blank = torch.full((n_samples, self.n_features_in_), torch.nan, dtype=dtype, device=device)
+        states = self._best.draw_path(Batch(blank), generator)
+        rows = self._draw_rows(emission, states, blank, generator)
+        return rows.double().cpu().numpy() * self.input_scale_ + self.input_mean_, states.cpu().numpy()
+
+    def _draw_rows(self, emission: Any, states: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Row after row where each is drawn from those before, else all at once."""
+        lags = self._n_lags()
+        if not lags:
+            return emission.draw(states, None, generator)  # type: ignore[no-any-return]
+        for step in range(len(states)):
+            first = max(0, step - lags)
+            window = rows[first : step + 1]
+            given = with_constant(past_of(window, torch.tensor([len(window)]), lags))[-1:]
+            rows[step] = emission.draw(states[step : step + 1], given, generator)[0]
+        return rows
+
+    # -- files ------------------------------------------------------------------------------------------------------
+
+    def _to_state(self) -> serialization.State:
+        manifest, tensors = super()._to_state()
+        return manifest, {**tensors, "reference": self._reference.double().cpu().numpy()}
+
+    @classmethod
+    def _from_state(cls, manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> Self:
+        self = cls(**{k: options.from_json(v) for k, v in manifest["parameters"].items()})
+        self._reference = torch.from_numpy(tensors["reference"]).to(options.DTYPES[self.dtype])
+        self._restore(manifest, tensors)
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags

@@ -1,0 +1,135 @@
+"""Networks as emissions: any that gives log densities of all states, or the states' probabilities given the row."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from emnet.factors.base import Factor
+from emnet.factors.module import learned
+from emnet.kernels.ascent import ascend
+from emnet.statistics import Observations
+
+
+class NetworkEmission(Factor[Observations]):
+    """log p(target | state, given) of all states at once, (n, k). A row that is NaN throughout is not observed.
+
+    Its statistics are the rows with their responsibilities, so the M-step sees Q and never lowers it.
+
+    Parameters
+    ----------
+    network : a torch module, deterministic (no dropout in training), of which all parameters that require a gradient
+        are learned.
+    precision : of a Gaussian prior on all of them.
+    steps : gradient steps of an M-step. L-BFGS and Adam take no M-steps.
+    """
+
+    def __init__(self, network: nn.Module, *, precision: float = 0.0, steps: int = 10):
+        super().__init__()
+        self.network = network
+        self.precision, self.steps = float(precision), steps
+
+    @abstractmethod
+    def _log_density(self, target: Tensor, given: Tensor) -> Tensor:
+        """(n, d) rows that are there, (n, p) what they are given, p = 0 of nothing → (n, k), with a graph behind it."""
+
+    def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:
+        """(n, d) → (n, k), 0 of a row that is not observed."""
+        with torch.no_grad():
+            seen, rows, past = self._seen(target, given)
+            found = self._log_density(rows, past)
+        out = found.new_zeros(len(target), found.shape[1])
+        out[seen] = found
+        return out.to(target.dtype)
+
+    def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> Observations:
+        """From responsibilities times the rows' weights, (n, k)."""
+        seen, rows, past = self._seen(target, given)
+        if weights is None:
+            weights = torch.ones_like(self.log_prob(target, given))
+        return Observations(rows, past, weights.detach()[seen])
+
+    def maximize(self, statistics: Observations) -> None:
+        length = 1 / float(statistics.weights.abs().sum().clamp_min(1.0))
+        start = self.coordinates()
+        self.set_coordinates(ascend(lambda at: self._objective(at, statistics), start, length=length, steps=self.steps))
+
+    def gradient(self, statistics: Observations) -> Tensor:
+        return self._objective(self.coordinates(), statistics)[1]
+
+    def log_prior(self) -> float:
+        return -0.5 * self.precision * float(self.coordinates().square().sum())
+
+    def coordinates(self) -> Tensor:
+        return parameters_to_vector(learned(self.network)).detach().double().clone()
+
+    def set_coordinates(self, vector: Tensor) -> None:
+        parameters = learned(self.network)
+        vector_to_parameters(vector.to(parameters[0].dtype), parameters)
+
+    def _objective(self, vector: Tensor, statistics: Observations) -> tuple[float, Tensor]:
+        """Q + log prior at a vector of coordinates, which stays in the network, and its gradient."""
+        self.set_coordinates(vector)
+        with torch.enable_grad():
+            found = self._log_density(statistics.target, statistics.given)
+            total = (found.double() * statistics.weights.double()).sum()
+            parts = torch.autograd.grad(total, learned(self.network), allow_unused=True, materialize_grads=True)
+        slope = parameters_to_vector(parts).double() - self.precision * vector
+        return float(total.detach()) + self.log_prior(), slope
+
+    def _seen(self, target: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Which rows are there, as indices; them, and what they are given without the constant 1."""
+        own = next(self.network.parameters()).dtype
+        seen = torch.nonzero(~target.isnan().all(1)).flatten()
+        past = target.new_zeros(len(seen), 0) if given is None else given[seen, 1:]
+        return seen, target[seen].to(own), past.to(own)
+
+
+class ModuleDensity(NetworkEmission):
+    """p(target | state, given) by a network that gives its logarithm.
+
+    Parameters
+    ----------
+    network : (n, d) rows, or (n, d) rows and (n, p) what they are given → (n, k) log densities, which must be
+        normalised: integrate to 1 over the rows.
+    """
+
+    def _log_density(self, target: Tensor, given: Tensor) -> Tensor:
+        return self.network(target, given) if given.shape[1] else self.network(target)  # type: ignore[no-any-return]
+
+    def draw(self, states: Tensor, given: Tensor | None, generator: torch.Generator) -> Tensor:
+        """Rows of (n,) states, (n, d), by the network's own `draw`."""
+        own = next(self.network.parameters()).dtype
+        with torch.no_grad():
+            return self.network.draw(states, None if given is None else given[:, 1:].to(own), generator)  # type: ignore[operator, no-any-return]
+
+
+class ScaledLikelihood(NetworkEmission):
+    """p(target | state) / p(target) = p(state | target) / p(state): a discriminative network in the hybrid way.
+
+    The network is a softmax classifier of states (Bourlard & Morgan 1994, ch. 7), and p(state) its mean over reference
+    rows: so exp(log_prob) is a density beside the distribution of the reference rows, over which it averages to 1,
+    the evidence is a likelihood ratio, and its gradient is that of Q.
+
+    Parameters
+    ----------
+    network : (n, d) rows → (n, k) logits.
+    reference : (r, d), rows that stand for the distribution of the data, none missing.
+    """
+
+    reference: Tensor
+
+    def __init__(self, network: nn.Module, reference: Tensor, *, precision: float = 0.0, steps: int = 10):
+        super().__init__(network, precision=precision, steps=steps)
+        self.register_buffer("reference", reference)
+
+    def log_prior_of_states(self) -> Tensor:
+        """log p(state), the network's mean over the reference rows: (k,)."""
+        return self.network(self.reference).log_softmax(1).logsumexp(0) - math.log(len(self.reference))  # type: ignore[no-any-return]
+
+    def _log_density(self, target: Tensor, given: Tensor) -> Tensor:
+        return self.network(target).log_softmax(1) - self.log_prior_of_states()  # type: ignore[no-any-return]

@@ -1,0 +1,266 @@
+"""Input–output hidden Markov models: against other ways to the same figures, what they are for, and their promises."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LinearRegression, LogisticRegression
+
+from benchmarks.tomita import GRAMMARS, errors, learn
+from emnet import InputOutputHMM, InvalidInputError, load
+from tests.oracles import enumerate_chain, log_output
+
+RNG = np.random.RandomState
+
+
+def switching(n=40, length=12, seed=0):
+    """Two lines, between which the sign of the second input switches."""
+    rng = RNG(seed)
+    X = [rng.randn(length, 2) for _ in range(n)]
+    Y = []
+    for x in X:
+        side = np.cumsum(x[:, 1] > 1) % 2
+        Y.append(np.where(side, 2 * x[:, 0] + 5, -x[:, 0]) + 0.1 * rng.randn(length))
+    return X, Y
+
+
+def echoes(n=60, seed=0):
+    """The label of a step is the symbol two steps ago."""
+    rng = RNG(seed)
+    X = [rng.randint(2, size=(length, 1)) for length in rng.randint(3, 9, size=n)]
+    return X, [np.r_[[0, 0], x[:-2, 0]] for x in X]
+
+
+def small_module(n_inputs, n_outputs):
+    return torch.nn.Sequential(torch.nn.Linear(n_inputs, 6), torch.nn.Tanh(), torch.nn.Linear(6, n_outputs))
+
+
+# -- against other ways to the same figures -------------------------------------------------------------------------
+
+
+def test_one_state_is_logistic_regression():
+    rng = RNG(0)
+    X = rng.randn(200, 2)
+    y = (X @ [1.0, -2.0] + rng.logistic(size=200) > 0).astype(int)
+    model = InputOutputHMM(1, n_init=1, prior=0.5, standardize=False, tol=1e-12, random_state=0).fit(X, y)
+    # the two classes' weights are opposite, and each has the penalty: ½·0.5·2·(w/2)² = ½·0.25·w²
+    plain = LogisticRegression(C=4.0, tol=1e-10).fit(X, y)
+    np.testing.assert_allclose(model.predict_proba(X), plain.predict_proba(X), atol=1e-5)
+    assert model.log_density(X, y)[0] == pytest.approx(
+        np.log(plain.predict_proba(X))[np.arange(200), y].sum(), abs=1e-3
+    )
+
+
+def test_one_state_is_linear_regression():
+    rng = RNG(0)
+    X = rng.randn(100, 2)
+    Y = X @ rng.randn(2, 3) + 100 + rng.randn(100, 3)
+    model = InputOutputHMM(1, n_init=1, prior=0.0, noise_prior=0.0, algorithm="em", tol=1e-12).fit(X, Y)
+    np.testing.assert_allclose(model.predict(X), LinearRegression().fit(X, Y).predict(X), rtol=1e-8)
+
+
+def test_the_published_weights_are_the_model():
+    X, Y = echoes()
+    model = InputOutputHMM(3, n_init=1, max_iter=20, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(X, Y)
+    x = (X[0][:6] - model.input_mean_) / model.input_scale_
+    steps = np.array([[log_output(weights, row) for weights in model.transition_weights_] for row in x])
+    emission = np.array([[log_output(weights, row) for weights in model.emission_weights_] for row in x])
+    start = log_output(model.start_weights_, x[0])
+    rows = np.arange(len(x))
+    truth = enumerate_chain(start, steps, emission[rows, :, Y[0][:6]])
+    assert model.log_density(X[0][:6], Y[0][:6])[0] == pytest.approx(truth[0], rel=1e-10)
+    np.testing.assert_allclose(model.smooth(X[0][:6], Y[0][:6]), truth[1], atol=1e-10)
+    np.testing.assert_array_equal(model.predict_states(X[0][:6], Y[0][:6]), truth[3])
+    ahead = enumerate_chain(start, steps, np.zeros((len(x), 3)))[1]
+    expected = (ahead[:, :, None] * np.exp(emission)).sum(1)
+    np.testing.assert_allclose(model.predict_proba(X[0][:6]), expected, atol=1e-10)
+    np.testing.assert_allclose(model.filter(X[0][:6]), ahead, atol=1e-10)
+
+
+def test_samples_have_the_predicted_frequencies():
+    X, Y = echoes(30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = InputOutputHMM(2, n_init=1, max_iter=10, random_state=0).fit(X, Y)
+    many = [X[0]] * 4000
+    labels, states = model.sample(many, random_state=1)
+    frequencies = labels.reshape(4000, -1).mean(axis=0)
+    np.testing.assert_allclose(frequencies, model.predict_proba(X[0])[:, 1], atol=0.04)
+    np.testing.assert_allclose((states.reshape(4000, -1) == 1).mean(axis=0), model.filter(X[0])[:, 1], atol=0.04)
+
+
+# -- what they are for ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [4, 6])
+def test_a_grammar_is_learned_from_the_verdict_on_whole_strings(number):
+    grammar = GRAMMARS[number]
+    assert errors(learn(grammar, 0, n_components=6, n_init=3), grammar, 0) == 0
+
+
+def test_the_automata_are_the_grammars():
+    import re
+    from itertools import product
+
+    rules = {
+        1: lambda s: re.fullmatch("1*", s),
+        2: lambda s: re.fullmatch("(10)*", s),
+        3: lambda s: not re.search(r"(?<!1)1(?:11)*(?<!0)0(?:00)*(?!0)", s),
+        4: lambda s: "000" not in s,
+        5: lambda s: s.count("0") % 2 == 0 and s.count("1") % 2 == 0,
+        6: lambda s: (s.count("0") - s.count("1")) % 3 == 0,
+        7: lambda s: re.fullmatch("0*1*0*1*", s),
+    }
+    for length in range(1, 11):
+        for string in product((0, 1), repeat=length):
+            for number, rule in rules.items():
+                assert GRAMMARS[number].accepts(np.array(string)) == bool(rule("".join(map(str, string))))
+
+
+@pytest.mark.parametrize("holes", [False, True])
+def test_regression_finds_the_lines_and_what_switches_them(holes):
+    X, Y = switching()
+    if holes:
+        rng = RNG(1)
+        Y = [np.where(rng.rand(len(y)) < 0.3, np.nan, y) for y in Y]
+    squared = [np.column_stack((x, x[:, 1] > 1)) for x in X]
+    model = InputOutputHMM(2, random_state=0).fit(squared, Y)
+    new_X, new_Y = switching(seed=5)
+    new_X = [np.column_stack((x, x[:, 1] > 1)) for x in new_X]
+    assert model.emission_ == "regression"
+    assert model.score(new_X, new_Y) > 0.95
+    assert model.predict(new_X).shape == (480,)
+    draws, _ = model.sample(new_X, random_state=0)
+    assert np.corrcoef(draws, np.concatenate(new_Y))[0, 1] > 0.95
+
+
+def test_units_of_the_targets_shift_the_density():
+    X, Y = switching(10)
+    one, eight = (InputOutputHMM(2, n_init=1, random_state=0) for _ in range(2))
+    one.fit(X, Y)
+    eight.fit(X, [8 * y for y in Y])
+    np.testing.assert_allclose(one.predict(X), eight.predict(X) / 8, rtol=1e-8)
+    shift = one.log_density(X, Y) - eight.log_density(X, [8 * y for y in Y])
+    np.testing.assert_allclose(shift, 12 * np.log(8), atol=1e-8)
+
+
+@pytest.mark.parametrize("batch_size", [None, 10])
+def test_modules_and_mini_batches(batch_size):
+    X, Y = echoes()
+    options = {"n_init": 1, "random_state": 0, "max_iter": 60, "batch_size": batch_size}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = InputOutputHMM(4, transition=small_module(1, 4), emission=small_module(1, 2), **options).fit(X, Y)
+        assert model.score(X, Y) > 0.6
+        X, Y = switching(10)
+        numbers = InputOutputHMM(2, emission=small_module(2, 1), **options).fit(X, Y)
+        assert numbers.log_density(X, Y).shape == (10,)
+    with pytest.raises(InvalidInputError, match="holds no code"):
+        numbers.save("nowhere.emnet")
+
+
+def test_known_states_name_the_states():
+    X, Y = switching()
+    X = [np.column_stack((x, x[:, 1] > 1)) for x in X]
+    truth = np.concatenate([np.cumsum(x[:, 1] > 1) % 2 for x in X])
+    states = np.where(np.arange(len(truth)) % 5 == 0, 1 - truth, -1)
+    model = InputOutputHMM(2, random_state=0).fit(X, Y, states=states)
+    assert (model.predict_states(X, Y) == 1 - truth).mean() > 0.97
+    assert (model.predict_states(X, Y, algorithm="map") == 1 - truth).mean() > 0.97
+
+
+# -- their promises -------------------------------------------------------------------------------------------------
+
+
+def test_forms_of_the_same_sequences_give_the_same_fit():
+    X, Y = echoes(20)
+    lengths = [len(x) for x in X]
+    options = {"n_init": 1, "max_iter": 15, "random_state": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        one = InputOutputHMM(2, **options).fit(X, Y)
+        two = InputOutputHMM(2, **options).fit(np.concatenate(X), np.concatenate(Y), lengths)
+        assert (one.transition_weights_ == two.transition_weights_).all()
+        last = [y[-1] for y in Y]
+        rest = np.full(sum(lengths), -1)
+        rest[np.cumsum(lengths) - 1] = last
+        one = InputOutputHMM(2, **options).fit(X, last)
+        two = InputOutputHMM(2, **options).fit(X, rest)
+        assert (one.transition_weights_ == two.transition_weights_).all()
+        three = InputOutputHMM(2, **options).fit(X, [None if code < 0 else "ab"[code] for code in rest])
+        assert (one.transition_weights_ == three.transition_weights_).all()
+        assert three.classes_.tolist() == ["a", "b"]
+
+
+def test_a_weight_of_two_is_the_sequence_twice():
+    X, Y = echoes(12)
+    options = {"n_init": 1, "max_iter": 10, "random_state": 0, "algorithm": "em"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        weighted = InputOutputHMM(2, **options).fit(X, Y, sample_weight=np.repeat([2.0, 0.0, 1.0], 4))
+        repeated = InputOutputHMM(2, **options).fit([*X[:4], *X[:4], *X[8:]], [*Y[:4], *Y[:4], *Y[8:]])
+    np.testing.assert_allclose(weighted.transition_weights_, repeated.transition_weights_, atol=1e-7)
+
+
+@pytest.mark.parametrize("data", [echoes, switching])
+@pytest.mark.parametrize("start", ["softmax", "constant"])
+def test_models_come_back_from_files(data, start, tmp_path):
+    X, Y = data(10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = InputOutputHMM(2, start=start, n_init=2, max_iter=10, random_state=0).fit(X, Y)
+    model.save(tmp_path / "m.emnet")
+    again = load(tmp_path / "m.emnet")
+    assert (again.predict(X) == model.predict(X)).all()
+    assert (again.log_density(X, Y) == model.log_density(X, Y)).all()
+    assert again.history_ == model.history_
+
+
+def test_a_warm_start_goes_on():
+    X, Y = echoes(20)
+    model = InputOutputHMM(2, n_init=1, max_iter=5, warm_start=True, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        first = model.fit(X, Y).log_evidence_
+        assert model.fit(X, Y).log_evidence_ > first
+        with pytest.raises(InvalidInputError, match="warm_start"):
+            model.set_params(n_components=3).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lengths": [10, 5]}, "add up to 15"),
+        ({"lengths": [20, 0]}, "Sequence 1 has 0 rows"),
+        ({"Y": np.zeros(20, dtype=int)}, "at least two classes"),
+        ({"Y": np.arange(3)}, "one for each of the 1 sequences"),
+        ({"X": np.full((20, 1), np.nan)}, "NaN"),
+        ({"sample_weight": [-1.0]}, "none below 0"),
+        ({"states": np.full(20, 7)}, "7"),
+    ],
+)
+def test_what_cannot_be_used_is_named(change, message):
+    data = {"X": np.arange(20.0)[:, None], "Y": np.arange(20) % 2, **change}
+    with pytest.raises(InvalidInputError, match=message):
+        InputOutputHMM(2).fit(**data)
+
+
+@pytest.mark.parametrize(
+    "options", [{"transition": "linear"}, {"emission": "words"}, {"n_components": 0}, {"prior": -1.0}]
+)
+def test_parameters_that_cannot_be_used_are_named(options):
+    with pytest.raises(InvalidInputError, match=next(iter(options))):
+        InputOutputHMM(**options).fit(np.arange(20.0)[:, None], np.arange(20) % 2)
+
+
+def test_labels_that_were_not_in_training_are_named():
+    X, Y = echoes(5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = InputOutputHMM(2, n_init=1, max_iter=2, random_state=0).fit(X, Y)
+    with pytest.raises(InvalidInputError, match="holds 2"):
+        model.log_density(X[0], np.full(len(X[0]), 2))

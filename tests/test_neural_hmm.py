@@ -1,0 +1,217 @@
+"""Hidden Markov models with networks: against other ways to the same figures, what they find, and their promises."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LinearRegression
+
+from emnet import InvalidInputError, NeuralHMM, load
+from emnet.estimators.lags import past_of
+from tests.oracles import enumerate_chain
+
+RNG = np.random.RandomState
+EMISSIONS = ("autoregressive", "mixture_density", "discriminative")
+
+
+def swings(n=400, seed=0, period=100):
+    """One column that goes on as it was, or jumps to the other side, by turns."""
+    rng, states, X = RNG(seed), np.arange(n) // period % 2, np.zeros((n, 1))
+    for t in range(1, n):
+        X[t] = (0.9 if states[t] else -0.9) * X[t - 1] + 0.5 * rng.randn()
+    return X, states
+
+
+def rings(n=400, seed=0, period=20):
+    """Two columns: points of a small circle or of a large one around it, by turns."""
+    rng, states = RNG(seed), np.arange(n) // period % 2
+    angle, radius = rng.uniform(0, 2 * np.pi, n), np.where(states, 3.0, 1.0) + 0.1 * rng.randn(n)
+    return np.column_stack((radius * np.cos(angle), radius * np.sin(angle))), states
+
+
+def agreement(found, states):
+    return max((found == states).mean(), (found != states).mean())
+
+
+def fitted(X, *arguments, y=None, lengths=None, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return NeuralHMM(*arguments, **{"n_init": 1, "max_iter": 60, "random_state": 0, **options}).fit(X, y, lengths)
+
+
+class Circle(torch.nn.Module):
+    """Of each state a density of the distance from the middle: log-normal, uniform in the angle."""
+
+    def __init__(self):
+        super().__init__()
+        self.logs = torch.nn.Parameter(torch.tensor([[-0.5, 0.5], [-1.0, -1.0]]))
+
+    def reset_parameters(self):
+        torch.nn.init.normal_(self.logs[0], std=0.5)
+
+    def forward(self, rows):
+        log_radius = rows.square().sum(1, keepdim=True).log() / 2
+        away = (log_radius - self.logs[0]) / self.logs[1].exp()
+        return -0.5 * away.square() - self.logs[1] - 1.5 * np.log(2 * np.pi) - 2 * log_radius
+
+
+# -- against other ways to the same figures -------------------------------------------------------------------------
+
+
+def test_one_state_is_least_squares_on_the_past():
+    X, _ = swings(period=1000)
+    model = fitted(X, 1, prior=0.0, noise_prior=0.0, tol=1e-12)
+    later, before = X[1:], X[:-1]
+    plain = LinearRegression().fit(before, later)
+    assert model.weights_[0, 0, 1] == pytest.approx(plain.coef_[0, 0], abs=1e-3)
+    assert model.noise_[0, 0] * model.input_scale_[0] == pytest.approx((later - plain.predict(before)).std(), rel=1e-2)
+
+
+def test_the_score_is_the_sum_over_paths():
+    X, _ = swings(40, period=10)
+    model = fitted(X, 2)
+    rows = (X[:6, 0] - model.input_mean_) / model.input_scale_
+    x = np.zeros((6, 2))
+    for t, row in enumerate(rows):
+        past = np.array([1.0, rows[t - 1] if t else 0.0, float(t == 0)])
+        for state in range(2):
+            away = (row - model.weights_[state, 0] @ past) / model.noise_[state, 0]
+            x[t, state] = -0.5 * away**2 - np.log(model.noise_[state, 0] * np.sqrt(2 * np.pi))
+    steps = np.broadcast_to(np.log(model.transmat_), (6, 2, 2))
+    truth = enumerate_chain(np.log(model.startprob_), steps, x)
+    assert model.score(X[:6]) == pytest.approx(truth[0] - 6 * np.log(model.input_scale_[0]), rel=1e-9)
+    np.testing.assert_allclose(model.predict_proba(X[:6]), truth[1], atol=1e-9)
+    np.testing.assert_array_equal(model.predict(X[:6]), truth[3])
+
+
+def test_the_past_is_of_the_own_sequence_and_says_what_is_not_there():
+    rows = torch.tensor([[1.0], [2.0], [float("nan")], [4.0], [5.0]])
+    found = past_of(rows, torch.tensor([3, 2]), 2)
+    expected = [[0, 0, 1, 1], [1, 0, 0, 1], [2, 1, 0, 0], [0, 0, 1, 1], [4, 0, 0, 1]]
+    assert found.tolist() == expected
+    assert past_of(rows[:4], torch.tensor([4]), 1)[3].tolist() == [0, 1]
+
+
+def test_a_mixture_density_integrates_to_one():
+    X, _ = swings()
+    model = fitted(X, 2, "mixture_density", lags=1, max_iter=10)
+    grid = np.linspace(-30, 30, 6001)
+    emission = model._best.emissions["emission"]
+    given = torch.tensor([[1.0, 0.7, 0.0]]).double().expand(len(grid), -1)
+    densities = emission.log_prob(torch.from_numpy(grid)[:, None], given).exp().numpy()
+    np.testing.assert_allclose(np.trapezoid(densities, grid, axis=0), 1, atol=1e-6)
+
+
+def test_a_scaled_likelihood_averages_to_one_over_the_reference_rows():
+    X, _ = rings(200)
+    emission = fitted(X, 2, "discriminative", max_iter=10)._best.emissions["emission"]
+    np.testing.assert_allclose(emission.log_prob(emission.reference).exp().mean(0), 1, atol=1e-10)
+
+
+# -- what they find -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("emission", "options"),
+    [
+        ("autoregressive", {}),
+        (
+            "autoregressive",
+            {"network": torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))},
+        ),
+        ("mixture_density", {"lags": 1, "n_mixtures": 1}),
+    ],
+)
+def test_what_only_the_past_can_tell_is_found(emission, options):
+    X, states = swings()
+    assert agreement(fitted(X, 2, emission, **options).predict(X), states) > 0.95
+
+
+def test_a_discriminative_network_tells_apart_what_a_few_labels_name():
+    X, states = rings()
+    y = np.where(np.arange(len(X)) % 5 == 0, states, -1)
+    model = fitted(X, 2, "discriminative", y=y)
+    assert (model.predict(X) == states).mean() > 0.95
+    new_X, new_states = rings(seed=1)
+    assert (model.predict(new_X) == new_states).mean() > 0.95
+
+
+def test_a_module_of_the_users_own():
+    X, states = rings()
+    model = fitted(X, 2, Circle(), n_init=2)
+    assert agreement(model.predict(X), states) > 0.98
+    with pytest.raises(InvalidInputError, match="holds no code"):
+        model.save("nowhere.emnet")
+
+
+def test_samples_are_like_the_rows():
+    X, _ = swings()
+    for emission, options in (("autoregressive", {}), ("mixture_density", {"lags": 1})):
+        model = fitted(X, 2, emission, **options)
+        drawn, states = model.sample(2000, random_state=0)
+        assert drawn.shape == (2000, 1)
+        assert drawn.std() == pytest.approx(X.std(), rel=0.35)
+        inside = [np.corrcoef(drawn[1:][states[1:] == k, 0], drawn[:-1][states[1:] == k, 0])[0, 1] for k in range(2)]
+        assert sorted(np.sign(inside)) == [-1, 1]
+    with pytest.raises(InvalidInputError, match="cannot make rows"):
+        fitted(rings(100)[0], 2, "discriminative", max_iter=2).sample()
+
+
+# -- their promises -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("emission", EMISSIONS)
+def test_models_come_back_from_files(emission, tmp_path):
+    X, _ = rings(120)
+    model = fitted(X, 2, emission, max_iter=5, n_init=2)
+    model.save(tmp_path / "m.emnet")
+    again = load(tmp_path / "m.emnet")
+    assert (again.predict_proba(X) == model.predict_proba(X)).all()
+    assert again.score(X) == model.score(X)
+
+
+@pytest.mark.parametrize("emission", EMISSIONS)
+def test_rows_that_are_missing_are_passed_over(emission):
+    X, states = rings(200)
+    X[5:8] = np.nan
+    model = fitted(X, 2, emission, y=np.where(np.arange(200) % 3 == 0, states, -1), max_iter=10)
+    shares = model.predict_proba(X)
+    assert np.isfinite(shares).all()
+    assert np.isfinite(model.score(X))
+    ahead = model.filter(np.vstack((X[:5], np.full((1, 2), np.nan))))
+    np.testing.assert_allclose(ahead[5], ahead[4] @ model.transmat_, atol=1e-10)
+    X[20, 0] = np.nan
+    if emission == "discriminative":
+        with pytest.raises(InvalidInputError, match="Row 20 misses column 0"):
+            model.predict(X)
+    else:
+        assert np.isfinite(model.predict_proba(X)).all()
+
+
+def test_sequences_weights_and_units():
+    X, _ = swings(120, period=30)
+    parts = [X[:40], X[40:80], X[80:]]
+    one, two = fitted(parts, 2, algorithm="em"), fitted(X, 2, lengths=[40, 40, 40], algorithm="em")
+    assert (one.transmat_ == two.transmat_).all()
+    assert fitted([8 * part for part in parts], 2, algorithm="em").score([8 * part for part in parts]) == pytest.approx(
+        one.score(parts) - 120 * np.log(8), abs=1e-6
+    )
+    assert one.bic(parts) > -2 * one.score(parts)
+    assert one.decode(parts, algorithm="map")[1].shape == (120,)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"emission": "words"}, "emission"),
+        ({"emission": "discriminative", "lags": 1}, "leave lags out"),
+        ({"emission": "mixture_density", "network": torch.nn.Linear(1, 1)}, "network="),
+        ({"emission": torch.nn.Linear(1, 3)}, "each of 2 states"),
+        ({"emission": torch.nn.Linear(3, 2)}, "does not take rows"),
+        ({"network": torch.nn.Linear(3, 1)}, "network does not take 2 inputs"),
+    ],
+)
+def test_what_cannot_be_used_is_named(options, message):
+    with pytest.raises(InvalidInputError, match=message):
+        NeuralHMM(2, **options).fit(swings(50)[0])
