@@ -236,15 +236,15 @@ def test_a_warm_start_goes_on():
     [
         ({"lengths": [10, 5]}, "add up to 15"),
         ({"lengths": [20, 0]}, "Sequence 1 has 0 rows"),
-        ({"Y": np.zeros(20, dtype=int)}, "at least two classes"),
-        ({"Y": np.arange(3)}, "one for each of the 1 sequences"),
+        ({"y": np.zeros(20, dtype=int)}, "at least two classes"),
+        ({"y": np.arange(3)}, "one for each of the 1 sequences"),
         ({"X": np.full((20, 1), np.nan)}, "NaN"),
         ({"sample_weight": [-1.0]}, "none below 0"),
         ({"states": np.full(20, 7)}, "7"),
     ],
 )
 def test_what_cannot_be_used_is_named(change, message):
-    data = {"X": np.arange(20.0)[:, None], "Y": np.arange(20) % 2, **change}
+    data = {"X": np.arange(20.0)[:, None], "y": np.arange(20) % 2, **change}
     with pytest.raises(InvalidInputError, match=message):
         InputOutputHMM(2).fit(**data)
 

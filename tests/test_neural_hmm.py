@@ -37,7 +37,7 @@ def agreement(found, states):
 def fitted(X, *arguments, y=None, lengths=None, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return NeuralHMM(*arguments, **{"n_init": 1, "max_iter": 60, "random_state": 0, **options}).fit(X, y, lengths)
+        return NeuralHMM(*arguments, **{"n_init": 1, "max_iter": 60, "random_state": 0, **options}).fit(X, lengths, y=y)
 
 
 class Circle(torch.nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,11 +48,16 @@ def prime(model: Mixture, batch: Batch, shares: np.ndarray) -> None:
     """M-steps on given responsibilities, of networks a hundred of Adam's."""
     own = torch.as_tensor(shares, dtype=batch.target.dtype if batch.given is None else batch.given.dtype)
     own = own.to(batch.target.device)
-    prime_with(model, batch, Discrete(torch.zeros_like(own[:, 0]).double(), EvidenceKind.ESTIMATE, own))
+    _m_steps(model, batch, posterior := Discrete(torch.zeros_like(own[:, 0]).double(), EvidenceKind.ESTIMATE, own))
+    if _has_networks(model):
+        _adam_steps(model, batch, posterior)
 
 
 def prime_chain(model: HiddenMarkov, batch: Batch, shares: np.ndarray) -> None:
-    """The same for a chain with constant transitions: pairs are counted as if steps were independent."""
+    """The same for a chain with constant transitions, with pairs counted as if steps were independent.
+
+    Networks take Adam's steps alone: over long sequences a gradient step of a fixed rate leads anywhere.
+    """
     own = torch.as_tensor(shares, dtype=batch.target.dtype, device=batch.target.device)
     ends = offsets(batch)
     inside = torch.ones(len(batch), dtype=torch.bool)
@@ -59,18 +65,25 @@ def prime_chain(model: HiddenMarkov, batch: Batch, shares: np.ndarray) -> None:
     rows = torch.nonzero(inside).flatten().to(own.device)
     pairs = own[rows - 1].T.double() @ own[rows].double()
     zeros = torch.zeros(batch.n_units, dtype=torch.float64, device=own.device)
-    prime_with(model, batch, Chain(zeros, EvidenceKind.ESTIMATE, own, pairs))
+    posterior = Chain(zeros, EvidenceKind.ESTIMATE, own, pairs)
+    (_adam_steps if _has_networks(model) else _m_steps)(model, batch, posterior)
 
 
-def prime_with(model: LatentModel, batch: Batch, posterior: Posterior) -> None:
-    fixed = _Given(posterior)
-    with torch.no_grad():
-        for _ in range(_M_STEPS):
-            model.m_step(model.statistics(batch, fixed(model, batch)))
-        if any(isinstance(part, (ModuleFactor, NetworkEmission)) for part in model.modules()):
-            adam = Adam(fixed, learning_rate=_MODULE_RATE)
-            for _ in range(_MODULE_STEPS):
-                adam.step(model, [batch])
+@torch.no_grad()
+def _m_steps(model: LatentModel, batch: Batch, posterior: Any) -> None:
+    for _ in range(_M_STEPS):
+        model.m_step(model.statistics(batch, posterior))
+
+
+@torch.no_grad()
+def _adam_steps(model: LatentModel, batch: Batch, posterior: Posterior) -> None:
+    adam = Adam(_Given(posterior), learning_rate=_MODULE_RATE)
+    for _ in range(_MODULE_STEPS):
+        adam.step(model, [batch])
+
+
+def _has_networks(model: LatentModel) -> bool:
+    return any(isinstance(part, (ModuleFactor, NetworkEmission)) for part in model.modules())
 
 
 class _Given:

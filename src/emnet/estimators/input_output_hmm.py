@@ -43,7 +43,7 @@ class InputOutputHMM(SequenceEstimator):
     transition : p(z_t | z_{t−1}, x_t). "softmax", linear in x for each state before, or a torch module, p → k logits,
         of which each state before has a copy with parameters drawn anew.
     emission : p(y_t | z_t, x_t). "classification" and "regression" are softmax and linear Gaussian experts, one for
-        each state; "auto" looks at Y, where numbers that are not all whole are for regression; or a torch module,
+        each state; "auto" looks at y, where numbers that are not all whole are for regression; or a torch module,
         p → classes or targets, of which each state has a copy.
     start : p(z₁ | x₁). "softmax", or "constant" for a start that does not depend on x₁.
     m_step : of softmax gates and experts, for the algorithms "em" and "squarem": "newton" ("auto"), "irls", "ecm",
@@ -52,7 +52,7 @@ class InputOutputHMM(SequenceEstimator):
         "adam". "auto" is "adam" with a `batch_size`, "squarem" where an `m_step` is asked for, else "lbfgs".
     prior : precision of the Gaussian prior on all weights but the biases: a number, a pair (chain, emission), or
         "auto", 0.01.
-    noise_prior : of regression, one more row for each state with such a residual, in standard deviations of Y.
+    noise_prior : of regression, one more row for each state with such a residual, in standard deviations of y.
     n_init : random starts, of which the best is kept; None is 5. Many maxima are bad: more starts are the remedy.
     max_iter : iterations of a start, or passes over the data, at most; None is 500, and 200 passes with a `batch_size`.
     batch_size : sequences of a mini-batch.
@@ -62,7 +62,7 @@ class InputOutputHMM(SequenceEstimator):
     ----------
     emission_ : "classification" or "regression".
     classes_ : labels, of classification.
-    log_evidence_ : Σ weight log p(y | x) of the sequences, in nats; of regression for standardized Y.
+    log_evidence_ : Σ weight log p(y | x) of the sequences, in nats; of regression for standardized y.
     start_weights_, transition_weights_, emission_weights_ : (k, 1 + p), (k, k, 1 + p), and (k, classes or targets,
         1 + p), biases first, for standardized inputs (and targets); None of modules. A constant start is p(z₁), (k,).
     history_, n_iter_, converged_, reason_, prior_, n_features_in_, feature_names_in_, input_mean_, input_scale_,
@@ -126,13 +126,13 @@ class InputOutputHMM(SequenceEstimator):
         self.callbacks = callbacks
 
     @with_callbacks
-    def fit(self, X: Any, Y: Any, lengths: Any = None, *, sample_weight: Any = None, states: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, lengths: Any = None, *, sample_weight: Any = None, states: Any = None) -> Self:
         """Fit to sequences of inputs and targets.
 
         Parameters
         ----------
         X : (n, p), sequences end to end, or a list of sequences, (t, p) each.
-        Y : a target for each row, (n,) or (n, d), or a list of such; what is NaN, None, or of labels −1, is not known.
+        y : a target for each row, (n,) or (n, d), or a list of such; what is NaN, None, or of labels −1, is not known.
             Or one for each sequence: that of its last row, the others not known.
         lengths : of the sequences, where X is not a list.
         sample_weight : how many sequences each one counts for.
@@ -146,16 +146,16 @@ class InputOutputHMM(SequenceEstimator):
         with keeping_what_was_fitted(self):
             self._check_parameters()
             X, lengths = self._check_rows(X, lengths, reset=True)
-            Y = joined_targets(Y, lengths)
+            y = joined_targets(y, lengths)
             weights = require_sequence_weights(sample_weight, lengths)
             of_rows = np.ones(len(X)) if weights is None else np.repeat(weights, lengths)
             if not self._continues():
                 self._standardize(X, of_rows)
-                kind = self.emission if self.emission in KINDS else kind_of(Y)
-                self.targets_: SequenceTargets = KINDS[kind].of(Y, of_rows)
+                kind = self.emission if self.emission in KINDS else kind_of(y)
+                self.targets_: SequenceTargets = KINDS[kind].of(y, of_rows)
             self.prior_ = self._resolve_prior(X.shape[1])
             known = self._known_states(states, len(X))
-            return self._fit_sequences(X, self._sequences(X, self.targets_.coded(Y), lengths, weights, known), Y)  # type: ignore[no-any-return]
+            return self._fit_sequences(X, self._sequences(X, self.targets_.coded(y), lengths, weights, known), y)  # type: ignore[no-any-return]
 
     # -- the model --------------------------------------------------------------------------------------------------
 
@@ -286,34 +286,34 @@ class InputOutputHMM(SequenceEstimator):
         return self.targets_.probabilities(experts, self._ahead(batch), batch.inputs)  # type: ignore[attr-defined, no-any-return]
 
     @torch.no_grad()
-    def predict_states(self, X: Any, Y: Any = None, lengths: Any = None, *, algorithm: str = "viterbi") -> np.ndarray:
+    def predict_states(self, X: Any, y: Any = None, lengths: Any = None, *, algorithm: str = "viterbi") -> np.ndarray:
         """The states, (n,), given what is known: the best path ("viterbi"), or each row's most probable ("map")."""
-        return self._path(self._known(X, Y, lengths), algorithm)
+        return self._path(self._known(X, y, lengths), algorithm)
 
     @torch.no_grad()
-    def smooth(self, X: Any, Y: Any = None, lengths: Any = None) -> np.ndarray:
+    def smooth(self, X: Any, y: Any = None, lengths: Any = None) -> np.ndarray:
         """p(state of the row | its whole sequence), (n, k)."""
-        return self._best.posterior(self._known(X, Y, lengths)).responsibilities.cpu().numpy()
+        return self._best.posterior(self._known(X, y, lengths)).responsibilities.cpu().numpy()
 
     @torch.no_grad()
-    def filter(self, X: Any, Y: Any = None, lengths: Any = None) -> np.ndarray:
+    def filter(self, X: Any, y: Any = None, lengths: Any = None) -> np.ndarray:
         """p(state of the row | its sequence up to it), (n, k)."""
-        return self._ahead(self._known(X, Y, lengths)).cpu().numpy()
+        return self._ahead(self._known(X, y, lengths)).cpu().numpy()
 
     @torch.no_grad()
-    def log_density(self, X: Any, Y: Any, lengths: Any = None) -> np.ndarray:
+    def log_density(self, X: Any, y: Any, lengths: Any = None) -> np.ndarray:
         """log p(y | x) of each sequence, (s,), in nats."""
-        batch = self._known(X, Y, lengths)
+        batch = self._known(X, y, lengths)
         found = self._best.filter(batch, keep=False).log_evidence
         scale = self.targets_.log_scale(batch.target)
         ends = np.cumsum(np.asarray(batch.lengths))
         return found.cpu().numpy() + np.add.reduceat(scale.cpu().numpy(), np.r_[0, ends[:-1]])
 
-    def score(self, X: Any, Y: Any, lengths: Any = None) -> float:
-        """Accuracy, or R², of `predict` where Y is known."""
+    def score(self, X: Any, y: Any, lengths: Any = None) -> float:
+        """Accuracy, or R², of `predict` where y is known."""
         check_is_fitted(self, "members_")
         X, own = self._check_rows(X, lengths)
-        return self.targets_.score(self.predict(X, own), joined_targets(Y, own))
+        return self.targets_.score(self.predict(X, own), joined_targets(y, own))
 
     @torch.no_grad()
     def sample(
@@ -331,11 +331,11 @@ class InputOutputHMM(SequenceEstimator):
         X, lengths = self._check_rows(X, lengths)
         return self._sequences(X, self.targets_.blank(len(X)), lengths)
 
-    def _known(self, X: Any, Y: Any, lengths: Any) -> Batch:
-        if Y is None:
+    def _known(self, X: Any, y: Any, lengths: Any) -> Batch:
+        if y is None:
             return self._blank(X, lengths)
         X, lengths = self._check_rows(X, lengths)
-        return self._sequences(X, self.targets_.coded(joined_targets(Y, lengths)), lengths)
+        return self._sequences(X, self.targets_.coded(joined_targets(y, lengths)), lengths)
 
     def _ahead(self, batch: Batch) -> torch.Tensor:
         """The filtered states, (n, k)."""

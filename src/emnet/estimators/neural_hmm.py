@@ -128,13 +128,13 @@ class NeuralHMM(FittedChain, SequenceEstimator):
         self.callbacks = callbacks
 
     @with_callbacks
-    def fit(self, X: Any, y: Any = None, lengths: Any = None, *, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, lengths: Any = None, *, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit to (n, d) rows of sequences end to end, or to a list of sequences, (t, d) each.
 
         Parameters
         ----------
-        y : (n,), the state of each row where it is known, −1 where not.
         lengths : of the sequences, where X is not a list.
+        y : (n,), the state of each row where it is known, −1 where not.
         sample_weight : how many sequences each one counts for.
         """
         with keeping_what_was_fitted(self):

@@ -94,7 +94,8 @@ class LabelTargets:
         classes = np.unique(plain_labels(Y[~_unknown(Y)]).tolist())
         if len(classes) < 2:
             raise InvalidInputError(
-                f"Labels need at least two classes; Y has {classes.tolist()} (−1, NaN and None are not known)."
+                f"Labels need at least two classes; y has one class or none, {classes.tolist()} (−1, NaN and None are "
+                "not known)."
             )
         return cls(classes)
 
@@ -105,7 +106,7 @@ class LabelTargets:
         labels = np.array(Y[~unknown].tolist(), dtype=None if unknown.all() else self.classes.dtype)
         odd = np.setdiff1d(labels, self.classes)
         if len(odd):
-            raise InvalidInputError(f"Y holds {odd.tolist()[0]!r}, which was not a class in training.")
+            raise InvalidInputError(f"y holds {odd.tolist()[0]!r}, which was not a class in training.")
         codes = np.full(len(Y), -1)
         codes[~unknown] = np.searchsorted(self.classes, labels)
         return codes
@@ -167,16 +168,16 @@ class NumberTargets:
     def of(cls, Y: np.ndarray, weights: np.ndarray) -> Self:
         values = _numbers(Y)
         if np.isinf(values).any():
-            raise InvalidInputError(f"Y holds infinity, first in row {int(np.argwhere(np.isinf(values))[0][0])}.")
+            raise InvalidInputError(f"y holds infinity, first in row {int(np.argwhere(np.isinf(values))[0][0])}.")
         empty = np.isnan(values).all(axis=0)
         if empty.any():
-            raise InvalidInputError(f"Column {int(empty.argmax())} of Y has nothing but NaN: nothing can be learned.")
+            raise InvalidInputError(f"Column {int(empty.argmax())} of y has nothing but NaN: nothing can be learned.")
         return cls(*weighted_location_scale(values, weights), Y.ndim == 1)
 
     def coded(self, Y: np.ndarray) -> np.ndarray:
         values = _numbers(Y)
         if values.shape[1] != len(self.mean):
-            raise InvalidInputError(f"The model has {len(self.mean)} targets; Y has {values.shape[1]}.")
+            raise InvalidInputError(f"The model has {len(self.mean)} targets; y has {values.shape[1]}.")
         return (values - self.mean) / self.scale
 
     def blank(self, n: int) -> np.ndarray:
@@ -246,4 +247,4 @@ def _numbers(Y: np.ndarray) -> np.ndarray:
     try:
         return np.asarray(Y, dtype=np.float64).reshape(len(Y), -1)
     except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"Regression needs numbers in Y, and NaN where not known: {error}.") from error
+        raise InvalidInputError(f"Regression needs numbers in y, and NaN where not known: {error}.") from error

@@ -70,7 +70,7 @@ def joined_targets(Y: Any, lengths: np.ndarray) -> np.ndarray:
         return Y
     if len(Y) != len(lengths):
         raise InvalidInputError(
-            f"Y must have a target for each of the {n} rows of X, or one for each of the {len(lengths)} sequences; it "
+            f"y must have a target for each of the {n} rows of X, or one for each of the {len(lengths)} sequences; it "
             f"has {len(Y)}."
         )
     whole: np.ndarray = np.full((n, *Y.shape[1:]), None, dtype=object)
