@@ -61,7 +61,7 @@ class EMMLPRegressor(RegressorMixin, RealTargets, NetworkEstimator):
     --------
     >>> X = np.linspace(-1, 1, 200)[:, None]
     >>> model = EMMLPRegressor(hidden_units=4, n_init=1, random_state=0).fit(X, np.sign(X[:, 0]))
-    >>> model.score(X, np.sign(X[:, 0])) > 0.95
+    >>> model.score(X, np.sign(X[:, 0])) > 0.9
     True
     """
 
