@@ -76,16 +76,16 @@ def neural_emission(kind: str, seed: int, dtype: torch.dtype, *, k=3, d=2, p=2):
     generator = torch.Generator().manual_seed(8000 + seed)
     return {
         "density": lambda: ModuleDensity(
-            drawn(MixtureDensity(d, k, 2, n_past=p, hidden_units=2), generator, dtype), precision=1.0, steps=3
+            drawn(MixtureDensity(d, k, 2, n_past=p, hidden_units=2), generator, dtype), precision=3.0, steps=5
         ),
         "constant-density": lambda: ModuleDensity(
-            drawn(MixtureDensity(d, k, 2), generator, dtype), precision=1.0, steps=3
+            drawn(MixtureDensity(d, k, 2), generator, dtype), precision=3.0, steps=5
         ),
         "scaled": lambda: ScaledLikelihood(
             random_module(generator, dtype, d, k),
             3 * torch.randn(20, d, generator=generator, dtype=torch.float64).to(dtype),
-            precision=1.0,
-            steps=3,
+            precision=3.0,
+            steps=5,
         ),
         "autoregressive": lambda: experts(seed, dtype, gate="constant", levels=(k,), p=p, d=d).emissions["emission"],
     }[kind]()
