@@ -116,8 +116,8 @@ def lines() -> Iterator[list[str]]:
             f"{ours:.1%}",
             f"{(between - began) / (after - between):.0f} ×",
             what,
-            f"{validated:.1%}",
-            f"{reached:.1%} (goal: above {_GOALS[name]:.1%})",
+            f"{validated:.2%}",
+            f"{reached:.2%} (goal: above {_GOALS[name]:.1%})",
         ]
 
 
