@@ -11,13 +11,13 @@ import warnings
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from benchmarks.memory import peak_bytes
 from benchmarks.results import markdown, write
 from benchmarks.timing import fastest
 from emnet import GaussianHMM
@@ -159,16 +159,10 @@ def long(n: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         start_of(GaussianHMM, _LONG_STATES, X[:1000]).fit(X[:1000])
-        before, began = _peak(), time.perf_counter()
+        before, began = peak_bytes(), time.perf_counter()
         start_of(GaussianHMM, _LONG_STATES, X).fit(X)
     seconds = time.perf_counter() - began
-    print(seconds, _peak() - before)
-
-
-def _peak() -> int:
-    """Most bytes that this process has had in memory; `ru_maxrss` would count the process that started it too."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+    print(seconds, peak_bytes() - before)
 
 
 def first_call() -> None:

@@ -6,11 +6,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from torch.nn.functional import logsigmoid
 
+from benchmarks.memory import peak_bytes
 from benchmarks.results import markdown, write
 from benchmarks.timing import alternate
 from emnet.kernels import bits
@@ -106,16 +106,10 @@ def peak_memory(n: int, m: int) -> int:
 
 
 def measure_memory(n: int, m: int) -> int:
-    before = _high_water_mark()
+    before = peak_bytes()
     logits, labels, output = problem(n, m)
     ours(logits, group(labels, output), output)
-    return _high_water_mark() - before
-
-
-def _high_water_mark() -> int:
-    """Peak resident bytes of this process alone (ru_maxrss starts from the parent's)."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
-    return 1024 * int(line.split()[1])
+    return peak_bytes() - before
 
 
 def main() -> None:

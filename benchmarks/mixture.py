@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import warnings
@@ -15,6 +14,7 @@ from sklearn.datasets import load_iris
 from sklearn.mixture import GaussianMixture as Peer
 from threadpoolctl import threadpool_limits
 
+from benchmarks.memory import peak_bytes
 from benchmarks.results import markdown, write
 from benchmarks.timing import alternate
 from emnet import GaussianMixture
@@ -73,9 +73,11 @@ def pomegranate_iteration(rows: np.ndarray, options: dict) -> Callable[[], None]
     kind = options["covariance_type"]
     if kind not in ("full", "diag") or find_spec("pomegranate") is None:
         return None
+    threads = torch.get_num_threads()
     from pomegranate.distributions import Normal
     from pomegranate.gmm import GeneralMixtureModel
 
+    torch.set_num_threads(threads)  # which the import changes
     x = torch.from_numpy(rows)
     spreads = torch.as_tensor(options["precisions_init"], dtype=x.dtype)  # of 1: precisions and covariances alike
     states = [
@@ -157,7 +159,7 @@ def large() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         GaussianMixture(k, covariance_type="diag", dtype="float32", max_iter=2, tol=0, **start).fit(rows)
-    print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    print(peak_bytes())
 
 
 def main() -> None:

@@ -24,10 +24,10 @@ def forward(
 ) -> None:
     """Write the evidence, (s,), and the filtered probabilities, (n, k), of the sequences `which`, (s,) of booleans."""
     sequences, rows, there = padded(offsets, which, log_likelihood.device)
-    alpha, log_evidence = _forward(log_likelihood, log_start, log_transition, sequences, rows, there)
-    evidence[sequences] = log_evidence
+    alpha, scales = _forward(log_likelihood, log_start, log_transition, sequences, rows, there)
+    evidence[sequences] = scales.sum(0)
     if filtered is not None:
-        filtered[rows[there]] = alpha.softmax(2)[there]
+        filtered[rows[there]] = alpha[there].exp()
 
 
 def smooth(
@@ -44,16 +44,16 @@ def smooth(
     """Write evidence and responsibilities of the sequences `which`, and add their weighted transitions to `xi`."""
     x = log_likelihood
     sequences, rows, there = padded(offsets, which, x.device)
-    alpha, log_evidence = _forward(x, log_start, log_transition, sequences, rows, there)
-    evidence[sequences] = log_evidence
+    alpha, scales = _forward(x, log_start, log_transition, sequences, rows, there)
+    evidence[sequences] = scales.sum(0)
     beta = torch.zeros_like(alpha[0])
     for t in range(len(rows) - 1, -1, -1):
         now = there[t]
         gamma[rows[t, now]] = (alpha[t] + beta).softmax(1)[now]
         if t == 0:
             break
-        step, into = _step(log_transition, rows[t]), (x[rows[t]] + beta)[:, None]
-        joint = (alpha[t - 1][:, :, None] + step + into - log_evidence[:, None, None]).exp()
+        step, into = _step(log_transition, rows[t]), (x[rows[t]] + beta - scales[t, :, None])[:, None]
+        joint = (alpha[t - 1][:, :, None] + step + into).exp()
         joint = joint[now] * weights[sequences][now, None, None]
         if xi.dim() == 3:
             xi[rows[t, now]] = joint
@@ -75,19 +75,23 @@ def padded(offsets: Tensor, which: Tensor, device: torch.device) -> tuple[Tensor
 def _forward(
     x: Tensor, log_start: Tensor, log_transition: Tensor, sequences: Tensor, rows: Tensor, there: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """log α, (t, q, k), which stays as it is where a sequence has ended, and log evidence, (q,)."""
+    """log p(state | rows so far), (t, q, k), and log p(row | rows before), (t, q), 0 where a sequence has ended.
+
+    Scaled step by step: of a long sequence log p(state, rows so far) itself is so large that it would lose digits.
+    """
     start = log_start if log_start.dim() == 1 else log_start[sequences]
-    alpha = x.new_empty(*rows.shape, x.shape[1])
-    alpha[0] = start + x[rows[0]]
-    for t in range(1, len(rows)):
-        reached = (alpha[t - 1][:, :, None] + _step(log_transition, rows[t])).logsumexp(1) + x[rows[t]]
-        alpha[t] = torch.where(there[t, :, None], reached, alpha[t - 1])
-    reached = alpha.logsumexp(2)
-    if not bool((possible := reached.isfinite()).all()):
-        number = int(torch.nonzero(~possible[-1])[0])
+    alpha, scales = x.new_empty(*rows.shape, x.shape[1]), x.new_zeros(rows.shape)
+    for t in range(len(rows)):
+        before = start if t == 0 else (alpha[t - 1][:, :, None] + _step(log_transition, rows[t])).logsumexp(1)
+        reached = before + x[rows[t]]
+        scale = reached.logsumexp(1)
+        scales[t] = scale.where(there[t], 0.0)
+        alpha[t] = torch.where(there[t, :, None], reached - scale[:, None], alpha[t - 1])
+    if not bool((possible := scales.isfinite()).all()):
+        number = int(torch.nonzero(~possible.all(0))[0])
         step = int(torch.nonzero(~possible[:, number])[0])
         raise_impossible(int(sequences[number]), step, bool(x[rows[step, number]].isnan().any()))
-    return alpha, reached[-1]
+    return alpha, scales
 
 
 def _step(log_transition: Tensor, rows: Tensor) -> Tensor:
