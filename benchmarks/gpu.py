@@ -15,12 +15,13 @@ from emnet.batch import Batch, with_constant
 from emnet.factors.regression import BernoulliUnits, GradientStep, SoftmaxOutput
 from emnet.inference.exact import Exact
 from emnet.inference.importance import Importance, Recognition
-from emnet.kernels import bits
+from emnet.kernels import bits, chain
 from emnet.models.bernoulli_network import BernoulliNetwork
 
 _ROWS, _INPUTS, _CLASSES = 60_000, 50, 10
 _UNITS = (20, 24, 28)
 _GEMM = 8192
+_STEPS, _STATES = 1_000_000, 32
 
 
 def report(**line: object) -> None:
@@ -85,6 +86,27 @@ def sampled(m: int) -> None:
         report(e_step="importance", proposal=type(inference.proposal).__name__, m=m, seconds=taken)
 
 
+def sequences(n: int, count: int, k: int, device: str) -> tuple[torch.Tensor, ...]:
+    """log p of the start, of transitions and of n rows, and where `count` sequences of one length begin."""
+    generator = torch.Generator().manual_seed(2)
+    shapes = ((k,), (k, k), (n, k))
+    start, transition, x = (torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in shapes)
+    arrays = start.log_softmax(0), transition.log_softmax(1), x
+    return *(array.to(device) for array in arrays), torch.arange(0, n + 1, n // count)
+
+
+def chains_agree() -> None:
+    on_cpu, on_gpu = (chain.forward_backward(*sequences(10_000, 10, 8, device)) for device in ("cpu", "cuda"))
+    off = (on_cpu.responsibilities - on_gpu.responsibilities.cpu()).abs().max()
+    report(check="forward–backward on CPU and GPU", largest_difference=float(off), passed=bool(off < 1e-9))
+
+
+def chains(count: int) -> None:
+    arrays = sequences(_STEPS, count, _STATES, "cuda")
+    taken = seconds(lambda: chain.forward_backward(*arrays))
+    report(kernel="forward–backward", steps=_STEPS, sequences=count, states=_STATES, seconds=taken)
+
+
 @torch.no_grad()
 def main() -> None:
     if not torch.cuda.is_available():
@@ -104,6 +126,9 @@ def main() -> None:
             exact(m, rate)
         else:
             sampled(m)
+    chains_agree()
+    for count in (1, 1000):
+        chains(count)
 
 
 if __name__ == "__main__":
