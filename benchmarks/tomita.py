@@ -125,8 +125,8 @@ def main() -> None:
         f"most {_EACH} strings of each length up to {_LONGEST} and verdict, known at the last step only, both "
         f"verdicts weighted alike. Exact: no error in {3 * _TESTS} strings of length {_TEST_LENGTH}, a third accepted, "
         "a third those with one symbol changed, a third any. Number of grammars exact, seed by seed: "
-        f"{', '.join(map(str, exact.sum(axis=0)))} of {len(GRAMMARS)}. Seconds on one thread of a busy machine. States, "
-        "starts and prior were picked from a handful of settings by how many starts found these very grammars."
+        f"{', '.join(map(str, exact.sum(axis=0)))} of {len(GRAMMARS)}. Seconds on one thread of a busy machine. "
+        "States, starts and prior were picked from a handful of settings by how many starts found these very grammars."
     )
     write("tomita", "Input–output hidden Markov models: the Tomita grammars", body)
 
