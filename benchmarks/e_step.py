@@ -14,6 +14,7 @@ from benchmarks.memory import peak_bytes
 from benchmarks.results import markdown, write
 from benchmarks.timing import alternate
 from emnet.kernels import bits
+from emnet.kernels.configurations import all_configurations
 
 _GEMM = 2048
 _PEER_ROWS = 250
@@ -29,7 +30,7 @@ def problem(n: int, m: int, g: int = 10):
 def enumeration(logits, labels, output, rows=10**9):
     """The peer: n × 2^m log-probabilities in PyTorch, vectorised over rows and configurations; in chunks of `rows`."""
     m = logits.shape[1]
-    states = bits.configurations(m, dtype=logits.dtype)
+    states = all_configurations(m, dtype=logits.dtype)
     table = (output[:, :1] + output[:, 1:] @ states.T).log_softmax(0)
     mean, evidence, counts = [], [], torch.zeros_like(table)
     for a, y in zip(logits.split(rows), labels.split(rows), strict=True):

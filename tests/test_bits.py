@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emnet.exceptions import InsufficientMemoryError
-from emnet.kernels import bits
+from emnet.kernels import bits, bits_torch, class_blocks, configurations
 from tests.oracles import all_configurations, enumerate_network
 
 
@@ -36,13 +36,32 @@ def check(logits, labels, output, weights, *, rtol, atol):
 
 
 def test_configurations_count_in_binary():
-    np.testing.assert_array_equal(bits.configurations(4), all_configurations(4))
+    np.testing.assert_array_equal(configurations.all_configurations(4), all_configurations(4))
 
 
+@pytest.fixture(params=["compiled", "in PyTorch"])
+def passes(request, monkeypatch):
+    """The passes between the products: those of this CPU, and those that any device can take."""
+    if request.param == "in PyTorch":
+        monkeypatch.setattr(bits, "_passes", lambda logits: bits_torch)
+    else:
+        assert bits._passes(torch.zeros(1)) is not bits_torch, "Numba is not installed: its passes are not tested"
+
+
+@pytest.mark.usefixtures("passes")
 @pytest.mark.parametrize(("m", "g"), [(1, 2), (2, 2), (3, 5), (5, 3), (6, 2)])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-5)])
-def test_expectations_equal_enumeration(m, g, dtype, tolerance):
-    check(*problem(m, 23, m, g, dtype=dtype), rtol=tolerance, atol=tolerance)
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_expectations_equal_enumeration(m, g, dtype, tolerance, scale):
+    check(*problem(m, 23, m, g, dtype=dtype, scale=scale), rtol=scale * tolerance, atol=scale * tolerance)
+
+
+def test_certain_units_and_nan():
+    logits = torch.tensor([[torch.inf, -torch.inf, 0.0], [1.0, 2.0, torch.nan]])
+    found = expectations(logits, torch.tensor([0, 1]), bits.log_output_table(torch.zeros(2, 4)))
+    np.testing.assert_allclose(found.mean[0], [1, 0, 0.5])
+    assert bool(found.log_evidence[1].isnan())
+    assert bool(found.mean[1].isnan().all())
 
 
 @settings(max_examples=60, deadline=None)
@@ -76,7 +95,7 @@ def test_rows_that_underflow_in_float32_lose_nothing():
 def test_a_class_without_rows_and_rows_without_class():
     logits, labels, output, weights = problem(1, 30, 3, 4)
     labels = labels.clamp_max(2)
-    labels[::3] = bits.UNOBSERVED
+    labels[::3] = class_blocks.UNOBSERVED
     check(logits, labels, output, weights, rtol=1e-12, atol=1e-12)
 
 

@@ -9,7 +9,7 @@ from emnet.batch import with_constant
 from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor, linear_predictor_with, require_given
 from emnet.factors.least_squares import ConjugatePrior, RegressionMoments, gradient, log_density, maximum
-from emnet.kernels import bits
+from emnet.kernels.configurations import second_moments
 
 
 class GaussianOutput(Factor[RegressionMoments]):
@@ -122,7 +122,7 @@ class GaussianOutput(Factor[RegressionMoments]):
         """From E[z | x, y] of every row, (n, m), and the rows' weight in each configuration, (1, 2^m)."""
         weights = torch.ones_like(mean[:, 0]) if weights is None else weights
         mean, target, weights = mean.double(), target.double(), weights.double()
-        second = bits.second_moments(counts[0])
+        second = second_moments(counts[0])
         first = torch.cat((torch.ones_like(mean[:, :1]), mean), dim=1)
         return RegressionMoments(
             second, (first * weights[:, None]).T @ target, weights @ target.square(), weights.sum()

@@ -14,7 +14,7 @@ from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor, require_given
 from emnet.factors.classes import ClassOutput, log_softmax_of
 from emnet.factors.least_squares import ConjugatePrior, log_density
-from emnet.kernels import bits
+from emnet.kernels.configurations import all_configurations
 from emnet.kernels.logistic import softplus
 from emnet.statistics import Moments
 
@@ -247,7 +247,7 @@ class ModuleOutput(ModuleFactor, ClassOutput):
 
     def _log_table(self) -> Tensor:
         own = next(self.network.parameters())
-        states = bits.configurations(self.n_bits, dtype=own.dtype, device=own.device)
+        states = all_configurations(self.n_bits, dtype=own.dtype, device=own.device)
         return self.network(states).log_softmax(1).T.contiguous()
 
     def statistics_of_bits(self, target: Tensor, weights: Tensor | None, mean: Tensor, counts: Tensor) -> Gradient:

@@ -18,6 +18,7 @@ from emnet.batch import with_constant
 from emnet.factors.base import Factor, linear_predictor_with, require_given
 from emnet.factors.classes import ClassOutput, log_softmax_of
 from emnet.kernels import bits, logistic
+from emnet.kernels.configurations import all_configurations
 from emnet.kernels.logistic import softplus
 from emnet.kernels.mean_field import FactorizedSoftmaxRegression
 from emnet.kernels.memory import require_bytes
@@ -51,7 +52,7 @@ class ConfigurationCounts(Moments):
             purpose=f"The M-step over 2^{m} configurations of the hidden units and {g} classes",
             remedy="Use fewer hidden units or the importance E-step.",
         )
-        states = bits.configurations(m, device=self.counts.device)
+        states = all_configurations(m, device=self.counts.device)
         return Observations(self.counts.T, with_constant(states), torch.ones_like(states[:, 0]))
 
 

@@ -11,7 +11,7 @@ from torch.nn.functional import logsigmoid
 
 from emnet.batch import Batch, with_constant
 from emnet.inference.importance import Importance
-from emnet.kernels import bits
+from emnet.kernels.configurations import all_configurations
 from emnet.kernels.sampling import SeededGenerator
 from emnet.models.bernoulli_network import BernoulliNetwork
 from emnet.posteriors import EvidenceKind, SampledBits
@@ -79,7 +79,7 @@ class Gibbs:
             logits = layer.predictor(below)
             for block in torch.arange(layer.n_units, device=logits.device).split(self.block_size):
                 probability = self._conditional(model, batch, states, number, block, logits[:, block])
-                configurations = bits.configurations(len(block), dtype=logits.dtype, device=logits.device)
+                configurations = all_configurations(len(block), dtype=logits.dtype, device=logits.device)
                 drawn = torch.multinomial(probability, 1, generator=self._generator.on(logits.device))[:, 0]
                 states[number][:, block] = configurations[drawn]
                 if number == 0:
@@ -90,7 +90,7 @@ class Gibbs:
         self, model: BernoulliNetwork, batch: Batch, states: list[Tensor], number: int, block: Tensor, logits: Tensor
     ) -> Tensor:
         """p(z_block | everything else) of each of its configurations: (n, 2^b)."""
-        configurations = bits.configurations(len(block), dtype=logits.dtype, device=logits.device)
+        configurations = all_configurations(len(block), dtype=logits.dtype, device=logits.device)
         prior = logsigmoid(logits) @ configurations.T + logsigmoid(-logits) @ (1 - configurations).T
         joint = prior.clone()
         factor, target = model.above(number, batch, states)

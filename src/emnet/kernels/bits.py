@@ -19,17 +19,18 @@ Configurations are numbered Σ_h z_h 2^h; the lower half of the units runs faste
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cache
-from math import prod
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from emnet.kernels import bits_torch, class_blocks
+from emnet.kernels.class_blocks import ClassBlocks
+from emnet.kernels.compilation import compiled
+from emnet.kernels.configurations import all_configurations, bits_by_configuration
 from emnet.kernels.memory import require_bytes
 
-UNOBSERVED = -1
 _CHUNK_ELEMENTS = 2**20  # of one half's products: a few of them stay in the second-level cache
 _REPAIR_ELEMENTS = 2**22
 _REMEDY = (
@@ -46,28 +47,32 @@ class Expectations(NamedTuple):
     counts: Tensor  # (g, 2^m) float64: Σ_j weight_j p(z | x_j, y_j) [y_j = i]
 
 
-def configurations(m: int, *, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Tensor:
-    """All configurations of m bits, (2^m, m); row Σ_h z_h 2^h holds z."""
-    index = torch.arange(2**m, device=device)
-    return (index[:, None] >> torch.arange(m, device=device) & 1).to(dtype)
+class Passes(Protocol):
+    """What is done between the products, over blocks of rows, (b, c); L and H configurations of the two halves."""
 
+    def halves(self, logits: Tensor, rows: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """P_L, (b, L, c), and P_H, (b, H, c), in `memory`."""
+        ...
 
-def second_moments(counts: Tensor) -> Tensor:
-    """Σ_z counts(z) z̃ z̃ᵀ with z̃ = (1, z): (2^m,) → (1 + m, 1 + m), float64."""
-    m = len(counts).bit_length() - 1
-    result = counts.new_zeros(1 + m, 1 + m, dtype=torch.float64)
-    for part in torch.arange(len(counts), device=counts.device).split(_REPAIR_ELEMENTS // (1 + m)):
-        states = (part[:, None] >> torch.arange(m, device=counts.device) & 1).double()
-        states = torch.cat((torch.ones_like(states[:, :1]), states), dim=1)
-        result += (states * counts[part, None]).T @ states
-    return result
+    def lower(
+        self, joint: Tensor, low: Tensor, blocks: ClassBlocks, smallest: float, mean: Tensor, log_evidence: Tensor
+    ) -> Tensor:
+        """From Tᵀ P_H the evidence and the mean of the lower units, written by row; P_L becomes P_L / evidence.
+
+        True, (b, c), where the evidence is not above `smallest`: 0 stands for P_L / evidence there.
+        """
+        ...
+
+    def upper(self, joint: Tensor, high: Tensor, blocks: ClassBlocks, weights: Tensor | None, mean: Tensor) -> None:
+        """From T (P_L / evidence) the mean of the upper units, written by row; P_H is multiplied by the weights."""
+        ...
 
 
 def required_bytes(n: int, m: int, g: int, dtype: torch.dtype) -> int:
     """Peak bytes of `expectations` over what its arguments hold: tables, counts and one chunk of rows."""
     size = dtype.itemsize
     tables = g * 2**m * (2 * size + 8) + 2**m * (size + 8)
-    chunk = 8 * 2 ** _lower_half(m) * min(n, _chunk_rows(m)) * size
+    chunk = 8 * 2 ** (m - m // 2) * min(n, _chunk_rows(m)) * size
     return tables + chunk + n * m * 4 * size
 
 
@@ -84,44 +89,14 @@ def require_memory(n: int, m: int, g: int, dtype: torch.dtype, device: torch.dev
 def log_output_table(weights: Tensor) -> Tensor:
     """log o_i(z) of a softmax over (1, z) for every configuration: (g, m+1) weights, bias first → (g, 2^m)."""
     m = weights.shape[1] - 1
-    lower = _lower_half(m)
-    bias, of_low, of_high = weights.split((1, lower, m - lower), dim=1)
-    low, high = (part @ _bits_by_configuration(part.shape[1], part) for part in (of_low, of_high))
+    bias, of_low, of_high = weights.split((1, m - m // 2, m // 2), dim=1)
+    low, high = (part @ bits_by_configuration(part.shape[1], part) for part in (of_low, of_high))
     return ((bias + high)[:, :, None] + low[:, None]).flatten(1).log_softmax(0)
 
 
-class ClassBlocks(NamedTuple):
-    """Rows in blocks of one class each, for batched products: see `group_by_class`."""
-
-    classes: Tensor  # (b,): class of each block
-    rows: Tensor  # (b, c): the rows of each block; what a class does not fill is any row
-    absent: Tensor  # (b, c): True where the block is not filled
-    filled: Tensor  # (k,): the other positions, in the flattened blocks
-    owners: Tensor  # (k,): the rows at those positions
-
-
 def group_by_class(labels: Tensor, g: int, m: int) -> list[ClassBlocks]:
-    """Sort rows into blocks of one class, and blocks into chunks for `expectations` of m bits.
-
-    `labels` (n,) are integers in 0 … g−1, or `UNOBSERVED`: such rows are in no block. The width of the blocks keeps
-    what is not filled below 1.5 times the rows, however uneven the classes are.
-    """
-    chunk = _chunk_rows(m)
-    order = labels.argsort(stable=True)
-    sizes = torch.bincount(labels + 1, minlength=g + 1)
-    starts, sizes = sizes.cumsum(0)[:-1], sizes[1:]
-    width = max(1, min(chunk, int(sizes.max()), 1 + 3 * len(labels) // (2 * g)))
-    blocks = -(-sizes // width)
-    classes = torch.arange(g, device=labels.device).repeat_interleave(blocks)
-    first = width * (torch.arange(len(classes), device=labels.device) - (blocks.cumsum(0) - blocks)[classes])
-    within = first[:, None] + torch.arange(width, device=labels.device)
-    absent = within >= sizes[classes][:, None]
-    rows = order[(starts[classes][:, None] + within).clamp_max(len(labels) - 1)]
-    result = []
-    for part in torch.arange(len(classes), device=labels.device).split(max(1, chunk // width)):
-        filled = (~absent[part]).flatten().nonzero()[:, 0]
-        result.append(ClassBlocks(classes[part], rows[part], absent[part], filled, rows[part].flatten()[filled]))
-    return result
+    """Rows by class, in the chunks that `expectations` of m bits takes: see `class_blocks.group_by_class`."""
+    return class_blocks.group_by_class(labels, g, _chunk_rows(m))
 
 
 def expectations(
@@ -136,45 +111,26 @@ def expectations(
     log_table : (g, 2^m), log o_i(z).
     weights : (n,) multipliers of the rows in `counts`; 1 if not given.
     """
-    n, m = logits.shape
-    g = log_table.shape[0]
-    lower = _lower_half(m)
-    table = log_table.exp().view(g, 2 ** (m - lower), 2**lower)
-    bits_low, bits_high = (_bits_by_configuration(k, logits) for k in (lower, m - lower))
-
-    log_evidence = logits.new_zeros(n, dtype=torch.float64)
-    mean = logits.sigmoid()
+    logits, (n, m), g = logits.detach(), logits.shape, len(log_table)
+    passes, smallest = _passes(logits), _smallest_trusted(logits.dtype, m)
+    table = _by_halves(log_table)
+    log_evidence, mean = logits.new_zeros(n, dtype=torch.float64), logits.sigmoid()
     counts = torch.zeros_like(table, dtype=torch.float64)
-    smallest = _smallest_trusted(logits.dtype, m)
     suspects = []
     # One workspace for all chunks: fresh pages for every product would cost more than the products.
-    size = 2**lower * max((blocks.rows.numel() for blocks in groups), default=0)
+    size = table.shape[2] * max((blocks.rows.numel() for blocks in groups), default=0)
     of_halves, of_joints = logits.new_empty(3 * size).split((2 * size, size))
     with torch.inference_mode():  # the bookkeeping of many small operations would take a quarter of the time
         for blocks in groups:
-            b, c = blocks.rows.shape
             own_table = table.index_select(0, blocks.classes)
-            units = _units(logits.index_select(0, blocks.rows.flatten()).view(b, c, m))
-            p_low, p_high = _halves(units, of_halves)
-
-            joint_low = torch.bmm(own_table.mT, p_high, out=_view(of_joints, *p_low.shape)).mul_(p_low)
-            evidence = joint_low.sum(1).masked_fill_(blocks.absent, torch.inf)
-            trusted = evidence > smallest
-            inverse = torch.where(trusted, evidence, torch.inf).reciprocal_()[:, None]
-            mean_low = (bits_low @ joint_low).mul_(inverse)
-            p_low.mul_(inverse)
-            joint_high = torch.bmm(own_table, p_low, out=_view(of_joints, *p_high.shape)).mul_(p_high)
-            block_mean = torch.cat((mean_low, bits_high @ joint_high), dim=1).mT.flatten(0, 1)
-
-            mean.index_copy_(0, blocks.owners, block_mean.index_select(0, blocks.filled))
-            log_evidence.index_copy_(
-                0, blocks.owners, evidence.flatten().index_select(0, blocks.filled).double().log_()
-            )
-            if weights is not None:
-                p_low.mul_(weights[blocks.rows][:, None])
-            counts.index_add_(0, blocks.classes, torch.bmm(p_high, p_low.mT).mul_(own_table).double())
-            if not bool(trusted.all()):
-                suspects.append((blocks.rows[~trusted], blocks.classes[:, None].expand(b, c)[~trusted]))
+            low, high = passes.halves(logits, blocks.rows, of_halves)
+            joint = torch.bmm(own_table.mT, high, out=_like(low, of_joints))
+            doubtful = passes.lower(joint, low, blocks, smallest, mean, log_evidence)
+            joint = torch.bmm(own_table, low, out=_like(high, of_joints))
+            passes.upper(joint, high, blocks, weights, mean)
+            counts.index_add_(0, blocks.classes, torch.bmm(high, low.mT).mul_(own_table).double())
+            if bool(doubtful.any()):
+                suspects.append((blocks.rows[doubtful], blocks.classes[:, None].expand_as(doubtful)[doubtful]))
 
     counts = counts.view(g, -1)
     for rows, classes in _chunks(suspects, _REPAIR_ELEMENTS // 2**m):
@@ -184,75 +140,36 @@ def expectations(
 
 def log_marginal(logits: Tensor, log_table: Tensor) -> Tensor:
     """log Σ_z p(z | x) o_i(z), the sum over all configurations for every class: (n, g), float64."""
-    n, m = logits.shape
-    g = log_table.shape[0]
-    lower = _lower_half(m)
-    table = log_table.exp().view(g, 2 ** (m - lower), 2**lower)
+    logits, (n, m), g = logits.detach(), logits.shape, len(log_table)
+    passes, table = _passes(logits), _by_halves(log_table)
     evidence = logits.new_empty(g, n)
     for rows in torch.arange(n, device=logits.device).split(_chunk_rows(m)):
-        p_low, p_high = _halves(_units(logits[rows]), logits.new_empty(2 ** (1 + lower) * len(rows)))
+        low, high = passes.halves(logits, rows[None], logits.new_empty(2 * table.shape[2] * len(rows)))
         for i in range(g):
-            evidence[i, rows] = (table[i].T @ p_high).mul_(p_low).sum(0)
+            evidence[i, rows] = (table[i].T @ high[0]).mul_(low[0]).sum(0)
     result = evidence.T.double().log()
     underflown = (evidence <= _smallest_trusted(logits.dtype, m)).any(0).nonzero()[:, 0]
     for (rows,) in _chunks([(underflown,)], _REPAIR_ELEMENTS // (g * 2**m)):
-        bits = configurations(m, dtype=torch.float64, device=logits.device)
+        bits = all_configurations(m, dtype=torch.float64, device=logits.device)
         joint = _log_configurations(logits[rows], bits)[:, None] + log_table.double()
         result[rows] = joint.logsumexp(2)
     return result
 
 
-def _lower_half(m: int) -> int:
-    return m - m // 2
+def _passes(logits: Tensor) -> Passes:
+    """Compiled on a CPU, where Numba is installed; else in PyTorch."""
+    numba = compiled("emnet.kernels.bits_numba", "the kernel of hidden units") if logits.device.type == "cpu" else None
+    return numba or bits_torch
 
 
-def _units(logits: Tensor) -> Tensor:
-    """Probability of each unit's two states, off and on: (…, n, m) → (…, m, 2, n)."""
-    logits = logits.mT.contiguous()
-    return torch.stack((-logits, logits), dim=-2).sigmoid_()
+def _by_halves(log_table: Tensor) -> Tensor:
+    """o_i(z) with the configurations of either half along an axis: (g, 2^m) → (g, H, L)."""
+    m = log_table.shape[1].bit_length() - 1
+    return log_table.exp().view(len(log_table), 2 ** (m // 2), 2 ** (m - m // 2))
 
 
-def _halves(units: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-    """Probability of each configuration of the lower and of the upper half of m units, in `memory`.
-
-    (…, m, 2, n) → (…, 2^⌈m/2⌉, n), (…, 2^⌊m/2⌋, n)
-    """
-    m = units.shape[-3]
-    if m % 2 == 0 and m > 0:  # both in the same few operations
-        return _products(units.unflatten(-3, (2, m // 2)), memory).unbind(-3)  # type: ignore[return-value]
-    low, high = units.split((_lower_half(m), m // 2), dim=-3)
-    of_low, of_high = memory.split((2 * len(memory) // 3, len(memory) - 2 * len(memory) // 3))
-    return _products(low, of_low), _products(high, of_high)
-
-
-def _products(units: Tensor, memory: Tensor | None = None) -> Tensor:
-    """Probability of each configuration of k independent units, by halves: (…, k, 2, n) → (…, 2^k, n)."""
-    *batch, k, _, n = units.shape
-    if k == 0:
-        return units.new_ones(*batch, 1, n)
-    if k == 1:
-        return units.squeeze(-3)
-    if k % 2 == 0:
-        low, high = _products(units.unflatten(-3, (2, k // 2))).unbind(-3)
-    else:
-        low, high = (_products(part) for part in units.split((_lower_half(k), k // 2), dim=-3))
-    out = None if memory is None else _view(memory, *batch, high.shape[-2], low.shape[-2], n)
-    return torch.mul(high.unsqueeze(-2), low.unsqueeze(-3), out=out).flatten(-3, -2)
-
-
-def _view(buffer: Tensor, *shape: int) -> Tensor:
-    return buffer[: prod(shape)].view(shape)
-
-
-def _bits_by_configuration(k: int, like: Tensor) -> Tensor:
-    """(k, 2^k), in the type and on the device of `like`; not to be written into."""
-    return _cached_bits(k, like.dtype, like.device)
-
-
-@cache
-def _cached_bits(k: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):
-        return configurations(k, dtype=dtype, device=device).T.contiguous()
+def _like(half: Tensor, memory: Tensor) -> Tensor:
+    return memory[: half.numel()].view(half.shape)
 
 
 def _log_configurations(logits: Tensor, bits: Tensor) -> Tensor:
@@ -262,7 +179,7 @@ def _log_configurations(logits: Tensor, bits: Tensor) -> Tensor:
 
 def _expectations_in_logs(rows, classes, logits, log_table, weights, log_evidence, mean, counts) -> None:
     """Do `rows` again where no product can underflow, and write them into the three results."""
-    bits = configurations(logits.shape[1], dtype=torch.float64, device=logits.device)
+    bits = all_configurations(logits.shape[1], dtype=torch.float64, device=logits.device)
     joint = _log_configurations(logits[rows], bits) + log_table.double()[classes]
     log_evidence[rows] = joint.logsumexp(1)
     posterior = joint.sub_(log_evidence[rows, None]).exp_()
@@ -280,7 +197,7 @@ def _chunks(indices: Sequence[tuple[Tensor, ...]], size: int) -> Iterator[tuple[
 
 
 def _chunk_rows(m: int) -> int:
-    return max(256, _CHUNK_ELEMENTS // 2 ** _lower_half(m))
+    return max(256, _CHUNK_ELEMENTS // 2 ** (m - m // 2))
 
 
 def _smallest_trusted(dtype: torch.dtype, m: int) -> float:

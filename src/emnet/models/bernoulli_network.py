@@ -14,7 +14,8 @@ from emnet.factors.base import Factor
 from emnet.factors.gaussian_output import GaussianOutput
 from emnet.factors.module import ModuleGaussian, ModuleOutput, ModuleUnits
 from emnet.factors.regression import BernoulliUnits, SoftmaxOutput
-from emnet.kernels import bits
+from emnet.kernels import bits, class_blocks
+from emnet.kernels.configurations import all_configurations
 from emnet.kernels.logistic import softplus
 from emnet.models.base import LatentModel
 from emnet.posteriors import Bits, BitsPosterior, EvidenceKind, FactorizedBits, SampledBits
@@ -170,13 +171,13 @@ class BernoulliNetwork(LatentModel[BitsPosterior]):
 
 def _all_inputs(m: int, like: Tensor) -> Tensor:
     """All configurations of m bits as inputs of the layer above: (2^m, 1 + m)."""
-    return with_constant(bits.configurations(m, dtype=like.dtype, device=like.device))
+    return with_constant(all_configurations(m, dtype=like.dtype, device=like.device))
 
 
 def _rows_by_table(batch: Batch, table_of: Callable[[Tensor], Tensor], g: int, m: int) -> list[bits.ClassBlocks]:
     tables = table_of(batch.target)
     if batch.observed is not None:
-        tables = torch.where(batch.observed.view(len(batch), -1).all(1), tables, bits.UNOBSERVED)
+        tables = torch.where(batch.observed.view(len(batch), -1).all(1), tables, class_blocks.UNOBSERVED)
     return bits.group_by_class(tables, g, m)
 
 
