@@ -41,7 +41,7 @@ def _n_bits(n):  # type: ignore[no-untyped-def]
     return k
 
 
-@njit(fastmath={"contract"})
+@njit(fastmath={"contract"}, error_model="numpy")  # a division that could raise would not become vector instructions
 def _products(logits, rows, first, out):  # type: ignore[no-untyped-def]
     """The probability of each configuration of the units from `first` on, by doubling, in `out`, (2^k, c)."""
     c = len(rows)
@@ -51,8 +51,7 @@ def _products(logits, rows, first, out):  # type: ignore[no-untyped-def]
         for j in range(c):
             logit[j] = logits[rows[j], first + h]
         for j in range(c):
-            away = -abs(logit[j])
-            e = exp(_LEAST_EXPONENT if away < _LEAST_EXPONENT else away)
+            e = exp(max(-abs(logit[j]), _LEAST_EXPONENT))
             likely = 1 / (1 + e)
             on[j] = likely if logit[j] >= 0 else e * likely
             off[j] = e * likely if logit[j] >= 0 else likely
