@@ -70,7 +70,8 @@ def test_the_same_random_state_gives_scikit_learns_parameters(kind, init):
     if kind == "tied" and init in ("k-means++", "random_from_data"):
         pytest.skip("there scikit-learn divides the scatter of all rows by the number of those that were chosen")
     data = clouds(600)[0]
-    options = {"n_components": 3, "covariance_type": kind, "init_params": init, "random_state": 1, "n_init": 2}
+    options = {"n_components": 3, "covariance_type": kind, "init_params": init, "random_state": 1}
+    options["n_init"] = 1 if init == "random" else 2  # two random starts reach one optimum: rounding would choose
     ours, peer = GaussianMixture(**options).fit(data), Peer(**options).fit(data)
     for name in PARAMETERS:
         np.testing.assert_allclose(getattr(ours, name), getattr(peer, name), rtol=1e-8, atol=1e-8)

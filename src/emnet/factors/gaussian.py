@@ -44,7 +44,12 @@ class Rows:
     @cached_property
     def features(self) -> Tensor | None:
         """Packed features of few rows without holes."""
-        return gaussian.kept_features(self.values)
+        return gaussian.kept_features(self.values, diagonal=False)
+
+    @cached_property
+    def diagonal_features(self) -> Tensor | None:
+        """The same for diagonal matrices."""
+        return gaussian.kept_features(self.values, diagonal=True)
 
     @cached_property
     def complete(self) -> Tensor | None:
@@ -307,7 +312,9 @@ class Gaussian(Emission[GaussianMoments]):
 
     def _features_of(self, rows: Rows) -> Tensor | None:
         """None where the kernel does without."""
-        return None if self.covariance.diagonal or self.covariance.shared else rows.features
+        if self.covariance.diagonal:
+            return rows.diagonal_features
+        return None if self.covariance.shared else rows.features
 
     def _of_complete(
         self, values: Tensor, weights: Tensor, origin: Tensor, narrow: list[int], features: Tensor | None = None

@@ -2,8 +2,9 @@
 
 A matrix is given by the inverse U of the Cholesky factor of its covariance, Σ⁻¹ = UᵀU: (k, d, d), or (1, d, d) where
 all states share one, or (k, d) of diagonal matrices. The expanded quadratic xᵀΣ⁻¹x − 2mᵀΣ⁻¹x + mᵀΣ⁻¹m is one product
-over packed features (x_i x_j for i ≤ j, x, 1), and it cancels where a component is far narrower than the data: those
-that `narrow_states` finds are done as ‖U(x − m)‖². Data are thought of as centred near 0.
+over packed features (x_i x_j for i ≤ j, or x_i² where matrices are diagonal; x; 1), and it cancels where a component is
+far narrower than the data: those that `narrow_states` finds are done as ‖U(x − m)‖². Data are thought of as centred
+near 0.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ def narrow_states(inverse: Tensor, reach: Tensor, dtype: torch.dtype, k: int) ->
     return list(range(k)) if narrow and len(sizes) == 1 else narrow
 
 
-def kept_features(x: Tensor) -> Tensor | None:
+def kept_features(x: Tensor, *, diagonal: bool) -> Tensor | None:
     """Packed features of so few rows that they fit a chunk, to be kept for the next pass; None of more."""
-    if len(list(chunks(len(x), _width(x.shape[1]), x.dtype))) != 1:
+    if len(list(chunks(len(x), _width(x.shape[1], diagonal), x.dtype))) != 1:
         return None
-    return next(_features(x, None))[1]
+    return next(_features(x, diagonal, None))[1]
 
 
 def log_density(x: Tensor, means: Tensor, inverse: Tensor, narrow: list[int], features: Tensor | None = None) -> Tensor:
@@ -99,22 +100,9 @@ def _log_scale(inverse: Tensor, d: int) -> Tensor:
 
 
 def _expanded(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor, features: Tensor | None) -> Tensor:
-    if inverse.dim() == 2:
-        return _expanded_diagonal(x, means, inverse, constant)
-    if len(inverse) == 1:
+    if inverse.dim() == 3 and len(inverse) == 1:
         return _expanded_shared(x, means, inverse[0], constant)
     return _expanded_packed(x, means, inverse, constant, features)
-
-
-def _expanded_diagonal(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor) -> Tensor:
-    precision = inverse.square()
-    linear, square = (means * precision).T.to(x.dtype), (-0.5 * precision).T.to(x.dtype)
-    bias = (constant - 0.5 * (means.square() * precision).sum(1)).to(x.dtype)
-    out = x.new_empty(len(x), len(means))
-    for rows in chunks(len(x), 2 * x.shape[1], x.dtype):
-        torch.addmm(bias, x[rows], linear, out=out[rows])
-        out[rows].addmm_(x[rows].square(), square)
-    return out
 
 
 def _expanded_shared(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor) -> Tensor:
@@ -131,13 +119,18 @@ def _expanded_shared(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor
 
 
 def _expanded_packed(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor, kept: Tensor | None) -> Tensor:
-    precision = inverse.mT @ inverse
-    linear = torch.bmm(precision, means.unsqueeze(2)).squeeze(2)
-    quadratic = pack(precision) * _shares(x.shape[1], x.device)
+    diagonal = inverse.dim() == 2
+    if diagonal:
+        precision = inverse.square().expand_as(means)
+        linear, quadratic = precision * means, -0.5 * precision
+    else:
+        precision = inverse.mT @ inverse
+        linear = torch.bmm(precision, means.unsqueeze(2)).squeeze(2)
+        quadratic = pack(precision) * _shares(x.shape[1], x.device)
     bias = torch.sub(constant, (linear * means).sum(1), alpha=0.5)
     coefficients = torch.cat((quadratic, linear, bias.unsqueeze(1)), dim=1).T.to(x.dtype)
     out = x.new_empty(len(x), len(means))
-    for rows, features in _features(x, kept):
+    for rows, features in _features(x, diagonal, kept):
         torch.mm(features.T, coefficients, out=out[rows])
     return out
 
@@ -170,24 +163,27 @@ def _empty_moments(k: int, x: Tensor, diagonal: bool, shared: bool) -> Sums:
 
 
 def _moments_about_zero(x: Tensor, weights: Tensor, diagonal: bool, shared: bool, kept: Tensor | None) -> Sums:
-    if diagonal or shared:
-        return _plain_moments(x, weights, diagonal, shared)
+    if shared and not diagonal:
+        return _moments_of_shared(x, weights)
     k, d = weights.shape[1], x.shape[1]
-    total = torch.zeros((d * (d + 3)) // 2 + 1, k, dtype=torch.float64, device=x.device)
-    for rows, features in _features(x, kept):
+    total = torch.zeros(_width(d, diagonal), k, dtype=torch.float64, device=x.device)
+    for rows, features in _features(x, diagonal, kept):
         total += features @ weights[rows]
-    second = total.index_select(0, triangle(d, x.device).symmetric).T.reshape(k, d, d)
-    return total[-1], total[-1 - d : -1].T, second
+    counts, first = total[-1], total[-1 - d : -1].T
+    if not diagonal:
+        return counts, first, total.index_select(0, triangle(d, x.device).symmetric).T.reshape(k, d, d)
+    squares = total[:d].T
+    return counts, first, squares.sum(0, keepdim=True) if shared else squares
 
 
-def _plain_moments(x: Tensor, weights: Tensor, diagonal: bool, shared: bool) -> Sums:
-    counts, first, second = _empty_moments(weights.shape[1], x, diagonal, shared)
+def _moments_of_shared(x: Tensor, weights: Tensor) -> Sums:
+    """About 0, of one matrix for all states."""
+    counts, first, second = _empty_moments(weights.shape[1], x, diagonal=False, shared=True)
     for rows in chunks(len(x), 2 * x.shape[1], x.dtype):
         part, r = x[rows], weights[rows]
         counts += r.sum(0)
         first += r.T @ part
-        mass = r.sum(1, keepdim=True).T if shared else r.T
-        second += mass @ part.square() if diagonal else (part * mass.T).T @ part
+        second += (part * r.sum(1, keepdim=True)).T @ part
     return counts, first, second
 
 
@@ -200,36 +196,39 @@ def chunks(n: int, width: int, dtype: torch.dtype) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
-def _width(d: int) -> int:
-    return (d * (d + 3)) // 2 + 1
+def _width(d: int, diagonal: bool) -> int:
+    return 2 * d + 1 if diagonal else (d * (d + 3)) // 2 + 1
 
 
-def _features(x: Tensor, kept: Tensor | None) -> Iterator[tuple[slice, Tensor]]:
-    """Packed features of chunk after chunk, (d (d + 3)/2 + 1, rows), each in the memory of the one before."""
+def _features(x: Tensor, diagonal: bool, kept: Tensor | None) -> Iterator[tuple[slice, Tensor]]:
+    """Packed features of chunk after chunk, (width, rows), each in the memory of the one before."""
     if kept is not None:
         yield slice(0, len(x)), kept
         return
-    width, memory = _width(x.shape[1]), None
+    width, memory = _width(x.shape[1], diagonal), None
     for rows in chunks(len(x), width, x.dtype):
         size = rows.stop - rows.start
         if memory is None or memory.columns.shape[1] != size:
-            memory = _Features(x, width, size)
+            memory = _Features(x, diagonal, size)
         yield rows, memory.of(x[rows])
 
 
 class _Features:
     """Memory for the features of a chunk, and the views of it through which they are written."""
 
-    def __init__(self, x: Tensor, width: int, rows: int):
+    def __init__(self, x: Tensor, diagonal: bool, rows: int):
         d = x.shape[1]
-        self.all = x.new_empty(width, rows)
+        self.all = x.new_empty(_width(d, diagonal), rows)
         self.all[-1] = 1.0
         self.columns = self.all[-1 - d : -1]
-        self.products = []
-        start = 0
+        self.products = [(self.columns, self.columns, self.all[:d])] if diagonal else self._pairs(d)
+
+    def _pairs(self, d: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+        pairs, start = [], 0
         for i in range(d):
-            self.products.append((self.columns[i:], self.columns[i], self.all[start : start + d - i]))
+            pairs.append((self.columns[i:], self.columns[i], self.all[start : start + d - i]))
             start += d - i
+        return pairs
 
     def of(self, x: Tensor) -> Tensor:
         self.columns.copy_(x.T)

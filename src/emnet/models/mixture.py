@@ -49,8 +49,8 @@ class Mixture(EmittingModel[Discrete]):
 
     def log_joint(self, batch: Batch) -> Tensor:
         """log p(k, y | x), of known labels −∞ for the other states: (n, k)."""
-        log_likelihood = self.log_likelihood(batch)
-        return log_likelihood + self.weights.log_weights(batch.given).to(log_likelihood.dtype)
+        joint = self.log_likelihood(batch)
+        return joint.add_(self.weights.log_weights(batch.given).to(joint.dtype))  # fresh memory costs more than the sum
 
     def posterior(self, batch: Batch) -> Discrete:
         log_evidence, responsibilities = normalized(self.log_joint(batch))
