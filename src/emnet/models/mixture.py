@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from emnet.batch import Batch
 from emnet.factors.base import Factor
+from emnet.kernels.normalize import normalized
 from emnet.models.emitting import EmittingModel, unseen
 from emnet.posteriors import Discrete, EvidenceKind
 from emnet.statistics import ModelStatistics
-
-_NEGLIGIBLE = {torch.float64: -670.0, torch.float32: -70.0}  # beside 0, of a logarithm
 
 
 class Mixture(EmittingModel[Discrete]):
@@ -66,17 +63,3 @@ class Mixture(EmittingModel[Discrete]):
         if batch.labels is None and (rows := batch.derived(unseen)) is not None:
             log_evidence[rows] = 0.0
         return log_evidence
-
-
-def normalized(joint: Tensor) -> tuple[Tensor, Tensor]:
-    """log Σ_k e^{joint}, (n,) in float64, and e^{joint} over it, (n, k), in the memory of `joint`.
-
-    What is negligible beside a row's largest is 0: subnormal numbers would take a hundred times as long, here and in
-    every product to come.
-    """
-    least = _NEGLIGIBLE[joint.dtype]
-    top = joint.amax(1, keepdim=True)
-    shares = joint.sub_(top).clamp_(min=least).exp_()
-    torch.threshold_(shares, math.exp(least + 1), 0.0)
-    total = shares.sum(1, keepdim=True)
-    return (top.double() + total.double().log())[:, 0], shares.div_(total)
