@@ -232,7 +232,7 @@ class GaussianHMM(LearningMarkov):
     def _means(self) -> np.ndarray:
         return self.means_
 
-    def _quantiles(self, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    def _quantiles_ahead(self, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
         deviations = np.sqrt(np.diagonal(self.covars_, axis1=1, axis2=2))
         return emissions.quantiles(weights, self.means_, deviations, levels)
 

@@ -293,7 +293,7 @@ class GMMHMM(LearningMarkov):
     def _means(self) -> np.ndarray:
         return np.einsum("kc,kcd->kd", self.weights_, self.means_)
 
-    def _quantiles(self, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    def _quantiles_ahead(self, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
         d = self.means_.shape[2]
         of_components = (weights[:, :, None] * self.weights_).reshape(len(weights), -1)
         variances = np.diagonal(self._matrices(np.arange(self.n_components)), axis1=1, axis2=2)

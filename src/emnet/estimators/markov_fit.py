@@ -25,7 +25,6 @@ from emnet.estimators.history import as_dict
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.markov_use import FittedMarkov
 from emnet.estimators.mixture_report import warn_of_failed_starts
-from emnet.estimators.mixture_selection import Selection, select
 from emnet.estimators.mixture_start import require_labels
 from emnet.estimators.monitor import ConvergenceMonitor, Monitoring
 from emnet.estimators.sequences import joined, pieces, require_lengths, require_sequence_weights
@@ -243,16 +242,6 @@ class LearningMarkov(FittedMarkov):
                 model.m_step(self._online * self._seen)
             self._publish(model, None, 0.0)
         return self
-
-    def select(
-        self, X: Any, lengths: Any = None, *, n_components: Iterable[int] = range(1, 10), criterion: str = "bic"
-    ) -> Selection:
-        """Fit each number of states, the other parameters as here; see `Selection` for the table and the best model.
-
-        criterion : "bic" or "aic"; the lowest is the best.
-        """
-        X, lengths = joined(X, lengths)
-        return select(self, (X, lengths), {"n_components": n_components}, criterion, ("bic", "aic"))
 
     # -- the start --------------------------------------------------------------------------------------------------
 

@@ -154,7 +154,7 @@ class PoissonHMM(LearningMarkov):
     def _means(self) -> np.ndarray:
         return self.lambdas_
 
-    def _quantiles(self, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    def _quantiles_ahead(self, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
         """The smallest counts whose distribution function reaches the levels."""
         levels = require_levels(levels)
         most = int(stats.poisson.ppf(levels.max(), self.lambdas_.max())) + 1
