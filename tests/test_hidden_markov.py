@@ -330,6 +330,26 @@ def test_stepwise_em_comes_near_to_em(family):
     assert model.score(parts) > whole.score(parts) - 0.02 * abs(whole.score(parts))
 
 
+@families
+@pytest.mark.parametrize("max_duration", [None, 5])
+def test_a_portion_after_a_fit_or_a_file_goes_on(family, max_duration, tmp_path):
+    make, data = FAMILIES[family]
+    X = data()
+    model = make(max_duration=max_duration, n_iter=20).fit(X, LENGTHS)
+    batch = model._batch(X.astype(float), np.array(LENGTHS))
+    learnable = model._learnable()
+    before = learnable.coordinates()
+    learnable.m_step(learnable.implied(batch))  # what is expected of the rows gives the parameters back
+    if type(model) is not GaussianHMM:  # whose covariances have a prior
+        np.testing.assert_allclose(learnable.coordinates(), before, atol=1e-6)
+    model.save(tmp_path / "model.emnet")
+    again, reached = emnet.load(tmp_path / "model.emnet"), model.score(X, LENGTHS)
+    for each in (model, again):
+        each.partial_fit(X, LENGTHS)
+        assert each.score(X, LENGTHS) > reached - 0.02 * abs(reached)
+    np.testing.assert_allclose(model.transmat_, again.transmat_)
+
+
 def test_selection_by_bic_finds_the_states():
     rng = np.random.RandomState(0)
     truth = GaussianHMM(3)

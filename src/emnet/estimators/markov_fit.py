@@ -17,8 +17,9 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from emnet import serialization
-from emnet.algorithms.base import Callback, Fit, Reason, e_step, run
+from emnet.algorithms.base import Callback, Fit, Reason, run
 from emnet.algorithms.em import EM
+from emnet.algorithms.stepwise import Stepwise
 from emnet.batch import Batch
 from emnet.estimators import markov_durations, options
 from emnet.estimators.history import as_dict
@@ -39,12 +40,11 @@ from emnet.exceptions import (
 from emnet.factors.shared_states import SharedStates
 from emnet.factors.tables import MixingWeights, Transitions
 from emnet.inference.exact import Exact
+from emnet.models.emitting import implied
 from emnet.models.semi_markov import HiddenSemiMarkov, MarkovModel
 from emnet.posteriors import Chain, Segments
-from emnet.statistics import ModelStatistics
 
 _log = logging.getLogger("emnet")
-_STEPWISE_POWER = 0.6
 _BATCH_ROWS = 2**20
 _NO_ROWS = 1e-6  # expected rows of a state that nothing is learned of
 
@@ -106,6 +106,7 @@ class LearningMarkov(FittedMarkov):
         with keeping_what_was_fitted(self):
             self._check_parameters()
             X, lengths, weights, y = self._check_data(X, lengths, y, sample_weight)
+            self.__dict__.pop("_stepper", None)
             self.fits_: list[Fit] = []
             failures: list[CollapsedComponentError] = []
             for seed in self._seeds():
@@ -217,29 +218,23 @@ class LearningMarkov(FittedMarkov):
         """Say which covariances `min_covar` kept from being singular; of families that have none, nothing."""
 
     def partial_fit(self, X: Any, lengths: Any = None, *, y: Any = None, sample_weight: Any = None) -> Self:
-        """A step of stepwise EM on these sequences (Cappé & Moulines 2009); the first ones make the start.
+        """A step of stepwise EM on these sequences, from the present parameters; the first ones make the start.
 
-        s ← (1 − γ)·s + γ·ŝ, statistics of a sequence on average, γ = (t + 1)^−0.6, and then an M-step.
+        s ← (1 − γ)·s + γ·ŝ of a sequence on average, γ = (t + 1)^−0.6, and then M (Cappé & Moulines 2009).
         """
         with keeping_what_was_fitted(self):
             self._check_parameters()
-            first = not hasattr(self, "_online")
             X, lengths, weights, y = self._check_data(X, lengths, y, sample_weight)
-            if first:
-                self._init(X, lengths, self.random_state)
-                self._measure(X)
-                self._online: ModelStatistics | None = None
-                self._passes, self._seen = 0, 0.0
+            if not hasattr(self, "_stepper"):
+                learned = hasattr(self, "fits_")
+                if not learned:
+                    self._init(X, lengths, self.random_state)
+                    self._measure(X)
+                self._stepper = Stepwise(Exact(), learned=implied if learned else None)
             self._check_start(X)
             model, data = self._learnable(), list(self._batches(X, lengths, weights, y))
-            units = sum(batch.total_weight for batch in data)
             with torch.no_grad():
-                _, found = e_step(model, data, Exact())
-                share = (self._passes + 1) ** -_STEPWISE_POWER
-                found = found * (1 / units)
-                self._online = found if self._online is None else found * share + self._online * (1 - share)
-                self._passes, self._seen = self._passes + 1, self._seen + units
-                model.m_step(self._online * self._seen)
+                self._stepper.step(model, data)
             self._publish(model, None, 0.0)
         return self
 
@@ -412,7 +407,7 @@ class LearningMarkov(FittedMarkov):
         self._check()
         if self._n_columns() != manifest["n_columns"] or self._center.shape != (self._n_columns(),):
             raise ValueError("the parameters are not those of so many columns")
-        self.n_features_in_ = int(manifest["n_columns"])
+        self.n_features_in_, self.fits_ = int(manifest["n_columns"]), []
         if manifest["features"]:
             self.feature_names_in_ = np.array(manifest["features"], dtype=object)
         return self
