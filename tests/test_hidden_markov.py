@@ -350,6 +350,25 @@ def test_a_portion_after_a_fit_or_a_file_goes_on(family, max_duration, tmp_path)
     np.testing.assert_allclose(model.transmat_, again.transmat_)
 
 
+@families
+def test_float32_is_near_to_float64(family):
+    make, data = FAMILIES[family]
+    X = data()
+    far = 1e5 if family in ("gaussian", "full", "tied", "spherical", "gmm") else 0
+    double, single = make().fit(X + far, LENGTHS), make(dtype="float32").fit(X + far, LENGTHS)
+    for a, b in zip(parameters_of(double), parameters_of(single), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    assert single.score(X + far, LENGTHS) == pytest.approx(double.score(X + far, LENGTHS), rel=1e-6)
+    with pytest.raises(InvalidInputError, match="dtype must be"):
+        make(dtype="float16").fit(X)
+
+
+def test_the_reason_says_how_it_ended():
+    assert GaussianHMM(2, random_state=0, n_iter=2).fit(rows()).reason_ == "max_iter"
+    model = GaussianHMM(2, random_state=0, n_iter=200).fit(rows())
+    assert (model.reason_, model.converged_) == ("converged", True)
+
+
 def test_selection_by_bic_finds_the_states():
     rng = np.random.RandomState(0)
     truth = GaussianHMM(3)

@@ -124,7 +124,8 @@ class ForecastingChain(FittedChain):
         paths = None
         if (n := self._n_paths(n_samples, mean is None or (found is None and len(levels) > 0))) > 0:
             rng = check_random_state(self.random_state if random_state is None else random_state)
-            states = draw_states(model, future, at, n, int(rng.randint(2**31)))
+            generator = torch.Generator(device=future.target.device).manual_seed(int(rng.randint(2**31)))
+            states = draw_states(model, future, at, n, generator)
             paths = self._draw_ahead(states, past, int(rng.randint(2**31)))
             found = _quantiles_of(paths, levels) if found is None and len(levels) else found
         if mean is not None or paths is None:
@@ -148,9 +149,8 @@ class ForecastingChain(FittedChain):
         return found[0]
 
 
-def draw_states(model: MarkovModel, future: Batch, at: Tensor, n: int, seed: int) -> Tensor:
+def draw_states(model: MarkovModel, future: Batch, at: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """States of n paths over the rows of a batch of one sequence, after what `at` says: (n, h)."""
-    generator = torch.Generator(device=future.target.device).manual_seed(seed)
     copies = future.units(torch.zeros(n, dtype=torch.int64))
     return model.draw_path(copies, generator, at).view(n, -1)
 

@@ -51,6 +51,7 @@ class GaussianHMM(LearningMarkov):
     censored : whether the end of a sequence may cut its last duration off; if not, a state ends with every sequence.
     n_init : starts, of which the best is kept.
     callbacks : called as callback(model, iteration) after every E-step; True ends the run.
+    dtype : "float64", or "float32" for rows and likelihoods; paths, statistics and M-steps are in float64 all the same.
     device : a PyTorch device, or "auto" for a GPU when there is one.
 
     Attributes
@@ -107,6 +108,7 @@ class GaussianHMM(LearningMarkov):
         censored: bool = True,
         n_init: int = 1,
         callbacks: Iterable[Callback] = (),
+        dtype: str = "float64",
         device: str = "auto",
     ):
         self.n_components = n_components
@@ -134,6 +136,7 @@ class GaussianHMM(LearningMarkov):
         self.censored = censored
         self.n_init = n_init
         self.callbacks = callbacks
+        self.dtype = dtype
         self.device = device
 
     @property

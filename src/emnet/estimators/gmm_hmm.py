@@ -39,7 +39,7 @@ class GMMHMM(LearningMarkov):
     fixed : of "startprob", "transmat", "means", "covars", "weights".
     n_components, min_covar, startprob_prior, transmat_prior, algorithm, random_state, n_iter, tol, verbose,
         implementation, fixed_transitions, shared_states, max_duration, duration_prior,
-        censored, n_init, callbacks, device : as of `GaussianHMM`.
+        censored, n_init, callbacks, dtype, device : as of `GaussianHMM`.
 
     Attributes
     ----------
@@ -90,6 +90,7 @@ class GMMHMM(LearningMarkov):
         censored: bool = True,
         n_init: int = 1,
         callbacks: Iterable[Callback] = (),
+        dtype: str = "float64",
         device: str = "auto",
     ):
         self.n_components = n_components
@@ -119,6 +120,7 @@ class GMMHMM(LearningMarkov):
         self.censored = censored
         self.n_init = n_init
         self.callbacks = callbacks
+        self.dtype = dtype
         self.device = device
 
     # -- the start --------------------------------------------------------------------------------------------------

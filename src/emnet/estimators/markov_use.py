@@ -41,6 +41,7 @@ class FittedMarkov(ForecastingChain, BaseEstimator):
     duration_prior: Any = 1.0
     censored: bool = True
     durations_: np.ndarray
+    dtype: str = "float64"
     device: str
     _center: Any = 0.0  # of the columns, subtracted before anything is computed
     _scale: float = 1.0  # by which they are then divided
@@ -187,7 +188,8 @@ class FittedMarkov(ForecastingChain, BaseEstimator):
 
     def _batch(self, X: np.ndarray, lengths: np.ndarray, **more: Any) -> Batch:
         device = options.choose_device(self.device)
-        target = torch.as_tensor((X - self._center) / self._scale, dtype=torch.float64, device=device)
+        scaled = (X - self._center) / self._scale
+        target = torch.as_tensor(scaled, dtype=options.DTYPES[self.dtype], device=device)
         return Batch(target, lengths=torch.as_tensor(lengths), **more)
 
     def _rows(self, X: Any, reset: bool = False) -> np.ndarray:

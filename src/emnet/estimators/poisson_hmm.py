@@ -29,7 +29,7 @@ class PoissonHMM(LearningMarkov):
     params, init_params : letters of s(tart), t(ransitions), l(ambdas).
     fixed : of "startprob", "transmat", "lambdas".
     n_components, startprob_prior, transmat_prior, algorithm, random_state, n_iter, tol, verbose, implementation,
-        fixed_transitions, shared_states, max_duration, duration_prior, censored, n_init, callbacks, device : as
+        fixed_transitions, shared_states, max_duration, duration_prior, censored, n_init, callbacks, dtype, device : as
         of `GaussianHMM`.
 
     Attributes
@@ -72,6 +72,7 @@ class PoissonHMM(LearningMarkov):
         censored: bool = True,
         n_init: int = 1,
         callbacks: Iterable[Callback] = (),
+        dtype: str = "float64",
         device: str = "auto",
     ):
         self.n_components = n_components
@@ -95,6 +96,7 @@ class PoissonHMM(LearningMarkov):
         self.censored = censored
         self.n_init = n_init
         self.callbacks = callbacks
+        self.dtype = dtype
         self.device = device
 
     # -- the emission -----------------------------------------------------------------------------------------------
