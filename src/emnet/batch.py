@@ -71,6 +71,11 @@ class Batch:
             self._derived[key] = function(self, *args)
         return self._derived[key]
 
+    def to_float64(self) -> Batch:
+        """The same units, all real numbers in float64."""
+        real = {name: value.double() for name, value in self._tensors() if value.is_floating_point()}
+        return replace(self, **real)  # type: ignore[arg-type]
+
     def unanswered(self) -> Batch:
         """The same units with nothing known of the target or of the state."""
         unknown = torch.nan if self.target.is_floating_point() else -1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from numbers import Integral
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,15 +49,7 @@ class NetworkEstimator(PartialFits[BernoulliNetwork]):
     def _network(self, hidden: list[Tensor], output: Tensor, seed: int) -> BernoulliNetwork:
         """The model with those weights."""
 
-    # -- training ---------------------------------------------------------------------------------------------------
-
-    def _fit_pass(self, X: np.ndarray, target: np.ndarray, weights: np.ndarray) -> Self:
-        """One pass of Adam over these rows, in mini-batches, on every start."""
-        first = not getattr(self, "members_", None)
-        if first:
-            self._standardize(X, weights)
-            self.prior_ = self._resolve_prior(X.shape[1])
-        return self._take_steps(self._batch(X, target, weights), first)
+    # -- parameters -------------------------------------------------------------------------------------------------
 
     def _check_parameters(self) -> None:
         widths = self.hidden_units if isinstance(self.hidden_units, (tuple, list)) else (self.hidden_units,)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, Self
 
+import numpy as np
 import torch
 
 from emnet.algorithms.adam import Adam
@@ -27,6 +28,21 @@ class PartialFits(IterativeEstimator[M]):
         """Whether stepwise EM can be taken: all statistics are of constant size, all M-steps closed."""
         return False
 
+    def _going_on(self) -> list[M]:
+        """The starts that a fit goes on with."""
+        return list(self.members_)
+
+    def _starts(self, seeds: list[int], batch: Batch) -> list[M]:
+        return self._going_on() if self._continues() else super()._starts(seeds, batch)
+
+    def _fit_pass(self, X: np.ndarray, target: np.ndarray, weights: np.ndarray) -> Self:
+        """A step on rows that have been checked; the first ones say how inputs are standardized."""
+        first = not getattr(self, "members_", None)
+        if first:
+            self._standardize(X, weights)
+            self.prior_ = self._resolve_prior(X.shape[1])
+        return self._take_steps(self._batch(X, target, weights), first)
+
     def _fit_starts(self, *arguments: Any) -> Self:
         self._steppers = []  # what was kept belongs to the parameters before
         return super()._fit_starts(*arguments)
@@ -37,7 +53,8 @@ class PartialFits(IterativeEstimator[M]):
             seeds = self._seeds()
             starts = [self._start(seed, batch) for seed in seeds]
         else:
-            starts, seeds = self.members_, list(range(len(self.members_)))
+            starts = self._going_on()
+            seeds = list(range(len(starts)))
         if first or not getattr(self, "_steppers", None):
             self._steppers = [self._stepper(seed, first) for seed in seeds]
         data: Data = [batch]
