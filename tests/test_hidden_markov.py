@@ -421,6 +421,7 @@ class TestErrors:
             ([100, 0, 100], "Sequence 1 has 0 rows"),
             ([[100, 100]], "lengths"),
             ([99.5, 100.5], "whole"),
+            (["a", "b"], "whole"),
         ],
     )
     def test_lengths(self, lengths, message):
@@ -434,6 +435,26 @@ class TestErrors:
             GaussianHMM(2).fit([rows(), rows(d=2)])
         with pytest.raises(InvalidInputError, match="lengths of their own"):
             GaussianHMM(2).fit([rows()], lengths=[200])
+
+        with pytest.raises(InvalidInputError, match="empty list"):
+            GaussianHMM(2).fit([])
+
+    @pytest.mark.parametrize("family", [family for family in FAMILIES if family != "multinomial"])
+    def test_nothing_to_start_from(self, family):
+        make, data = FAMILIES[family]
+        X = data().astype(float)
+        X[:, -1] = np.nan
+        with pytest.raises(InvalidInputError, match=f"Column {X.shape[1] - 1} of X has nothing but NaN"):
+            make().fit(X)
+
+    @pytest.mark.parametrize("family", ["gaussian", "gmm"])
+    def test_few_rows(self, family):
+        make, data = FAMILIES[family]
+        with pytest.raises(InvalidInputError, match="which has 1 rows"):
+            make().fit(data()[:1])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert np.isfinite(make(min_covar=0.1).fit(np.ones((20, 2))).score(np.ones((20, 2))))
 
     def test_symbols(self):
         model = CategoricalHMM(2, random_state=0).fit(symbols())

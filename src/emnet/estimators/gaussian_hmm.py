@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from emnet.algorithms.base import Callback
@@ -153,8 +152,7 @@ class GaussianHMM(LearningMarkov):
 
     def _start_emission(self, X: np.ndarray) -> None:
         if self._needs_init("m", "means_"):
-            found = KMeans(n_clusters=self.n_components, random_state=self._seed, n_init=10).fit(emissions.filled(X))
-            self.means_ = found.cluster_centers_
+            self.means_ = emissions.clusters(emissions.filled(X), self.n_components, self._seed).cluster_centers_
         if self._needs_init("c", "_covars_"):
             spread = emissions.spread(X, self.min_covar)
             self.covars_ = emissions.of_kind(spread, self.covariance_type, self.n_components)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 from sklearn.utils import check_random_state
 
 from emnet.algorithms.base import Callback
@@ -143,14 +142,13 @@ class GMMHMM(LearningMarkov):
 
     def _clusters(self, X: np.ndarray) -> np.ndarray:
         """k-means over all rows, and over the rows of each cluster: (k, c, d)."""
-        outer = KMeans(n_clusters=self.n_components, random_state=self._seed, n_init=10)
-        labels, means = outer.fit_predict(X), []
+        labels, means = emissions.clusters(X, self.n_components, self._seed).labels_, []
         for label in range(self.n_components):
             own = X[labels == label]
             if len(own) >= self.n_mix:
-                found = KMeans(n_clusters=self.n_mix, random_state=self._seed, n_init=10).fit(own)
-                means.append(found.cluster_centers_)
+                means.append(emissions.clusters(own, self.n_mix, self._seed).cluster_centers_)
             else:  # hmmlearn draws them around the center of all; rows of the cluster stay within the data
+                own = own if len(own) else X  # where fewer rows are different than there are states
                 means.append(own[check_random_state(self._seed).randint(len(own), size=self.n_mix)])
         return np.stack(means)
 

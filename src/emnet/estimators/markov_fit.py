@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Iterable
 from typing import Any, Self, cast
@@ -21,12 +20,11 @@ from emnet.estimators.history import as_dict
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.markov_file import MarkovInFile
 from emnet.estimators.markov_start import StartingMarkov
-from emnet.estimators.mixture_report import warn_of_failed_starts
+from emnet.estimators.mixture_report import warn_of_failed_starts, warn_of_idle_states
 from emnet.estimators.monitor import ConvergenceMonitor, Monitoring
 from emnet.estimators.sequences import pieces
 from emnet.exceptions import (
     CollapsedComponentError,
-    CollapsedComponentWarning,
     DegenerateFitError,
     FitInterrupted,
 )
@@ -38,7 +36,6 @@ from emnet.models.semi_markov import HiddenSemiMarkov, MarkovModel
 from emnet.posteriors import Chain, Segments
 
 _BATCH_ROWS = 2**20
-_NO_ROWS = 1e-6  # expected rows of a state that nothing is learned of
 
 
 class _Occupied:
@@ -142,7 +139,7 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
         self.fits_.append(fit)
         if fit.last.objective > best:
             self._publish(model, fit, log_scale)
-            self._warn_of_idle(sum(counted.counts.values()))
+            warn_of_idle_states(sum(counted.counts.values()))
             self._warn_of_lifted(model)
         else:
             self.__dict__.clear()
@@ -187,17 +184,6 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
         if fit.reason is not Reason.STOPPED or not (self.converged_ or len(fit.history) >= self.n_iter):
             return fit.reason
         return Reason.CONVERGED if self.converged_ else Reason.MAX_ITER
-
-    def _warn_of_idle(self, counts: Any) -> None:
-        idle = np.flatnonzero(counts.cpu().numpy() < _NO_ROWS)
-        if len(idle):
-            warnings.warn(
-                f"State {', '.join(map(str, idle))} has no expected rows, so nothing was learned of it and it is where "
-                "it started. Decrease n_components, start its parameters nearer to the data, raise n_init, or give "
-                "priors.",
-                CollapsedComponentWarning,
-                stacklevel=4,
-            )
 
     def _warn_of_lifted(self, model: MarkovModel) -> None:
         """Say which covariances `min_covar` kept from being singular; of families that have none, nothing."""

@@ -18,6 +18,7 @@ from emnet.estimators.callbacks import with_callbacks
 from emnet.estimators.forecasts import ForecastingChain, OnlineFilter
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.lags import past_of
+from emnet.estimators.mixture_report import warn_of_idle_states
 from emnet.estimators.neural_emissions import EMISSIONS, TAKES_HOLES, Plan, of_module, reference_rows
 from emnet.estimators.sequence_estimator import SequenceEstimator
 from emnet.estimators.sequences import pieces, require_sequence_weights
@@ -142,7 +143,9 @@ class NeuralHMM(ForecastingChain, SequenceEstimator):
         with keeping_what_was_fitted(self):
             self._check_parameters()
             X, batch = self._prepared(X, lengths, y, sample_weight, self._continues())
-            return self._fit_sequences(X, batch, y)  # type: ignore[no-any-return]
+            self._fit_sequences(X, batch, y)
+            warn_of_idle_states(self._best.posterior(batch).responsibilities.sum(0))
+            return self
 
     def partial_fit(self, X: Any, lengths: Any = None, *, y: Any = None, sample_weight: Any = None) -> Self:
         """A step on these sequences from the present parameters; the first ones make the starts and the units.

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from emnet.algorithms.base import Callback
 from emnet.estimators.markov_fit import LearningMarkov
 from emnet.estimators.markov_use import require_shape
-from emnet.estimators.validation import require_levels
+from emnet.estimators.validation import require_known_columns, require_levels
 from emnet.exceptions import InvalidInputError
 from emnet.factors.counting import Poisson
 
@@ -111,8 +111,9 @@ class PoissonHMM(LearningMarkov):
         return X.astype(float)
 
     def _start_emission(self, X: np.ndarray) -> None:
-        mean, variance = np.nanmean(X), max(np.nanvar(X), np.finfo(float).tiny)
         if self._needs_init("l", "lambdas_"):
+            require_known_columns(X)
+            mean, variance = np.nanmean(X), max(np.nanvar(X), np.finfo(float).tiny)
             size = (self.n_components, X.shape[1])
             self.lambdas_ = check_random_state(self._seed).gamma(mean**2 / variance, variance / mean, size)
 

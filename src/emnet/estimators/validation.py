@@ -29,6 +29,15 @@ def require_finite(X: np.ndarray, names: np.ndarray | None, remedy: str) -> None
     )
 
 
+def require_known_columns(X: np.ndarray) -> None:
+    """Raise InvalidInputError for a column of nothing but NaN, from which nothing can start."""
+    empty = np.isnan(X.astype(float)).all(axis=0)
+    if empty.any():
+        raise InvalidInputError(
+            f"Column {int(empty.argmax())} of X has nothing but NaN: nothing can be learned of it. Leave it out."
+        )
+
+
 def require_known_targets(y: Any) -> None:
     """Raise InvalidInputError that names the row and column of the first target that is NaN."""
     values = np.asarray(y)
