@@ -84,6 +84,34 @@ def test_a_forecast_knows_how_long_the_state_has_lasted():
     np.testing.assert_allclose(model.filter(X)[-1], [0, 1, 0], atol=1e-6)
 
 
+def test_paths_that_are_drawn_are_segments_that_go_on():
+    model = known(0.01)
+    X = np.r_[np.full(3, 0.0), np.full(7, 3.0)][:, None]
+    ahead = model.forecast(X, steps=14, quantiles=[0.5], n_samples=1000, random_state=0)
+    states = np.round(ahead.samples[:, :, 0] / 3).astype(int)
+    shares = np.stack([(states == state).mean(0) for state in range(3)], axis=1)
+    np.testing.assert_allclose(shares, ahead.state_probabilities, atol=0.06)
+    np.testing.assert_allclose(ahead.samples.mean(0), ahead.mean, atol=0.25)
+    whole = [runs(np.r_[np.full(7, 1), path]) for path in states]
+    assert all(DURATIONS[state, length - 1] > 0 for path in whole for state, length in path[:-1])
+    forced = known(0.01, censored=False).forecast(X, steps=14)
+    np.testing.assert_allclose(forced.state_probabilities, ahead.state_probabilities)
+
+
+@pytest.mark.parametrize("spread", [0.5, 9.0])
+def test_the_online_filter_keeps_how_long_the_state_has_lasted(spread):
+    model = known(spread)
+    X, _ = model.sample(60, random_state=5)
+    X[20:23] = np.nan
+    online = model.online_filter()
+    parts = [online.update(part) for part in (X[:1], X[1:2], X[2:30], X[30:])]
+    np.testing.assert_allclose(np.concatenate(parts), model.filter(X), rtol=1e-9, atol=1e-12)
+    assert online.log_evidence == pytest.approx(model.score(X), rel=1e-12)
+    more = model.predict_proba(np.r_[X, np.full((20, 1), np.nan)])[-20:]
+    np.testing.assert_allclose(model.forecast(X, 20).state_probabilities, more, atol=1e-12)
+    known(spread, censored=False).online_filter().update(X)
+
+
 @pytest.mark.parametrize("model", [
     GaussianHMM(2, covariance_type="full"), GMMHMM(2, n_mix=2), PoissonHMM(2), CategoricalHMM(2), MultinomialHMM(2),
 ], ids=lambda model: type(model).__name__)  # fmt: skip
@@ -138,7 +166,3 @@ def test_tables_that_cannot_be():
     model.durations_ = DURATIONS[:, :11]
     with pytest.raises(InvalidInputError, match=r"durations_ must have shape \(3, 12\)"):
         model.score(X)
-    with pytest.raises(InvalidInputError, match="remembers when it began"):
-        known().online_filter()
-    with pytest.raises(InvalidInputError, match="n_samples at 0"):
-        known().forecast(X, n_samples=3)

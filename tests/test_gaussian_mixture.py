@@ -569,6 +569,16 @@ def test_the_bootstrap_test_sees_two_clusters_and_no_third():
     assert GaussianMixture(2, **options).fit(rows).bootstrap_test(rows, 19).p_value > 0.05
 
 
+def test_the_bootstrap_test_takes_a_weight_of_two_for_the_row_twice():
+    rows, weights = np.random.RandomState(0).randn(40, 2), np.random.RandomState(1).randint(0, 3, 40)
+    model = GaussianMixture(1, random_state=0)
+    weighted, repeated = model.bootstrap_test(rows, 3, weights), model.bootstrap_test(np.repeat(rows, weights, 0), 3)
+    np.testing.assert_array_equal(weighted.simulated, repeated.simulated)
+    assert weighted.statistic == repeated.statistic
+    with pytest.raises(InvalidInputError, match=r"whole numbers; one is 0\.5"):
+        model.bootstrap_test(rows, 3, np.full(40, 0.5))
+
+
 def test_mclusts_fit_of_reavens_diabetes():
     """mclust prints log L −2303.496 and BIC −4751.316, where it stops at a relative change of 1e-5.
 

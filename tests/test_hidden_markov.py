@@ -330,6 +330,45 @@ def test_stepwise_em_comes_near_to_em(family):
     assert model.score(parts) > whole.score(parts) - 0.02 * abs(whole.score(parts))
 
 
+@families
+@pytest.mark.parametrize("max_duration", [None, 5])
+def test_a_portion_after_a_fit_or_a_file_goes_on(family, max_duration, tmp_path):
+    make, data = FAMILIES[family]
+    X = data()
+    model = make(max_duration=max_duration, n_iter=20).fit(X, LENGTHS)
+    batch = model._batch(X.astype(float), np.array(LENGTHS))
+    learnable = model._learnable()
+    before = learnable.coordinates()
+    learnable.m_step(learnable.implied(batch))  # what is expected of the rows gives the parameters back
+    if type(model) is not GaussianHMM:  # whose covariances have a prior
+        np.testing.assert_allclose(learnable.coordinates(), before, atol=1e-6)
+    model.save(tmp_path / "model.emnet")
+    again, reached = emnet.load(tmp_path / "model.emnet"), model.score(X, LENGTHS)
+    for each in (model, again):
+        each.partial_fit(X, LENGTHS)
+        assert each.score(X, LENGTHS) > reached - 0.02 * abs(reached)
+    np.testing.assert_allclose(model.transmat_, again.transmat_)
+
+
+@families
+def test_float32_is_near_to_float64(family):
+    make, data = FAMILIES[family]
+    X = data()
+    far = 1e5 if family in ("gaussian", "full", "tied", "spherical", "gmm") else 0
+    double, single = make().fit(X + far, LENGTHS), make(dtype="float32").fit(X + far, LENGTHS)
+    for a, b in zip(parameters_of(double), parameters_of(single), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    assert single.score(X + far, LENGTHS) == pytest.approx(double.score(X + far, LENGTHS), rel=1e-6)
+    with pytest.raises(InvalidInputError, match="dtype must be"):
+        make(dtype="float16").fit(X)
+
+
+def test_the_reason_says_how_it_ended():
+    assert GaussianHMM(2, random_state=0, n_iter=2).fit(rows()).reason_ == "max_iter"
+    model = GaussianHMM(2, random_state=0, n_iter=200).fit(rows())
+    assert (model.reason_, model.converged_) == ("converged", True)
+
+
 def test_selection_by_bic_finds_the_states():
     rng = np.random.RandomState(0)
     truth = GaussianHMM(3)
@@ -382,6 +421,7 @@ class TestErrors:
             ([100, 0, 100], "Sequence 1 has 0 rows"),
             ([[100, 100]], "lengths"),
             ([99.5, 100.5], "whole"),
+            (["a", "b"], "whole"),
         ],
     )
     def test_lengths(self, lengths, message):
@@ -395,6 +435,26 @@ class TestErrors:
             GaussianHMM(2).fit([rows(), rows(d=2)])
         with pytest.raises(InvalidInputError, match="lengths of their own"):
             GaussianHMM(2).fit([rows()], lengths=[200])
+
+        with pytest.raises(InvalidInputError, match="empty list"):
+            GaussianHMM(2).fit([])
+
+    @pytest.mark.parametrize("family", [family for family in FAMILIES if family != "multinomial"])
+    def test_nothing_to_start_from(self, family):
+        make, data = FAMILIES[family]
+        X = data().astype(float)
+        X[:, -1] = np.nan
+        with pytest.raises(InvalidInputError, match=f"Column {X.shape[1] - 1} of X has nothing but NaN"):
+            make().fit(X)
+
+    @pytest.mark.parametrize("family", ["gaussian", "gmm"])
+    def test_few_rows(self, family):
+        make, data = FAMILIES[family]
+        with pytest.raises(InvalidInputError, match="which has 1 rows"):
+            make().fit(data()[:1])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert np.isfinite(make(min_covar=0.1).fit(np.ones((20, 2))).score(np.ones((20, 2))))
 
     def test_symbols(self):
         model = CategoricalHMM(2, random_state=0).fit(symbols())

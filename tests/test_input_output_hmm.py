@@ -93,6 +93,80 @@ def test_samples_have_the_predicted_frequencies():
     np.testing.assert_allclose((states.reshape(4000, -1) == 1).mean(axis=0), model.filter(X[0])[:, 1], atol=0.04)
 
 
+def quick(X, Y, k=2, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return InputOutputHMM(k, **{"n_init": 1, "max_iter": 30, "random_state": 0, **options}).fit(X, Y)
+
+
+@pytest.mark.parametrize("data", [echoes, switching])
+def test_the_online_filter_is_the_filter(data):
+    X, Y = data(10)
+    model = quick(X, Y)
+    x, y, n = X[0], Y[0], len(X[0])
+    online = model.online_filter()
+    parts = [online.update(x[0], y[0]), online.update(x[1:2]), online.update(x[2:], y[2:])]
+    known = np.where(np.arange(n) == 1, -1 if data is echoes else np.nan, y)
+    np.testing.assert_allclose(np.concatenate(parts), model.filter(x, known), atol=1e-12)
+    assert online.log_evidence == pytest.approx(model.log_density(x, known)[0], rel=1e-10)
+
+
+@pytest.mark.parametrize("start", ["softmax", "constant"])
+def test_a_forecast_is_the_filter_of_inputs_alone(start):
+    X, Y = switching(10)
+    model = quick(X, Y, start=start)
+    x, y = X[0], Y[0]
+    ahead = model.forecast(x[:8], y[:8], x[8:], quantiles=[0.1, 0.5], n_samples=4000, random_state=0)
+    known = np.r_[y[:8], np.full(4, np.nan)]
+    np.testing.assert_allclose(ahead.state_probabilities, model.filter(x, known)[8:], atol=1e-12)
+    np.testing.assert_allclose(ahead.samples.mean(0), ahead.mean, atol=0.25)
+    np.testing.assert_allclose((ahead.samples[:, :, None] <= ahead.quantiles).mean(0), [[0.1, 0.5]] * 4, atol=0.03)
+    assert ahead.mean_error is None
+    both = quick(X, [np.column_stack((y, -y)) for y in Y]).forecast(x[:8], None, x[8:], quantiles=[0.5], n_samples=2)
+    assert (both.mean.shape, both.quantiles.shape, both.samples.shape) == ((4, 2), (4, 1, 2), (2, 4, 2))
+    with pytest.raises(InvalidInputError, match="X holds 10"):
+        model.forecast(X, Y, x)
+
+
+def test_a_forecast_of_labels_has_their_probabilities():
+    X, Y = echoes(20)
+    model = quick(X, ["ab"[last] for last in (y[-1] for y in Y)], 3)
+    x = X[0]
+    ahead = model.forecast(x[:2], None, x[2:], n_samples=4000, random_state=0)
+    np.testing.assert_allclose(ahead.mean, model.predict_proba(x)[2:], atol=1e-12)
+    np.testing.assert_allclose((ahead.samples == "b").mean(0), ahead.mean[:, 1], atol=0.03)
+    with pytest.raises(InvalidInputError, match="no order"):
+        model.forecast(x[:2], None, x[2:], quantiles=[0.5])
+
+
+def test_information_criteria_count_what_is_free():
+    X, Y = switching(10)
+    model = quick(X, Y, 3, start="constant")
+    free = 2 + 3 * 2 * 3 + 3 * (3 + 1)
+    assert model.aic(X, Y) == pytest.approx(-2 * model.log_density(X, Y).sum() + 2 * free)
+    holes = [np.where(np.arange(12) < 6, np.nan, y) for y in Y]
+    assert model.bic(X, holes) == pytest.approx(-2 * model.log_density(X, holes).sum() + free * np.log(60))
+    squared = [np.column_stack((x, x[:, 1] > 1)) for x in X]
+    found = InputOutputHMM(n_init=2, random_state=0).select(squared, Y, n_components=(1, 2))
+    assert found.best.n_components == 2
+    assert found.table[0]["bic"] < found.table[1]["bic"]
+
+
+def test_portions_come_near_to_the_whole():
+    X, Y = echoes(30)
+    whole, model = quick(X, Y), InputOutputHMM(2, n_init=1, random_state=0)
+    for number in range(60):
+        part = slice(15 * (number % 2), 15 * (number % 2) + 15)
+        model.partial_fit(X[part], Y[part], classes=[0, 1, 2])
+    assert model.classes_.tolist() == [0, 1, 2]
+    assert model.log_density(X, Y).sum() > 1.3 * whole.log_density(X, Y).sum()
+    reached = whole.log_density(X, Y).sum()
+    whole.partial_fit(X[:15], Y[:15])
+    assert whole.log_density(X, Y).sum() > 1.05 * reached
+    with pytest.raises(InvalidInputError, match="holds 7"):
+        model.partial_fit(X[:1], [np.full(len(X[0]), 7)])
+
+
 # -- what they are for ----------------------------------------------------------------------------------------------
 
 

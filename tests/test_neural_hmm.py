@@ -158,6 +158,94 @@ def test_samples_are_like_the_rows():
         fitted(rings(100)[0], 2, "discriminative", max_iter=2).sample()
 
 
+def test_forecasts_are_what_the_states_expect_of_the_past():
+    X, _ = swings(120, period=40)
+    model = fitted(X, 2, lags=2)
+    ahead = model.forecast(X, 3, quantiles=[0.1, 0.9], n_samples=4000, random_state=0)
+    now = model.filter(X)[-1]
+    for step, weights in enumerate(ahead.state_probabilities):
+        np.testing.assert_allclose(weights, now @ np.linalg.matrix_power(model.transmat_, step + 1), atol=1e-12)
+    past = np.r_[1.0, (X[[-1, -2], 0] - model.input_mean_) / model.input_scale_, 0.0, 0.0]
+    expected = ahead.state_probabilities[0] @ model.weights_[:, 0] @ past * model.input_scale_ + model.input_mean_
+    assert abs(ahead.mean[0] - expected) < 4 * ahead.mean_error[0]
+    below = (ahead.samples[:, :, None] <= ahead.quantiles).mean(0)[:, :, 0]
+    np.testing.assert_allclose(below, [[0.1, 0.9]] * 3, atol=1e-3)
+    assert (model.forecast(X, 3, random_state=0).mean == model.forecast(X, 3, random_state=0).mean).all()
+    with pytest.raises(InvalidInputError, match="from one sequence; X holds 2"):
+        model.forecast([X, X])
+
+
+def test_a_forecast_of_one_state_is_the_recursion():
+    X, _ = swings(200, period=1000)
+    model = fitted(X, 1)
+    ahead = model.forecast(X, 4, n_samples=4000, random_state=0)
+    bias, slope, _ = model.weights_[0, 0]
+    row, variance = (X[-1] - model.input_mean_) / model.input_scale_, 0.0
+    for step in range(4):
+        row, variance = bias + slope * row, slope**2 * variance + model.noise_[0, 0] ** 2
+        assert ahead.mean[step, 0] == pytest.approx(row[0] * model.input_scale_[0] + model.input_mean_[0], abs=0.1)
+        assert ahead.samples[:, step].std() == pytest.approx(variance**0.5 * model.input_scale_[0], rel=0.05)
+
+
+@pytest.mark.parametrize("emission", ["autoregressive", "mixture_density"])
+def test_holes_are_filled_with_what_is_expected(emission):
+    X, _ = rings(150)
+    model = fitted(X, 2, emission, max_iter=15)
+    broken = X.copy()
+    broken[[20, 40, 41], 0], broken[60] = np.nan, np.nan
+    filled = model.impute(broken, [100, 50])
+    seen = ~np.isnan(broken)
+    np.testing.assert_allclose(filled[seen], X[seen])
+    states = RNG(0).choice(2, size=4000, p=model.predict_proba(broken, [100, 50])[60])
+    given = model._sequences(broken, np.array([100, 50])).given
+    past = None if given is None else given[60].repeat(4000, 1)
+    drawn = model._best.emissions["emission"].draw(torch.from_numpy(states), past, torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(filled[60], model._in_units(drawn).mean(0), atol=0.2)
+    with pytest.raises(InvalidInputError, match="cannot say what rows are"):
+        fitted(X, 2, "discriminative", max_iter=2).impute(X)
+
+
+def test_what_a_module_lacks_is_named():
+    model = fitted(rings(100)[0], 2, Circle(), max_iter=2)
+    hole = np.vstack((rings(20)[0], [[np.nan, np.nan]]))
+    with pytest.raises(InvalidInputError, match="Circle has no method `means`"):
+        model.impute(hole)
+    with pytest.raises(InvalidInputError, match="Circle has no method `draw`"):
+        model.forecast(hole)
+
+
+@pytest.mark.parametrize("emission", EMISSIONS)
+def test_the_online_filter_is_the_filter(emission):
+    X, _ = rings(60)
+    X[30] = np.nan
+    model = fitted(X, 2, emission, max_iter=5, **({"lags": 2} if emission != "discriminative" else {}))
+    online = model.online_filter()
+    parts = [online.update(part) for part in (X[:1], X[1], X[2:3], X[3:31], X[31:])]
+    np.testing.assert_allclose(np.concatenate(parts), model.filter(X), atol=1e-10)
+    assert online.log_evidence == pytest.approx(model.score(X), rel=1e-9)
+
+
+@pytest.mark.parametrize(("emission", "passes", "least"), [("autoregressive", 100, 0.01), ("mixture_density", 50, 0.2)])
+def test_portions_come_near_to_the_whole(emission, passes, least):
+    X, _ = swings()
+    options = {"lags": 1, "n_mixtures": 1} if emission == "mixture_density" else {}
+    whole = fitted(X, 2, emission, lengths=[200, 200], **options)
+    model = NeuralHMM(2, emission, n_init=2, random_state=0, **options)
+    for number in range(passes):
+        model.partial_fit(X[(number % 2) * 200 :][:200])
+    assert model.score(X, [200, 200]) > whole.score(X, [200, 200]) - least * abs(whole.score(X))
+    before = whole.score(X)
+    whole.partial_fit(X[:200])  # which goes on
+    assert whole.score(X) > before - 0.1 * abs(before)
+
+
+def test_selection_by_bic_finds_the_states():
+    X, _ = swings()
+    found = fitted(X, 1, max_iter=30).select(X, n_components=(1, 2, 3))
+    assert found.best.n_components == 2
+    assert found.table[0]["bic"] == pytest.approx(found.best.bic(X))
+
+
 # -- their promises -------------------------------------------------------------------------------------------------
 
 

@@ -157,8 +157,11 @@ def test_bad_input_is_named(diabetes):
         regressor(hidden_units=(3, 2), e_step="exact").fit(X, y)
     broken = y.copy()
     broken[3, 1] = np.nan
-    with pytest.raises(ValueError, match="NaN"):
-        regressor().fit(X, broken)
+    for call in (regressor().fit, regressor().partial_fit, regressor(max_iter=5).fit(X, y).log_density):
+        with pytest.raises(
+            InvalidInputError, match=r"Input y contains NaN, first in row 3, column 1 \(1 in all\).* leave"
+        ):
+            call(X, broken)
 
 
 def test_an_output_module():

@@ -216,3 +216,18 @@ def test_cpu_and_gpu_agree(given):
     for name in ("log_evidence", "responsibilities", "transitions", "durations"):
         torch.testing.assert_close(getattr(two, name).cpu(), getattr(one, name), rtol=1e-10, atol=1e-14)
     assert segments.viterbi(*on_gpu, arrays[-1])[1].cpu().equal(segments.viterbi(*arrays)[1])
+
+
+@pytest.mark.parametrize("given", ["any", "no-self-transitions", "zeros", "known-states"])
+def test_a_sequence_may_come_in_portions(backend, given):
+    start, transition, duration, x, _ = problem(2, given, lengths=(9,))
+    whole = segments.forward(start, transition, duration, x, torch.tensor([0, 9]))
+    opened, total, states = None, 0.0, []
+    for portion in x.split([4, 1, 1, 3]):
+        gained, found, opened = segments.advance(start, transition, duration, portion, opened)
+        total, states = total + gained, [*states, found]
+        assert float(opened.exp().sum()) == pytest.approx(1)
+    assert float(total) == pytest.approx(float(whole.log_evidence), rel=1e-13)
+    np.testing.assert_allclose(torch.cat(states), whole.probabilities, rtol=1e-12, atol=1e-15)
+    with pytest.raises(InvalidInputError, match="step 0"):
+        segments.advance(start, transition, duration, torch.full((1, 3), -INF).double(), opened)

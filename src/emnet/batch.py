@@ -51,6 +51,13 @@ class Batch:
         return len(self) if self.lengths is None else len(self.lengths)
 
     @property
+    def row_weights(self) -> Tensor | None:
+        """The weight of each row, (n,): its own, or its sequence's."""
+        if self.weights is None or self.lengths is None:
+            return self.weights
+        return self.weights.repeat_interleave(self.lengths.to(self.weights.device))
+
+    @property
     def inputs(self) -> Tensor:
         """`given`, for models that cannot do without."""
         if self.given is None:
@@ -63,6 +70,16 @@ class Batch:
         if key not in self._derived:
             self._derived[key] = function(self, *args)
         return self._derived[key]
+
+    def to_float64(self) -> Batch:
+        """The same units, all real numbers in float64."""
+        real = {name: value.double() for name, value in self._tensors() if value.is_floating_point()}
+        return replace(self, **real)  # type: ignore[arg-type]
+
+    def unanswered(self) -> Batch:
+        """The same units with nothing known of the target or of the state."""
+        unknown = torch.nan if self.target.is_floating_point() else -1
+        return replace(self, target=torch.full_like(self.target, unknown), observed=None, labels=None)
 
     def rows(self, index: slice | Tensor) -> Batch:
         """The batch of some rows (of batches that are not sequences)."""

@@ -81,8 +81,8 @@ class Fit:
 
     @property
     def n_iter(self) -> int:
-        """M-steps that were kept."""
-        return max(len(self.history) - 1, 0)
+        """M-steps that were taken; a line that puts parameters back is none."""
+        return max(len(self.history) - 1 - (self.returned_to is not None), 0)
 
     @property
     def last(self) -> Progress:

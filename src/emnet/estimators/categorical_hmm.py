@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from emnet.algorithms.base import Callback
 from emnet.estimators.markov_fit import LearningMarkov
 from emnet.estimators.markov_use import require_distributions, require_shape
+from emnet.estimators.validation import require_known_columns
 from emnet.exceptions import InvalidInputError
 from emnet.factors.tables import Categorical
 
@@ -26,7 +27,7 @@ class CategoricalHMM(LearningMarkov):
     params, init_params : letters of s(tart), t(ransitions), e(missions).
     fixed : of "startprob", "transmat", "emissionprob".
     n_components, startprob_prior, transmat_prior, algorithm, random_state, n_iter, tol, verbose, implementation,
-        fixed_transitions, shared_states, max_duration, duration_prior, censored, n_init, callbacks, device : as
+        fixed_transitions, shared_states, max_duration, duration_prior, censored, n_init, callbacks, dtype, device : as
         of `GaussianHMM`.
 
     X is (n, 1), whole numbers from 0; NaN, in a column of floats, is a missing value.
@@ -71,6 +72,7 @@ class CategoricalHMM(LearningMarkov):
         censored: bool = True,
         n_init: int = 1,
         callbacks: Iterable[Callback] = (),
+        dtype: str = "float64",
         device: str = "auto",
     ):
         self.n_components = n_components
@@ -94,6 +96,7 @@ class CategoricalHMM(LearningMarkov):
         self.censored = censored
         self.n_init = n_init
         self.callbacks = callbacks
+        self.dtype = dtype
         self.device = device
 
     # -- the emission -----------------------------------------------------------------------------------------------
@@ -117,6 +120,7 @@ class CategoricalHMM(LearningMarkov):
 
     def _set_n_features(self, X: np.ndarray) -> None:
         if self.n_features is None:
+            require_known_columns(X)
             self.n_features = int(np.nanmax(X)) + 1
 
     def _start_emission(self, X: np.ndarray) -> None:

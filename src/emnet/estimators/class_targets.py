@@ -27,6 +27,7 @@ class ClassTargets:
     _check_parameters: Any
     _continues: Any
     _fit: Any
+    _fit_pass: Any
     _batch: Any
 
     @with_callbacks
@@ -46,6 +47,17 @@ class ClassTargets:
             self._check_parameters()
             X, codes, weights = self._check_data(X, y, sample_weight)
             return cast(Self, self._fit(X, codes, weights, self.classes_[codes]))
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+        """A pass of Adam along ∇Q over these rows, from the present parameters; the first call says all `classes`.
+
+        The first rows also say how inputs are standardized.
+        """
+        with keeping_what_was_fitted(self):
+            self._check_parameters()
+            known = getattr(self, "classes_", None) if classes is None else np.unique(plain_labels(classes))
+            X, codes, weights = self._check_data(X, y, sample_weight, known, reset=not hasattr(self, "members_"))
+            return cast(Self, self._fit_pass(X, codes, weights))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """p(y | x), what is hidden summed out: (n, g), columns as `classes_`."""

@@ -11,11 +11,12 @@ import torch
 from emnet import serialization
 from emnet.estimators import options
 from emnet.estimators.history import fit_from_json
-from emnet.estimators.iterative import IterativeEstimator, M
+from emnet.estimators.iterative import M
+from emnet.estimators.partial_fits import PartialFits
 from emnet.estimators.validation import require_tensors
 
 
-class CoordinatesInFile(IterativeEstimator[M]):
+class CoordinatesInFile(PartialFits[M]):
     """Each start's parameters as one vector. A subclass says what model they belong to."""
 
     device: Any

@@ -14,10 +14,8 @@ from torch import Tensor, nn
 from emnet.algorithms.base import Algorithm, Callback
 from emnet.estimators import options
 from emnet.estimators.class_targets import ClassTargets
-from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.network import NetworkEstimator
-from emnet.estimators.validation import plain_labels
 from emnet.factors.module import ModuleOutput
 from emnet.factors.regression import MStep, SoftmaxOutput
 from emnet.inference.base import EStep
@@ -147,17 +145,6 @@ class EMMLPClassifier(ClassifierMixin, ClassTargets, NetworkEstimator):
         self.callbacks = callbacks
 
     # -- training ---------------------------------------------------------------------------------------------------
-
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """One pass over these rows, from the present parameters; the first call says all `classes`.
-
-        The first rows also say how inputs are standardized.
-        """
-        with keeping_what_was_fitted(self):
-            self._check_parameters()
-            known = getattr(self, "classes_", None) if classes is None else np.unique(plain_labels(classes))
-            X, codes, weights = self._check_data(X, y, sample_weight, known, reset=not hasattr(self, "members_"))
-            return self._fit_pass(X, codes, weights)
 
     def _start_output(self, fan_in: int, generator: torch.Generator) -> Tensor:
         return torch.randn(len(self.classes_), 1 + fan_in, generator=generator, dtype=torch.float64) * min(

@@ -15,11 +15,9 @@ from emnet import serialization
 from emnet.algorithms.base import Algorithm, Callback
 from emnet.batch import with_constant
 from emnet.estimators import options
-from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.network import NetworkEstimator
 from emnet.estimators.real_targets import RealTargets
-from emnet.estimators.standardize import weighted_location_scale
 from emnet.estimators.validation import require_levels
 from emnet.factors.gaussian_output import GaussianOutput
 from emnet.factors.module import ModuleGaussian
@@ -117,16 +115,6 @@ class EMMLPRegressor(RegressorMixin, RealTargets, NetworkEstimator):
         self.callbacks = callbacks
 
     # -- training ---------------------------------------------------------------------------------------------------
-
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """One pass over these rows, from the present parameters; the first rows say how data are standardized."""
-        with keeping_what_was_fitted(self):
-            self._check_parameters()
-            first = not hasattr(self, "members_")
-            X, target, weights = self._check_data(X, y, sample_weight, reset=first)
-            if first:
-                self.target_mean_, self.target_scale_ = weighted_location_scale(target, weights)
-            return self._fit_pass(X, self._scaled(target), weights)
 
     def _resolve_e_step(self) -> Any:
         if not (isinstance(self.e_step, str) and self.e_step == "auto"):

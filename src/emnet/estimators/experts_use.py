@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
+from emnet.applications.standard_errors import standard_errors
 from emnet.batch import Batch
+from emnet.estimators import options
 from emnet.estimators.iterative import IterativeEstimator
+from emnet.estimators.trees import flattened, shaped_as
+from emnet.inference.exact import Exact
 from emnet.models import experts
 from emnet.models.mixture import Mixture
 
@@ -62,8 +69,13 @@ class FittedMixtureOfExperts(IterativeEstimator[Mixture]):
 
     @torch.no_grad()
     def gate_proba(self, X: Any) -> np.ndarray:
-        """p(expert | x), (n, k)."""
-        batch = self._unanswered(self._check_inputs(X))
+        """p(expert | x), (n, k). A Gaussian gate integrates NaN out, whatever its experts make of holes."""
+        check_is_fitted(self, "members_")
+        X = validate_data(self, X, dtype=np.float64, reset=False, ensure_all_finite=False)
+        self._require_usable(np.nan_to_num(X, nan=0.0, posinf=np.inf, neginf=-np.inf) if self._is_gaussian() else X)
+        batch = self._unanswered(X)
+        if self._is_gaussian() and batch.given is not None:  # which no expert is asked about
+            batch = replace(batch, given=batch.given.nan_to_num(0.0))
         return experts.gate_of(self._best, batch).double().cpu().numpy()
 
     @torch.no_grad()
@@ -89,6 +101,44 @@ class FittedMixtureOfExperts(IterativeEstimator[Mixture]):
         if not self._is_gaussian():
             return both
         return both - self._best.posterior(self._without_targets(batch)).log_evidence
+
+    def standard_errors(self, X: Any, y: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """Standard errors of the parameters, by the observed information of X and y: see "Returns".
+
+        X and y are those of the fit, which must have ended at a maximum: tol of about 1e-8. What is fixed has none of
+        its own: the errors are those of all parameters together. Of softmax gates and experts they are those of the
+        weights less their mean over the states or classes, as a shift of all changes nothing.
+
+        Returns
+        -------
+        dict of arrays, named and shaped as the attributes `gate_weights_`, `expert_weights_` and, of regression,
+        `noise_`, without the last _; modules have no entries.
+        """
+        check_is_fitted(self, "members_")
+        rows = self._batch(*self._checked(X, y, sample_weight))
+        model, batch = copy.deepcopy(self._best).double(), rows.to_float64()
+        with torch.no_grad(), options.few_threads(self._elements(len(batch))):
+            flat = standard_errors(model, [batch], Exact(), lambda model: flattened(self._tree(model)))
+            found = shaped_as(self._tree(model), flat)
+        return {name: list(own.values()) if isinstance(own, dict) else own for name, own in found.items()}
+
+    @abstractmethod
+    def _checked(self, X: Any, y: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Inputs, targets as the model has them, and weights, of rows like those of the fit."""
+
+    def _identified(self, model: Mixture) -> dict[str, Any]:
+        """What is published of a model, softmax weights less what changes nothing."""
+        found = {name.removesuffix("_"): value for name, value in self._weights_of(model).items()}
+        nodes = found["gate_weights"]
+        if self._is_softmax():
+            centered = [node - node.mean(axis=0) for node in (nodes if isinstance(nodes, list) else [nodes])]
+            found["gate_weights"] = centered if isinstance(nodes, list) else centered[0]
+        return found
+
+    def _tree(self, model: Mixture) -> dict[str, Any]:
+        """The same without what is None, lists as dicts."""
+        found = {name: own for name, own in self._identified(model).items() if own is not None}
+        return {name: dict(enumerate(own)) if isinstance(own, list) else own for name, own in found.items()}
 
     def _without_targets(self, batch: Batch) -> Batch:
         target = batch.target.clone()

@@ -1,18 +1,24 @@
-"""What hidden Markov models say of rows to come, and of rows that come one after another."""
+"""What chains say of rows to come, and of rows that come one after another."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils import check_random_state
 from torch import Tensor
 
 from emnet.batch import Batch
-from emnet.kernels import chain
-from emnet.models.markov import HiddenMarkov
+from emnet.estimators.markov_paths import FittedChain
+from emnet.estimators.validation import require_levels, require_positive_integer
+from emnet.exceptions import InvalidInputError
+from emnet.models.semi_markov import MarkovModel
+
+_FEWEST_PATHS = 1000  # that stand for what has no closed form
 
 
 @dataclass(frozen=True)
@@ -23,12 +29,14 @@ class Forecast:
     mean : E[row], (h, d); of symbols their probabilities.
     quantiles : (h, levels, d), or None.
     samples : paths, (samples, h, d), or None.
+    mean_error : the standard error of `mean` where it is that of the paths, (h, d); None where it is exact.
     """
 
     state_probabilities: np.ndarray
     mean: np.ndarray
     quantiles: np.ndarray | None
     samples: np.ndarray | None
+    mean_error: np.ndarray | None = None
 
 
 class OnlineFilter:
@@ -36,31 +44,117 @@ class OnlineFilter:
 
     Attributes
     ----------
-    log_evidence : log p of all rows so far, in the units of the model that it came from.
+    log_evidence : log p of all rows so far, in nats.
     probabilities : p(state of the last row | all rows so far), (k,); None before the first.
     """
 
-    def __init__(self, model: HiddenMarkov, batch_of: Callable[[Any], Batch]):
-        self._model, self._batch_of = model, batch_of
+    def __init__(
+        self,
+        model: MarkovModel,
+        batch_of: Callable[..., tuple[Batch, Any]],
+        log_scale_of: Callable[[Batch], np.ndarray],
+    ):
+        """`batch_of(memory, *rows)` gives the batch, and what has to be remembered of the rows to read the next."""
+        self._model, self._batch_of, self._log_scale_of = model, batch_of, log_scale_of
+        self._at: Tensor | None = None
+        self._memory: Any = None
         self.log_evidence = 0.0
         self.probabilities: np.ndarray | None = None
 
     @torch.no_grad()
-    def update(self, rows: Any) -> np.ndarray:
-        """Take in rows, (t, d); p(state | rows up to it) of each, (t, k)."""
-        batch = self._batch_of(np.atleast_2d(rows))
-        steps = self._model.transition.log_weights()
-        found = chain.forward(
-            self._ahead(steps), steps, self._model.log_likelihood(batch), torch.tensor([0, len(batch)])
-        )
-        assert found.probabilities is not None
-        self.log_evidence += float(found.log_evidence)
+    def update(self, *rows: Any) -> np.ndarray:
+        """Take in rows, (t, d), or what stands for them; p(state | rows up to it) of each, (t, k)."""
+        batch, memory = self._batch_of(self._memory, *rows)
+        found = self._model.advance(batch, self._at)
+        self._at, self._memory = found.at, memory
+        self.log_evidence += found.log_evidence - float(self._log_scale_of(batch).sum())
         filtered = found.probabilities.cpu().numpy()
         self.probabilities = filtered[-1]
         return filtered
 
-    def _ahead(self, steps: Tensor) -> Tensor:
-        """log p(state of the next row | all rows so far), (k,)."""
-        if self.probabilities is None:
-            return self._model.start.log_weights()  # type: ignore[no-any-return]
-        return (torch.as_tensor(self.probabilities).to(steps) @ steps.exp()).log()
+
+class ForecastingChain(FittedChain):
+    """Chains of rows that go on by themselves. A subclass says what is known of rows whose states are known."""
+
+    random_state: Any
+
+    @abstractmethod
+    def _unseen(self, model: MarkovModel, past: Batch, steps: int) -> Batch:
+        """So many rows after a batch of one sequence, of which nothing is known."""
+
+    @abstractmethod
+    def _draw_ahead(self, states: Tensor, past: Batch, seed: int) -> np.ndarray:
+        """Rows of states (samples, h) after a batch of one sequence, in the units of the data: (samples, h, d)."""
+
+    def _mean_ahead(self, weights: np.ndarray) -> np.ndarray | None:
+        """E[row] under weights of the states, (h, k): (h, d); None where it has no closed form."""
+        return None
+
+    def _quantiles_ahead(self, weights: np.ndarray, levels: np.ndarray) -> np.ndarray | None:
+        """Of mixtures of the states with weights (h, k): (h, l, d); None where they have no closed form."""
+        return None
+
+    @torch.no_grad()
+    def forecast(
+        self,
+        X: Any,
+        steps: int = 1,
+        *,
+        quantiles: Sequence[float] = (),
+        n_samples: int = 0,
+        random_state: Any = None,
+    ) -> Forecast:
+        """What comes after the sequence X: see `Forecast`.
+
+        Where mean and quantiles have no closed form they are those of the paths, of which there are then 1000 at least.
+
+        Parameters
+        ----------
+        steps : how far to look ahead.
+        quantiles : levels between 0 and 1.
+        n_samples : paths to draw.
+        """
+        require_positive_integer("steps", steps)
+        levels = require_levels(quantiles)
+        model, past = self._single(X)
+        at, future = model.advance(past).at, self._unseen(model, past, steps)
+        weights = model.advance(future, at).probabilities.cpu().numpy()
+        mean = self._mean_ahead(weights)
+        found = self._quantiles_ahead(weights, levels) if len(levels) else None
+        paths = None
+        if (n := self._n_paths(n_samples, mean is None or (found is None and len(levels) > 0))) > 0:
+            rng = check_random_state(self.random_state if random_state is None else random_state)
+            generator = torch.Generator(device=future.target.device).manual_seed(int(rng.randint(2**31)))
+            states = draw_states(model, future, at, n, generator)
+            paths = self._draw_ahead(states, past, int(rng.randint(2**31)))
+            found = _quantiles_of(paths, levels) if found is None and len(levels) else found
+        if mean is not None or paths is None:
+            assert mean is not None
+            return Forecast(weights, mean, found, paths)
+        return Forecast(weights, paths.mean(0), found, paths, paths.std(0, ddof=1) / len(paths) ** 0.5)
+
+    def _n_paths(self, asked: int, needed: bool) -> int:
+        if asked:
+            require_positive_integer("n_samples", asked)
+        return max(asked, _FEWEST_PATHS) if needed else asked
+
+    def _single(self, X: Any) -> tuple[MarkovModel, Batch]:
+        """The model, and the batch of what has to be one sequence."""
+        found = list(self._each(X, None))
+        if len(found) > 1 or found[0][1].n_units > 1:
+            raise InvalidInputError(
+                f"A forecast goes on from one sequence; X holds {sum(batch.n_units for _, batch in found)}. Ask for "
+                "them one by one."
+            )
+        return found[0]
+
+
+def draw_states(model: MarkovModel, future: Batch, at: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """States of n paths over the rows of a batch of one sequence, after what `at` says: (n, h)."""
+    copies = future.units(torch.zeros(n, dtype=torch.int64))
+    return model.draw_path(copies, generator, at).view(n, -1)
+
+
+def _quantiles_of(paths: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """(samples, h, d) → (h, l, d)."""
+    return np.moveaxis(np.quantile(paths, levels, axis=0), 0, 1)

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.cluster import KMeans
 
-from emnet.estimators.validation import require_levels, require_one_of
+from emnet.estimators.validation import require_known_columns, require_levels, require_one_of
 from emnet.exceptions import CollapsedComponentWarning, InvalidInputError
 from emnet.factors.covariances import Covariance, Diagonal, Full, Spherical, Tied
 from emnet.factors.gaussian import Gaussian
@@ -86,7 +87,18 @@ def spread(X: np.ndarray, min_covar: float) -> np.ndarray:
 
 def filled(X: np.ndarray) -> np.ndarray:
     """X with column means for what is missing: good enough for a start."""
+    require_known_columns(X)
     return np.where(np.isnan(X), np.nanmean(X, axis=0), X) if np.isnan(X).any() else X
+
+
+def clusters(X: np.ndarray, k: int, seed: Any) -> KMeans:
+    """k-means of rows without holes, as hmmlearn starts from it."""
+    if len(X) < k:
+        raise InvalidInputError(
+            f"{k} means cannot start from X, which has {len(X)} rows. Decrease n_components, or set the means yourself "
+            "and leave 'm' out of init_params."
+        )
+    return KMeans(n_clusters=k, random_state=seed, n_init=10).fit(X)
 
 
 def by_state(prior: Any) -> np.ndarray:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from emnet.algorithms.base import Callback
@@ -51,6 +50,7 @@ class GaussianHMM(LearningMarkov):
     censored : whether the end of a sequence may cut its last duration off; if not, a state ends with every sequence.
     n_init : starts, of which the best is kept.
     callbacks : called as callback(model, iteration) after every E-step; True ends the run.
+    dtype : "float64", or "float32" for rows and likelihoods; paths, statistics and M-steps are in float64 all the same.
     device : a PyTorch device, or "auto" for a GPU when there is one.
 
     Attributes
@@ -107,6 +107,7 @@ class GaussianHMM(LearningMarkov):
         censored: bool = True,
         n_init: int = 1,
         callbacks: Iterable[Callback] = (),
+        dtype: str = "float64",
         device: str = "auto",
     ):
         self.n_components = n_components
@@ -134,6 +135,7 @@ class GaussianHMM(LearningMarkov):
         self.censored = censored
         self.n_init = n_init
         self.callbacks = callbacks
+        self.dtype = dtype
         self.device = device
 
     @property
@@ -150,8 +152,7 @@ class GaussianHMM(LearningMarkov):
 
     def _start_emission(self, X: np.ndarray) -> None:
         if self._needs_init("m", "means_"):
-            found = KMeans(n_clusters=self.n_components, random_state=self._seed, n_init=10).fit(emissions.filled(X))
-            self.means_ = found.cluster_centers_
+            self.means_ = emissions.clusters(emissions.filled(X), self.n_components, self._seed).cluster_centers_
         if self._needs_init("c", "_covars_"):
             spread = emissions.spread(X, self.min_covar)
             self.covars_ = emissions.of_kind(spread, self.covariance_type, self.n_components)
@@ -232,7 +233,7 @@ class GaussianHMM(LearningMarkov):
     def _means(self) -> np.ndarray:
         return self.means_
 
-    def _quantiles(self, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    def _quantiles_ahead(self, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
         deviations = np.sqrt(np.diagonal(self.covars_, axis1=1, axis2=2))
         return emissions.quantiles(weights, self.means_, deviations, levels)
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 from sklearn.utils import check_random_state
 
 from emnet.algorithms.base import Callback
@@ -39,7 +38,7 @@ class GMMHMM(LearningMarkov):
     fixed : of "startprob", "transmat", "means", "covars", "weights".
     n_components, min_covar, startprob_prior, transmat_prior, algorithm, random_state, n_iter, tol, verbose,
         implementation, fixed_transitions, shared_states, max_duration, duration_prior,
-        censored, n_init, callbacks, device : as of `GaussianHMM`.
+        censored, n_init, callbacks, dtype, device : as of `GaussianHMM`.
 
     Attributes
     ----------
@@ -90,6 +89,7 @@ class GMMHMM(LearningMarkov):
         censored: bool = True,
         n_init: int = 1,
         callbacks: Iterable[Callback] = (),
+        dtype: str = "float64",
         device: str = "auto",
     ):
         self.n_components = n_components
@@ -119,6 +119,7 @@ class GMMHMM(LearningMarkov):
         self.censored = censored
         self.n_init = n_init
         self.callbacks = callbacks
+        self.dtype = dtype
         self.device = device
 
     # -- the start --------------------------------------------------------------------------------------------------
@@ -141,14 +142,13 @@ class GMMHMM(LearningMarkov):
 
     def _clusters(self, X: np.ndarray) -> np.ndarray:
         """k-means over all rows, and over the rows of each cluster: (k, c, d)."""
-        outer = KMeans(n_clusters=self.n_components, random_state=self._seed, n_init=10)
-        labels, means = outer.fit_predict(X), []
+        labels, means = emissions.clusters(X, self.n_components, self._seed).labels_, []
         for label in range(self.n_components):
             own = X[labels == label]
             if len(own) >= self.n_mix:
-                found = KMeans(n_clusters=self.n_mix, random_state=self._seed, n_init=10).fit(own)
-                means.append(found.cluster_centers_)
+                means.append(emissions.clusters(own, self.n_mix, self._seed).cluster_centers_)
             else:  # hmmlearn draws them around the center of all; rows of the cluster stay within the data
+                own = own if len(own) else X  # where fewer rows are different than there are states
                 means.append(own[check_random_state(self._seed).randint(len(own), size=self.n_mix)])
         return np.stack(means)
 
@@ -293,7 +293,7 @@ class GMMHMM(LearningMarkov):
     def _means(self) -> np.ndarray:
         return np.einsum("kc,kcd->kd", self.weights_, self.means_)
 
-    def _quantiles(self, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    def _quantiles_ahead(self, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
         d = self.means_.shape[2]
         of_components = (weights[:, :, None] * self.weights_).reshape(len(weights), -1)
         variances = np.diagonal(self._matrices(np.arange(self.n_components)), axis1=1, axis2=2)

@@ -7,7 +7,6 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from emnet import serialization
@@ -15,13 +14,12 @@ from emnet.algorithms.base import Algorithm, Callback
 from emnet.batch import Batch
 from emnet.estimators import experts_start, options
 from emnet.estimators.callbacks import with_callbacks
+from emnet.estimators.input_output_use import FittedInputOutput
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.modules import fresh_module, require_shape
-from emnet.estimators.sequence_estimator import SequenceEstimator
-from emnet.estimators.sequence_targets import KINDS, Blueprint, SequenceTargets, kind_of
+from emnet.estimators.sequence_targets import KINDS, Blueprint, SequenceTargets, targets_of
 from emnet.estimators.sequences import joined_targets, require_sequence_weights
 from emnet.estimators.validation import require_not_negative, require_one_of
-from emnet.exceptions import InvalidInputError
 from emnet.factors.gates import ModuleGate, SoftmaxGate
 from emnet.factors.input_transitions import InputTransitions
 from emnet.factors.regression import MStep, SoftmaxOutput
@@ -31,7 +29,7 @@ from emnet.models.markov import HiddenMarkov
 _GATE_SCALE = 1.0  # of the gates' first weights; with 2 a third fewer starts end well on the Tomita grammars
 
 
-class InputOutputHMM(SequenceEstimator):
+class InputOutputHMM(FittedInputOutput):
     """A sequence of targets explained from a sequence of inputs through a hidden path of states, fitted by EM.
 
     p(y, z | x) = p(z₁ | x₁) Π_t p(z_t | z_{t−1}, x_t) Π_t p(y_t | z_t, x_t) (Bengio & Frasconi 1995). Targets may be
@@ -145,17 +143,44 @@ class InputOutputHMM(SequenceEstimator):
         """
         with keeping_what_was_fitted(self):
             self._check_parameters()
-            X, lengths = self._check_rows(X, lengths, reset=True)
-            y = joined_targets(y, lengths)
-            weights = require_sequence_weights(sample_weight, lengths)
+            X, batch = self._prepared(X, y, lengths, sample_weight, states, self._continues())
+            return self._fit_sequences(X, batch, y)  # type: ignore[no-any-return]
+
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        lengths: Any = None,
+        *,
+        classes: Any = None,
+        sample_weight: Any = None,
+        states: Any = None,
+    ) -> Self:
+        """A pass of Adam along ∇Q over these sequences, from the present parameters.
+
+        The first ones make the starts and the units of inputs and targets; `classes` says which labels may still come.
+        """
+        with keeping_what_was_fitted(self):
+            self._check_parameters()
+            first = not hasattr(self, "members_")
+            batch = self._prepared(X, y, lengths, sample_weight, states, not first, classes)[1]
+            return self._take_steps(batch, first)
+
+    def _prepared(
+        self, X: Any, y: Any, lengths: Any, sample_weight: Any, states: Any, goes_on: bool, classes: Any = None
+    ) -> tuple[np.ndarray, Batch]:
+        """Inputs that are checked, and the batch of them; where nothing goes on, they say what units are."""
+        X, lengths = self._check_rows(X, lengths, reset=not goes_on)
+        y = joined_targets(y, lengths)
+        weights = require_sequence_weights(sample_weight, lengths)
+        if not goes_on:
             of_rows = np.ones(len(X)) if weights is None else np.repeat(weights, lengths)
-            if not self._continues():
-                self._standardize(X, of_rows)
-                kind = self.emission if self.emission in KINDS else kind_of(y)
-                self.targets_: SequenceTargets = KINDS[kind].of(y, of_rows)
-            self.prior_ = self._resolve_prior(X.shape[1])
-            known = self._known_states(states, len(X))
-            return self._fit_sequences(X, self._sequences(X, self.targets_.coded(y), lengths, weights, known), y)  # type: ignore[no-any-return]
+            self._standardize(X, of_rows)
+            kind = self.emission if self.emission in KINDS else "auto"
+            self.targets_: SequenceTargets = targets_of(kind, y, of_rows, classes)
+        self.prior_ = self._resolve_prior(X.shape[1])
+        known = self._known_states(states, len(X))
+        return X, self._sequences(X, self.targets_.coded(y), lengths, weights, known)
 
     # -- the model --------------------------------------------------------------------------------------------------
 
@@ -254,94 +279,6 @@ class InputOutputHMM(SequenceEstimator):
             "transition_weights_": transition,
             "emission_weights_": emission,
         }
-
-    @property
-    def emission_(self) -> str:
-        """What the targets are: "classification" or "regression"."""
-        check_is_fitted(self, "members_")
-        return self.targets_.kind
-
-    @property
-    def classes_(self) -> np.ndarray:
-        """The labels."""
-        if self.emission_ != "classification":
-            raise AttributeError("classes_ is of classification; these targets are numbers.")
-        return self.targets_.classes  # type: ignore[attr-defined, no-any-return]
-
-    # -- use --------------------------------------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def predict(self, X: Any, lengths: Any = None) -> np.ndarray:
-        """The most probable label, or the targets' mean, of each row given the inputs up to it: (n,) or (n, d)."""
-        batch = self._blank(X, lengths)
-        return self.targets_.predicted(self._best.emissions["emission"], self._ahead(batch), batch.inputs)
-
-    @torch.no_grad()
-    def predict_proba(self, X: Any, lengths: Any = None) -> np.ndarray:
-        """p(y_t | x up to t), (n, classes): columns as `classes_`."""
-        batch = self._blank(X, lengths)
-        if self.emission_ != "classification":
-            raise InvalidInputError("predict_proba is of labels; these targets are numbers: take predict or sample.")
-        experts: Any = self._best.emissions["emission"]
-        return self.targets_.probabilities(experts, self._ahead(batch), batch.inputs)  # type: ignore[attr-defined, no-any-return]
-
-    @torch.no_grad()
-    def predict_states(self, X: Any, y: Any = None, lengths: Any = None, *, algorithm: str = "viterbi") -> np.ndarray:
-        """The states, (n,), given what is known: the best path ("viterbi"), or each row's most probable ("map")."""
-        return self._path(self._known(X, y, lengths), algorithm)
-
-    @torch.no_grad()
-    def smooth(self, X: Any, y: Any = None, lengths: Any = None) -> np.ndarray:
-        """p(state of the row | its whole sequence), (n, k)."""
-        return self._best.posterior(self._known(X, y, lengths)).responsibilities.cpu().numpy()
-
-    @torch.no_grad()
-    def filter(self, X: Any, y: Any = None, lengths: Any = None) -> np.ndarray:
-        """p(state of the row | its sequence up to it), (n, k)."""
-        return self._ahead(self._known(X, y, lengths)).cpu().numpy()
-
-    @torch.no_grad()
-    def log_density(self, X: Any, y: Any, lengths: Any = None) -> np.ndarray:
-        """log p(y | x) of each sequence, (s,), in nats."""
-        batch = self._known(X, y, lengths)
-        found = self._best.filter(batch, keep=False).log_evidence
-        scale = self.targets_.log_scale(batch.target)
-        ends = np.cumsum(np.asarray(batch.lengths))
-        return found.cpu().numpy() + np.add.reduceat(scale.cpu().numpy(), np.r_[0, ends[:-1]])
-
-    def score(self, X: Any, y: Any, lengths: Any = None) -> float:
-        """Accuracy, or R², of `predict` where y is known."""
-        check_is_fitted(self, "members_")
-        X, own = self._check_rows(X, lengths)
-        return self.targets_.score(self.predict(X, own), joined_targets(y, own))
-
-    @torch.no_grad()
-    def sample(
-        self, X: Any, lengths: Any = None, random_state: int | np.random.RandomState | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Draw a target and a state for each row: (n,) or (n, d), and (n,)."""
-        batch = self._blank(X, lengths)
-        generator = self._generator(random_state)
-        states = self._best.draw_path(batch, generator)
-        experts: Any = self._best.emissions["emission"]
-        return self.targets_.decoded(experts.draw(states, batch.inputs, generator)), states.cpu().numpy()
-
-    def _blank(self, X: Any, lengths: Any) -> Batch:
-        """The batch of inputs whose targets are not known."""
-        X, lengths = self._check_rows(X, lengths)
-        return self._sequences(X, self.targets_.blank(len(X)), lengths)
-
-    def _known(self, X: Any, y: Any, lengths: Any) -> Batch:
-        if y is None:
-            return self._blank(X, lengths)
-        X, lengths = self._check_rows(X, lengths)
-        return self._sequences(X, self.targets_.coded(joined_targets(y, lengths)), lengths)
-
-    def _ahead(self, batch: Batch) -> torch.Tensor:
-        """The filtered states, (n, k)."""
-        found = self._best.filter(batch).probabilities
-        assert found is not None
-        return found
 
     # -- files ------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from abc import abstractmethod
@@ -239,7 +240,7 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
         self.fits_.append(fit)
         best = self.fits_[self._best_index()]
         for name, value in self._weights_of(self._best).items():
-            setattr(self, name, value)
+            setattr(self, name, copy.deepcopy(value))  # a fit that goes on writes into the model's own tensors
         self.history_ = [as_dict(line) for line in best.history]
         self.n_iter_, self.converged_, self.reason_ = best.n_iter, best.converged, str(best.reason)
         self.log_evidence_ = best.last.log_evidence if best.history else float("nan")

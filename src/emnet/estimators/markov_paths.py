@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from emnet.batch import Batch
+from emnet.estimators.mixture_selection import Selection, select
 from emnet.estimators.sequences import joined
 from emnet.estimators.validation import require_one_of
 from emnet.models.semi_markov import MarkovModel
@@ -30,6 +31,10 @@ class FittedChain:
     @abstractmethod
     def _n_parameters(self) -> int:
         """Free parameters, as information criteria count them."""
+
+    @abstractmethod
+    def _filled(self, model: MarkovModel, batch: Batch) -> np.ndarray:
+        """The rows of a batch, (n, d), in the units of the data, with what was not seen filled in."""
 
     def _decoder(self) -> str:
         """How `decode` finds the states where it is not told."""
@@ -86,9 +91,22 @@ class FittedChain:
             paths.append(path.cpu().numpy())
         return total, np.concatenate(paths)
 
+    def impute(self, X: Any, lengths: Any = None) -> np.ndarray:
+        """X with what is missing filled given all of its sequence: expectations, of categories the most probable."""
+        return np.concatenate([self._filled(model, batch) for model, batch in self._each(X, lengths)])
+
     def predict(self, X: Any, lengths: Any = None) -> np.ndarray:
         """The states of the rows by the estimator's way of decoding, (n,)."""
         return self.decode(X, lengths)[1]
+
+    def select(
+        self, X: Any, lengths: Any = None, *, n_components: Iterable[int] = range(1, 10), criterion: str = "bic"
+    ) -> Selection:
+        """Fit each number of states, the other parameters as here; see `Selection` for the table and the best model.
+
+        criterion : "bic" or "aic"; the lowest is the best.
+        """
+        return select(self, joined(X, lengths), {"n_components": n_components}, criterion, ("bic", "aic"))
 
     def aic(self, X: Any, lengths: Any = None) -> float:
         """Akaike's information criterion, the lower the better: −2 log L + 2 · parameters."""

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
 
 from emnet.batch import Batch
 from emnet.estimators import markov_durations, options
-from emnet.estimators.forecasts import Forecast, OnlineFilter
-from emnet.estimators.markov_paths import DECODERS, FittedChain
+from emnet.estimators.forecasts import ForecastingChain, OnlineFilter
+from emnet.estimators.markov_paths import DECODERS
 from emnet.estimators.sequences import joined, pieces, require_lengths
-from emnet.estimators.validation import require_one_of, require_positive_integer
+from emnet.estimators.validation import require_one_of
 from emnet.exceptions import InvalidInputError
 from emnet.factors.tables import Durations, MixingWeights, Transitions
 from emnet.models.markov import HiddenMarkov
@@ -26,7 +27,7 @@ from emnet.models.semi_markov import HiddenSemiMarkov, MarkovModel
 _PIECE_ROWS = 2**20  # of sequences whose responsibilities are in memory at a time
 
 
-class FittedMarkov(FittedChain, BaseEstimator):
+class FittedMarkov(ForecastingChain, BaseEstimator):
     """Everything but the training. All of it reads the published parameters, which users may set."""
 
     n_components: int
@@ -40,6 +41,7 @@ class FittedMarkov(FittedChain, BaseEstimator):
     duration_prior: Any = 1.0
     censored: bool = True
     durations_: np.ndarray
+    dtype: str = "float64"
     device: str
     _center: Any = 0.0  # of the columns, subtracted before anything is computed
     _scale: float = 1.0  # by which they are then divided
@@ -70,8 +72,7 @@ class FittedMarkov(FittedChain, BaseEstimator):
     def _means(self) -> np.ndarray:
         """E[row | state], (k, d), in the units of the data."""
 
-    def _quantiles(self, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
-        """Of mixtures of the states with weights (h, k): (h, l, d)."""
+    def _quantiles_ahead(self, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
         raise InvalidInputError(f"{type(self).__name__} has no order of its symbols, and so no quantiles.")
 
     def _read(self, X: np.ndarray) -> np.ndarray:
@@ -87,12 +88,12 @@ class FittedMarkov(FittedChain, BaseEstimator):
         """A filter of a sequence that comes row after row: `update(rows)` gives p(state | all rows so far)."""
         check_is_fitted(self, "startprob_")
         self._check()
-        if self.max_duration is not None:
-            raise InvalidInputError(
-                "With max_duration a state remembers when it began: use `filter` on all rows so far."
-            )
-        model = cast(HiddenMarkov, self._model())
-        return OnlineFilter(model, lambda rows: self._batch(self._rows(rows), np.array([len(rows)])))
+        return OnlineFilter(self._model(), self._next_rows, self._log_scale_of)
+
+    def _next_rows(self, memory: None, rows: Any) -> tuple[Batch, None]:
+        """Rows of a sequence that goes on, (t, d) or (d,); nothing has to be remembered of them."""
+        X = self._rows(np.atleast_2d(rows))
+        return self._batch(X, np.array([len(X)])), None
 
     def _n_parameters(self) -> int:
         more = markov_durations.n_more_parameters(self.n_components, self.max_duration)
@@ -100,65 +101,20 @@ class FittedMarkov(FittedChain, BaseEstimator):
 
     # -- what was not seen ------------------------------------------------------------------------------------------
 
-    def impute(self, X: Any, lengths: Any = None) -> np.ndarray:
-        """X with what is missing filled given all of its sequence: expectations, of categories the most probable."""
-        found = []
-        for model, batch in self._each(X, lengths):
-            emission = model.emissions["emission"]
-            posterior = model.posterior(batch)
-            found.append(emission.fill(emission.prepare(batch.target), posterior.responsibilities).cpu().numpy())
-        return np.concatenate(found) * self._scale + self._center
+    def _filled(self, model: MarkovModel, batch: Batch) -> np.ndarray:
+        emission = model.emissions["emission"]
+        found = emission.fill(emission.prepare(batch.target), model.posterior(batch).responsibilities)
+        return found.cpu().numpy() * self._scale + self._center
 
-    def forecast(
-        self,
-        X: Any,
-        steps: int = 1,
-        *,
-        quantiles: Sequence[float] = (),
-        n_samples: int = 0,
-        random_state: Any = None,
-    ) -> Forecast:
-        """What comes after the sequence X: see `Forecast`.
+    def _unseen(self, model: MarkovModel, past: Batch, steps: int) -> Batch:
+        return Batch(past.target.new_full((steps, past.target.shape[1]), torch.nan), lengths=torch.tensor([steps]))
 
-        Parameters
-        ----------
-        steps : how far to look ahead.
-        quantiles : levels between 0 and 1.
-        n_samples : paths to draw.
-        """
-        require_positive_integer("steps", steps)
-        if self.max_duration is not None:
-            return self._forecast_segments(X, steps, np.asarray(quantiles, dtype=float), n_samples)
-        now = self.filter(X)[-1]
-        states = [now @ self.transmat_]
-        for _ in range(steps - 1):
-            states.append(states[-1] @ self.transmat_)
-        weights = np.stack(states)
-        levels = np.asarray(quantiles, dtype=float)
-        rng = check_random_state(self.random_state if random_state is None else random_state)
-        draws = [self._continue(now, steps, rng) for _ in range(n_samples)]
-        return Forecast(
-            weights,
-            weights @ self._means(),
-            self._quantiles(weights, levels) if len(levels) else None,
-            np.stack(draws) if draws else None,
-        )
+    def _mean_ahead(self, weights: np.ndarray) -> np.ndarray:
+        return weights @ self._means()
 
-    def _forecast_segments(self, X: Any, steps: int, levels: np.ndarray, n_samples: int) -> Forecast:
-        """What comes are rows of which nothing is known yet."""
-        if n_samples:
-            raise InvalidInputError("With max_duration forecasts have no paths to draw: leave n_samples at 0.")
-        rows = np.asarray(X, dtype=float)
-        weights = self.predict_proba(np.concatenate([rows, np.full((steps, rows.shape[1]), np.nan)]))[-steps:]
-        quantiles = self._quantiles(weights, levels) if len(levels) else None
-        return Forecast(weights, weights @ self._means(), quantiles, None)
-
-    def _continue(self, now: np.ndarray, steps: int, rng: np.random.RandomState) -> np.ndarray:
-        state, rows = int(rng.choice(len(now), p=now / now.sum())), []
-        for _ in range(steps):
-            state = int(rng.choice(len(now), p=self.transmat_[state] / self.transmat_[state].sum()))
-            rows.append(self._draw(state, rng))
-        return np.stack(rows)
+    def _draw_ahead(self, states: Tensor, past: Batch, seed: int) -> np.ndarray:
+        rng = np.random.RandomState(seed)
+        return np.stack([[self._draw(state, rng) for state in path] for path in states.tolist()])
 
     def sample(
         self, n_samples: int = 1, random_state: Any = None, currstate: int | None = None
@@ -232,7 +188,8 @@ class FittedMarkov(FittedChain, BaseEstimator):
 
     def _batch(self, X: np.ndarray, lengths: np.ndarray, **more: Any) -> Batch:
         device = options.choose_device(self.device)
-        target = torch.as_tensor((X - self._center) / self._scale, dtype=torch.float64, device=device)
+        scaled = (X - self._center) / self._scale
+        target = torch.as_tensor(scaled, dtype=options.DTYPES[self.dtype], device=device)
         return Batch(target, lengths=torch.as_tensor(lengths), **more)
 
     def _rows(self, X: Any, reset: bool = False) -> np.ndarray:

@@ -26,7 +26,7 @@ from emnet.estimators.history import as_dict
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.mixture_input import CheckedMixture
 from emnet.estimators.mixture_report import Printer, shifted, warn_of_failed_starts
-from emnet.estimators.mixture_selection import LikelihoodRatioTest, bootstrap_test
+from emnet.estimators.mixture_selection import LikelihoodRatioTest, bootstrap_test, repeated
 from emnet.estimators.stopping import MeanGain
 from emnet.estimators.trees import flattened, shaped_as
 from emnet.estimators.validation import require_positive_integer
@@ -156,16 +156,17 @@ class LearningMixture(CheckedMixture):
             flat = standard_errors(model, data, Exact(), lambda model: flattened(self._estimates(model)))
             return shaped_as(self._estimates(model), flat)
 
-    def bootstrap_test(self, X: Any, n_bootstrap: int = 99) -> LikelihoodRatioTest:
+    def bootstrap_test(self, X: Any, n_bootstrap: int = 99, sample_weight: Any = None) -> LikelihoodRatioTest:
         """Whether n_components + 1 are called for, by the bootstrap likelihood-ratio test: see `bootstrap_test`.
 
         It fits 2 (n_bootstrap + 1) mixtures with the parameters of this one; take n_init above 1 and a small tol.
+        Weights are whole numbers, of how many rows each row stands for, as so many are drawn.
         """
         self._check_parameters()
         require_positive_integer("n_bootstrap", n_bootstrap)
         model = copy.copy(self)  # this one stays as it is
-        rows, _, _ = model._check_data(X, None, None, True)
-        return bootstrap_test(model, rows, n_bootstrap, self.random_state)
+        rows, weights, _ = model._check_data(X, None, sample_weight, True)
+        return bootstrap_test(model, repeated(rows, weights), n_bootstrap, self.random_state)
 
     def _fit(self, X: np.ndarray, weights: np.ndarray | None, labels: np.ndarray | None) -> Self:
         """Fit to rows that have been checked."""
@@ -270,7 +271,8 @@ class LearningMixture(CheckedMixture):
             self.n_iter_, self.lower_bound_, self.lower_bounds_, self.history_ = 0, -np.inf, [], []
             self.reason_, self.log_evidence_ = str(Reason.MAX_ITER), float("nan")
             return
-        self.converged_, self.reason_, self.n_iter_ = fit.converged, str(fit.reason), len(fit.history)
+        self.converged_, self.reason_ = fit.converged, str(fit.reason)
+        self.n_iter_ = len(fit.history) - (fit.returned_to is not None)
         self.lower_bounds_ = [(line.log_evidence - self._log_scale) / rows for line in fit.history]
         self.lower_bound_ = self.lower_bounds_[-1]
         self.history_ = [shifted(as_dict(line), -self._log_scale) for line in fit.history]

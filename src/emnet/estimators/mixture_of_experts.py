@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emnet.algorithms.base import Algorithm
+from emnet.algorithms.base import Algorithm, Fit
 from emnet.batch import Batch
 from emnet.estimators import experts_start, options
 from emnet.estimators.coordinates_file import CoordinatesInFile
 from emnet.estimators.experts_use import FittedMixtureOfExperts
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.validation import (
+    require_names,
     require_not_negative,
     require_one_of,
     require_positive_integer,
@@ -30,8 +31,10 @@ from emnet.factors.regression import SoftmaxOutput
 from emnet.factors.tables import MixingWeights
 from emnet.inference.exact import Exact
 from emnet.models import experts
+from emnet.models.base import holding
 from emnet.models.mixture import Mixture
 
+PARTS = ("gate", "experts")
 GATES, EXPERTS, STARTS = ("softmax", "gaussian", "constant"), ("linear",), ("auto", "inputs", "joint", "random")
 _ITERATIONS, _PASSES, _STARTS = 500, 200, 3
 
@@ -48,6 +51,17 @@ class MixtureOfExperts(CoordinatesInFile, FittedMixtureOfExperts):
     batch_size: int | None
     device: Any
     dtype: str
+    fixed: Any
+
+    @property
+    def _nan_remedy(self) -> str:  # type: ignore[override]
+        linear = "With gate='gaussian' and linear experts a MixtureOfExpertsRegressor integrates them out"
+        if self._is_gaussian():
+            linear = (
+                "A Gaussian gate integrates them out (gate_proba, and linear experts of a MixtureOfExpertsRegressor), "
+                "but what a softmax regression or a network makes of x has no such integral"
+            )
+        return f"{linear}; else drop or impute those rows, for example with emnet.EMImputer."
 
     # -- what a subclass says ---------------------------------------------------------------------------------------
 
@@ -80,6 +94,33 @@ class MixtureOfExperts(CoordinatesInFile, FittedMixtureOfExperts):
                 f"With warm_start a fit goes on with its {self.members_[0].weights.n_states} experts; n_experts or "
                 f"levels now say {self._n_states()}. Set warm_start=False for a new start."
             )
+
+        self._check_fixed()
+
+    def _check_fixed(self) -> None:
+        require_names("fixed", self.fixed, PARTS)
+        if self.fixed and self._is_joint():
+            raise InvalidInputError(
+                "Under a Gaussian gate a linear expert and its inputs are one Gaussian: neither can be fixed alone."
+            )
+        if len(set(self.fixed)) == len(PARTS):
+            raise InvalidInputError("With gate and experts fixed there is nothing left to learn.")
+
+    def _held(self) -> list[str]:
+        """The factors that `fixed` names."""
+        gate = ["weights", experts.INPUTS]
+        return [*(gate if "gate" in self.fixed else []), *([experts.EXPERT] if "experts" in self.fixed else [])]
+
+    def _going_on(self) -> list[Mixture]:
+        return [self._best] if self.fixed else super()._going_on()
+
+    def _run(self, model: Mixture, *arguments: Any) -> Fit:
+        with holding(model, self._held()):
+            return super()._run(model, *arguments)
+
+    def _step(self, model: Mixture, *arguments: Any) -> Fit:
+        with holding(model, self._held()):
+            return super()._step(model, *arguments)
 
     def _resolve_prior(self, n_features: int) -> tuple[float, float]:
         if isinstance(self.prior, str):
@@ -124,6 +165,8 @@ class MixtureOfExperts(CoordinatesInFile, FittedMixtureOfExperts):
         return default if self.max_iter is None else self.max_iter
 
     def _n_starts(self) -> int:
+        if self.fixed:  # what is published is kept, which is that of one start
+            return 1
         return _STARTS if self.n_init is None else self.n_init
 
     def _elements(self, n: int) -> int:
@@ -176,6 +219,10 @@ class MixtureOfExperts(CoordinatesInFile, FittedMixtureOfExperts):
         return self._n_outputs()
 
     def _start(self, seed: int, batch: Batch) -> Mixture:
+        if self.fixed:
+            raise InvalidInputError(
+                f"fixed={self.fixed!r} keeps what was fitted: fit once without it, then with it and warm_start=True."
+            )
         model = self._model(seed)
         experts_start.prime(model, batch, self._first_responsibilities(seed, batch))
         return model

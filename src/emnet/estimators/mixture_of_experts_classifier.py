@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -51,6 +51,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, ClassTargets, MixtureOfExperts
     n_init : starts, of which the best is kept; None is 3.
     max_iter : iterations of a start, or passes over the data, at most; None is 500, and 200 passes with a `batch_size`.
     class_weight : None, "balanced" or {label: weight}, multiplied into `sample_weight`.
+    fixed : of "gate" and "experts" what stays as it was fitted, in a fit that goes on (`warm_start`).
     tol, batch_size, early_stopping, validation_fraction, n_iter_no_change, warm_start, standardize, dtype, device,
     random_state, verbose, callbacks : as in `EMMLPClassifier`.
 
@@ -92,6 +93,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, ClassTargets, MixtureOfExperts
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         warm_start: bool = False,
+        fixed: Collection[str] = (),
         standardize: bool = True,
         dtype: str = "float64",
         device: str = "auto",
@@ -116,6 +118,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, ClassTargets, MixtureOfExperts
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.warm_start = warm_start
+        self.fixed = fixed
         self.standardize = standardize
         self.dtype = dtype
         self.device = device
@@ -162,6 +165,14 @@ class MixtureOfExpertsClassifier(ClassifierMixin, ClassTargets, MixtureOfExperts
         linear = not isinstance(self.expert, nn.Module)
         weights = np.stack([part.weights64().cpu().numpy() for part in parts]) if linear else None
         return {**super()._weights_of(model), "expert_weights_": weights}
+
+    def _checked(self, X: Any, y: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self._check_data(X, y, sample_weight, self.classes_, reset=False)
+
+    def _identified(self, model: Mixture) -> dict[str, Any]:
+        found = super()._identified(model)
+        own = found["expert_weights"]
+        return {**found, "expert_weights": None if own is None else own - own.mean(axis=1, keepdims=True)}
 
     # -- use --------------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -74,6 +74,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, RealTargets, MixtureOfExperts):
         is "joint"; or "random", responsibilities drawn at random.
     n_init : starts, of which the best is kept; None is 3.
     max_iter : iterations of a start, or passes over the data, at most; None is 500, and 200 passes with a `batch_size`.
+    fixed : of "gate" and "experts" what stays as it was fitted, in a fit that goes on (`warm_start`).
     tol, batch_size, early_stopping, validation_fraction, n_iter_no_change, warm_start, standardize, dtype, device,
     random_state, verbose, callbacks : as in `EMMLPClassifier`.
 
@@ -122,6 +123,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, RealTargets, MixtureOfExperts):
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         warm_start: bool = False,
+        fixed: Collection[str] = (),
         standardize: bool = True,
         dtype: str = "float64",
         device: str = "auto",
@@ -146,6 +148,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, RealTargets, MixtureOfExperts):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.warm_start = warm_start
+        self.fixed = fixed
         self.standardize = standardize
         self.dtype = dtype
         self.device = device
@@ -168,16 +171,14 @@ class MixtureOfExpertsRegressor(RegressorMixin, RealTargets, MixtureOfExperts):
     def _has_closed_experts(self) -> bool:
         return not self._modules()
 
+    def _has_closed_m_steps(self) -> bool:
+        return self._has_closed_experts() and not self._is_softmax()
+
     def _starts_jointly(self) -> bool:
         return True
 
     def _allows_nan(self) -> bool:
         return self._is_joint()
-
-    _nan_remedy = (
-        "With gate='gaussian' and linear experts they are integrated out; else drop or impute those rows, for example "
-        "with emnet.EMImputer."
-    )
 
     def _noise_residual(self) -> float:
         return self.noise_prior
@@ -217,6 +218,10 @@ class MixtureOfExpertsRegressor(RegressorMixin, RealTargets, MixtureOfExperts):
         noise = variance.sqrt().cpu().numpy() * self.target_scale_
         own = {"expert_weights_": None if weights is None else weights.cpu().numpy(), "noise_": noise}
         return {**super()._weights_of(model), **own}
+
+    def _checked(self, X: Any, y: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        X, target, weights = self._check_data(X, y, sample_weight, reset=False)
+        return X, self._scaled(target), weights
 
     # -- use --------------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from emnet.algorithms.base import Fit
 from emnet.exceptions import CollapsedComponentError, CollapsedComponentWarning
 
 _FEW_ROWS = 1.5
+_NO_ROWS = 1e-6  # expected rows of a state that nothing is learned of
 
 
 class Printer:
@@ -83,3 +84,15 @@ def warn_of_collapse(counts: np.ndarray, covariances: np.ndarray, reg_covar: flo
         CollapsedComponentWarning,
         stacklevel=5,
     )
+
+
+def warn_of_idle_states(counts: Any) -> None:
+    """Name states of chains that no row is expected to have had, of expected rows (k,)."""
+    idle = np.flatnonzero(counts.cpu().numpy() < _NO_ROWS)
+    if len(idle):
+        warnings.warn(
+            f"State {', '.join(map(str, idle))} has no expected rows, so nothing was learned of it and it is where it "
+            "started. Decrease n_components, start its parameters nearer to the data, raise n_init, or give priors.",
+            CollapsedComponentWarning,
+            stacklevel=4,
+        )

@@ -90,6 +90,18 @@ def bootstrap_test(model: Any, X: np.ndarray, n_bootstrap: int, random_state: An
     return LikelihoodRatioTest(statistic, p_value, np.array(simulated))
 
 
+def repeated(X: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Rows as often as their weights say."""
+    if weights is None:
+        return X
+    if (odd := np.flatnonzero(weights != np.floor(weights))).size:
+        raise InvalidInputError(
+            f"The bootstrap draws as many rows as there are: sample_weight must be whole numbers; one is "
+            f"{weights[odd[0]]:g}. Round them, or scale them to counts."
+        )
+    return np.repeat(X, weights.astype(np.int64), axis=0)
+
+
 def _twice_log_ratio(model: Any, X: np.ndarray, rng: np.random.RandomState) -> tuple[float, Any]:
     """Of a component more, and the fit of k; a model that contains the other is never worse, so at least 0."""
     reached, fitted = [], []

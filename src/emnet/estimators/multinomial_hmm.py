@@ -26,7 +26,7 @@ class MultinomialHMM(LearningMarkov):
     params, init_params : letters of s(tart), t(ransitions), e(missions).
     fixed : of "startprob", "transmat", "emissionprob".
     n_components, startprob_prior, transmat_prior, algorithm, random_state, n_iter, tol, verbose, implementation,
-        fixed_transitions, shared_states, max_duration, duration_prior, censored, n_init, callbacks, device : as
+        fixed_transitions, shared_states, max_duration, duration_prior, censored, n_init, callbacks, dtype, device : as
         of `GaussianHMM`.
 
     A row of NaN is a missing value; of a row that is known in part nothing can be learned without its total.
@@ -70,6 +70,7 @@ class MultinomialHMM(LearningMarkov):
         censored: bool = True,
         n_init: int = 1,
         callbacks: Iterable[Callback] = (),
+        dtype: str = "float64",
         device: str = "auto",
     ):
         self.n_components = n_components
@@ -92,6 +93,7 @@ class MultinomialHMM(LearningMarkov):
         self.censored = censored
         self.n_init = n_init
         self.callbacks = callbacks
+        self.dtype = dtype
         self.device = device
 
     # -- the emission -----------------------------------------------------------------------------------------------

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from abc import abstractmethod
 from numbers import Integral
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 from torch import Tensor
 
 from emnet import serialization
-from emnet.algorithms.adam import Adam
-from emnet.algorithms.base import Algorithm, Fit, Iteration, Reason, evaluate
-from emnet.batch import Batch, MiniBatches
+from emnet.algorithms.base import Algorithm
+from emnet.batch import Batch
 from emnet.estimators import options
 from emnet.estimators.history import fit_from_json
-from emnet.estimators.iterative import IterativeEstimator
 from emnet.estimators.modules import fresh_module, require_shape
+from emnet.estimators.partial_fits import PartialFits, usual_batch
 from emnet.estimators.validation import (
     require_not_negative,
     require_one_of,
@@ -39,7 +36,7 @@ _DETERMINISTIC_STARTS = 3
 _MOST_UNITS = 2**20
 
 
-class NetworkEstimator(IterativeEstimator[BernoulliNetwork]):
+class NetworkEstimator(PartialFits[BernoulliNetwork]):
     """Parameters as in the subclasses. A subclass says what the targets are and what the output layer is."""
 
     # -- what a subclass says ---------------------------------------------------------------------------------------
@@ -52,36 +49,7 @@ class NetworkEstimator(IterativeEstimator[BernoulliNetwork]):
     def _network(self, hidden: list[Tensor], output: Tensor, seed: int) -> BernoulliNetwork:
         """The model with those weights."""
 
-    # -- training ---------------------------------------------------------------------------------------------------
-
-    def _fit_pass(self, X: np.ndarray, target: np.ndarray, weights: np.ndarray) -> Self:
-        """One pass of Adam over these rows, in mini-batches, on every start."""
-        first = not getattr(self, "members_", None)
-        if first:
-            self._standardize(X, weights)
-            self.prior_ = self._resolve_prior(X.shape[1])
-        batch = self._batch(X, target, weights)
-        if first:
-            seeds = check_random_state(self.random_state).randint(2**31, size=self._n_starts())
-            starts = [self._start(int(seed), batch) for seed in seeds]
-            self._passes_so_far = [Adam(self._e_step(int(seed))) for seed in seeds]
-        else:
-            starts = self.members_
-            if not hasattr(self, "_passes_so_far"):
-                self._passes_so_far = [Adam(self._e_step(seed)) for seed in range(len(starts))]
-        data = MiniBatches(batch, self.batch_size or _usual_batch(len(batch)), 0)
-        records = []
-        with torch.no_grad():
-            for model, adam in zip(starts, self._passes_so_far, strict=True):
-                lines = []
-                began = time.perf_counter()
-                for number, progress in enumerate((adam.step(model, data), evaluate(model, data, adam.inference))):
-                    lines.append(Iteration(number, progress, time.perf_counter() - began))
-                records.append(Fit(tuple(lines), Reason.MAX_ITER, batch.total_weight, lines[-1].seconds))
-        self.members_, self.fits_ = [], []
-        for model, fit in zip(starts, records, strict=True):
-            self._publish(model, fit)
-        return self
+    # -- parameters -------------------------------------------------------------------------------------------------
 
     def _check_parameters(self) -> None:
         widths = self.hidden_units if isinstance(self.hidden_units, (tuple, list)) else (self.hidden_units,)
@@ -111,7 +79,7 @@ class NetworkEstimator(IterativeEstimator[BernoulliNetwork]):
         return options.choose_algorithm(self.algorithm, self._e_step(seed), self._passes(), whole)
 
     def _rows_a_batch(self, n: int) -> int | None:
-        return self.batch_size or (_usual_batch(n) if self._is_sampled() else None)
+        return self.batch_size or (usual_batch(n) if self._is_sampled() else None)
 
     def _elements(self, n: int) -> int:
         return n * 2 ** min(16, -(-max(self._widths()) // 2))
@@ -256,7 +224,3 @@ def auto_prior(n_features: int, n_units: int = 8) -> tuple[float, float]:
     8 units, where a unit's logit has a prior standard deviation of 11 for any p: `python -m benchmarks prior`.
     """
     return 0.064 * n_features / n_units, 0.08 / n_units
-
-
-def _usual_batch(n: int) -> int:
-    return min(200, max(16, n // 25))

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from emnet import serialization
@@ -14,9 +15,10 @@ from emnet.algorithms.base import Algorithm, Callback
 from emnet.batch import Batch, with_constant
 from emnet.estimators import experts_start, options
 from emnet.estimators.callbacks import with_callbacks
+from emnet.estimators.forecasts import ForecastingChain, OnlineFilter
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.lags import past_of
-from emnet.estimators.markov_paths import FittedChain
+from emnet.estimators.mixture_report import warn_of_idle_states
 from emnet.estimators.neural_emissions import EMISSIONS, TAKES_HOLES, Plan, of_module, reference_rows
 from emnet.estimators.sequence_estimator import SequenceEstimator
 from emnet.estimators.sequences import pieces, require_sequence_weights
@@ -25,11 +27,12 @@ from emnet.exceptions import InvalidInputError
 from emnet.factors.experts import GaussianExperts
 from emnet.factors.tables import MixingWeights, Transitions
 from emnet.models.markov import HiddenMarkov
+from emnet.models.semi_markov import MarkovModel
 
 _PIECE_ROWS = 2**20
 
 
-class NeuralHMM(FittedChain, SequenceEstimator):
+class NeuralHMM(ForecastingChain, SequenceEstimator):
     """A hidden path of states, what they emit being said by networks or by the rows before, fitted by EM.
 
     p(y, z) = p(z₁) Π_t p(z_t | z_{t−1}) Π_t p(y_t | z_t, y_{t−1}, …, y_{t−lags}).
@@ -139,16 +142,33 @@ class NeuralHMM(FittedChain, SequenceEstimator):
         """
         with keeping_what_was_fitted(self):
             self._check_parameters()
-            X, lengths = self._check_rows(X, lengths, reset=True)
-            self._require_whole_rows(X)
-            weights = require_sequence_weights(sample_weight, lengths)
-            if not self._continues():
-                self._standardize(X, np.ones(len(X)) if weights is None else np.repeat(weights, lengths))
-            self.prior_ = self._resolve_prior(X.shape[1])
-            batch = self._sequences(X, lengths, weights, self._known_states(y, len(X)))
-            if not self._continues():
-                self._reference = reference_rows(batch.target)
-            return self._fit_sequences(X, batch, y)  # type: ignore[no-any-return]
+            X, batch = self._prepared(X, lengths, y, sample_weight, self._continues())
+            self._fit_sequences(X, batch, y)
+            warn_of_idle_states(self._best.posterior(batch).responsibilities.sum(0))
+            return self
+
+    def partial_fit(self, X: Any, lengths: Any = None, *, y: Any = None, sample_weight: Any = None) -> Self:
+        """A step on these sequences from the present parameters; the first ones make the starts and the units.
+
+        Of stepwise EM (Cappé & Moulines 2009) for linear "autoregressive" emissions, else a pass of Adam along ∇Q.
+        """
+        with keeping_what_was_fitted(self):
+            self._check_parameters()
+            first = not hasattr(self, "members_")
+            return self._take_steps(self._prepared(X, lengths, y, sample_weight, not first)[1], first)
+
+    def _prepared(self, X: Any, lengths: Any, y: Any, sample_weight: Any, goes_on: bool) -> tuple[np.ndarray, Batch]:
+        """Rows that are checked, and the batch of them; where nothing goes on, they say what units are."""
+        X, lengths = self._check_rows(X, lengths, reset=not goes_on)
+        self._require_whole_rows(X)
+        weights = require_sequence_weights(sample_weight, lengths)
+        if not goes_on:
+            self._standardize(X, np.ones(len(X)) if weights is None else np.repeat(weights, lengths))
+        self.prior_ = self._resolve_prior(X.shape[1])
+        batch = self._sequences(X, lengths, weights, self._known_states(y, len(X)))
+        if not goes_on:
+            self._reference = reference_rows(batch.target)
+        return X, batch
 
     # -- the model --------------------------------------------------------------------------------------------------
 
@@ -184,6 +204,9 @@ class NeuralHMM(FittedChain, SequenceEstimator):
 
     def _n_lags(self) -> int:
         return (1 if self.emission == "autoregressive" else 0) if self.lags is None else self.lags
+
+    def _has_closed_m_steps(self) -> bool:
+        return self._takes_m_steps()
 
     def _takes_m_steps(self) -> bool:
         return self.emission == "autoregressive" and self.network is None
@@ -263,32 +286,69 @@ class NeuralHMM(FittedChain, SequenceEstimator):
         k = self.n_components
         return k - 1 + k * (k - 1) + len(self._best.emissions["emission"].coordinates())
 
+    def _filled(self, model: Any, batch: Batch) -> np.ndarray:
+        emission = model.emissions["emission"]
+        if not hasattr(emission, "fill"):
+            raise InvalidInputError("A discriminative emission tells states apart and cannot say what rows are.")
+        found = emission.fill(emission.prepare(batch.target), model.posterior(batch).responsibilities, batch.given)
+        return self._in_units(found)
+
+    def _in_units(self, rows: Tensor) -> np.ndarray:
+        return rows.double().cpu().numpy() * self.input_scale_ + self.input_mean_
+
+    def online_filter(self) -> OnlineFilter:
+        """A filter of a sequence that comes row after row: `update(rows)` gives p(state | all rows so far)."""
+        check_is_fitted(self, "members_")
+        return OnlineFilter(self._best, self._next_rows, self._log_scale_of)
+
+    def _next_rows(self, before: np.ndarray | None, rows: Any) -> tuple[Batch, np.ndarray]:
+        """Rows of a sequence that goes on, (t, d) or (d,), and the last of them, which the next are explained from."""
+        X, _ = self._check_rows(np.atleast_2d(rows), None)
+        self._require_whole_rows(X)
+        window = X if before is None else np.concatenate((before, X))
+        batch = self._sequences(window, np.array([len(window)]))
+        given = None if batch.given is None else batch.given[-len(X) :]
+        lags = self._n_lags()
+        return Batch(batch.target[-len(X) :], given, lengths=torch.tensor([len(X)])), window[
+            max(0, len(window) - lags) :
+        ]
+
     @torch.no_grad()
     def sample(
         self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Draw one sequence, (n_samples, d), and its states, (n_samples,). Not of discriminative emissions."""
         require_positive_integer("n_samples", n_samples)
-        generator, emission = self._generator(random_state), self._best.emissions["emission"]
-        if not hasattr(emission, "draw"):
-            raise InvalidInputError("A discriminative emission tells states apart and cannot make rows.")
+        generator = self._generator(random_state)
         dtype, device = self._computes_in()
         blank = torch.full((n_samples, self.n_features_in_), torch.nan, dtype=dtype, device=device)
         states = self._best.draw_path(Batch(blank), generator)
-        rows = self._draw_rows(emission, states, blank, generator)
-        return rows.double().cpu().numpy() * self.input_scale_ + self.input_mean_, states.cpu().numpy()
+        return self._in_units(self._draw_rows(states[None], blank[:0], generator)[0]), states.cpu().numpy()
 
-    def _draw_rows(self, emission: Any, states: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Row after row where each is drawn from those before, else all at once."""
-        lags = self._n_lags()
+    def _unseen(self, model: MarkovModel, past: Batch, steps: int) -> Batch:
+        blank = past.target.new_full((steps, past.target.shape[1]), torch.nan)
+        given = None if past.given is None else past.given.new_zeros(steps, past.given.shape[1])
+        return Batch(blank, given, lengths=torch.tensor([steps]))
+
+    def _draw_ahead(self, states: Tensor, past: Batch, seed: int) -> np.ndarray:
+        generator = torch.Generator(device=states.device).manual_seed(seed)
+        return self._in_units(self._draw_rows(states, past.target[-self._n_lags() :], generator))
+
+    def _draw_rows(self, states: Tensor, before: Tensor, generator: torch.Generator) -> Tensor:
+        """Rows of states (samples, h), (samples, h, d): one after another where each is drawn from those `before`."""
+        emission, lags = self._best.emissions["emission"], self._n_lags()
+        if not hasattr(emission, "draw"):
+            raise InvalidInputError("A discriminative emission tells states apart and cannot make rows.")
+        n, steps = states.shape
         if not lags:
-            return emission.draw(states, None, generator)  # type: ignore[no-any-return]
-        for step in range(len(states)):
-            first = max(0, step - lags)
-            window = rows[first : step + 1]
-            given = with_constant(past_of(window, torch.tensor([len(window)]), lags))[-1:]
-            rows[step] = emission.draw(states[step : step + 1], given, generator)[0]
-        return rows
+            return emission.draw(states.flatten(), None, generator).view(n, steps, -1)  # type: ignore[operator, no-any-return]
+        rows = torch.cat((before, before.new_zeros(steps, before.shape[1]))).repeat(n, 1, 1)
+        for now in range(len(before), len(before) + steps):
+            window = rows[:, max(0, now - lags) : now + 1]
+            lengths = torch.full((n,), window.shape[1])
+            given = with_constant(past_of(window.flatten(0, 1), lengths, lags)).view(*window.shape[:2], -1)[:, -1]
+            rows[:, now] = emission.draw(states[:, now - len(before)], given, generator)  # type: ignore[operator]
+        return rows[:, len(before) :]
 
     # -- files ------------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from emnet.algorithms.base import Callback
 from emnet.estimators.markov_fit import LearningMarkov
 from emnet.estimators.markov_use import require_shape
-from emnet.estimators.validation import require_levels
+from emnet.estimators.validation import require_known_columns, require_levels
 from emnet.exceptions import InvalidInputError
 from emnet.factors.counting import Poisson
 
@@ -29,7 +29,7 @@ class PoissonHMM(LearningMarkov):
     params, init_params : letters of s(tart), t(ransitions), l(ambdas).
     fixed : of "startprob", "transmat", "lambdas".
     n_components, startprob_prior, transmat_prior, algorithm, random_state, n_iter, tol, verbose, implementation,
-        fixed_transitions, shared_states, max_duration, duration_prior, censored, n_init, callbacks, device : as
+        fixed_transitions, shared_states, max_duration, duration_prior, censored, n_init, callbacks, dtype, device : as
         of `GaussianHMM`.
 
     Attributes
@@ -72,6 +72,7 @@ class PoissonHMM(LearningMarkov):
         censored: bool = True,
         n_init: int = 1,
         callbacks: Iterable[Callback] = (),
+        dtype: str = "float64",
         device: str = "auto",
     ):
         self.n_components = n_components
@@ -95,6 +96,7 @@ class PoissonHMM(LearningMarkov):
         self.censored = censored
         self.n_init = n_init
         self.callbacks = callbacks
+        self.dtype = dtype
         self.device = device
 
     # -- the emission -----------------------------------------------------------------------------------------------
@@ -109,8 +111,9 @@ class PoissonHMM(LearningMarkov):
         return X.astype(float)
 
     def _start_emission(self, X: np.ndarray) -> None:
-        mean, variance = np.nanmean(X), max(np.nanvar(X), np.finfo(float).tiny)
         if self._needs_init("l", "lambdas_"):
+            require_known_columns(X)
+            mean, variance = np.nanmean(X), max(np.nanvar(X), np.finfo(float).tiny)
             size = (self.n_components, X.shape[1])
             self.lambdas_ = check_random_state(self._seed).gamma(mean**2 / variance, variance / mean, size)
 
@@ -154,7 +157,7 @@ class PoissonHMM(LearningMarkov):
     def _means(self) -> np.ndarray:
         return self.lambdas_
 
-    def _quantiles(self, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    def _quantiles_ahead(self, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
         """The smallest counts whose distribution function reaches the levels."""
         levels = require_levels(levels)
         most = int(stats.poisson.ppf(levels.max(), self.lambdas_.max())) + 1

@@ -13,7 +13,7 @@ from emnet.batch import Batch
 from emnet.estimators.callbacks import with_callbacks
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.standardize import weighted_location_scale
-from emnet.estimators.validation import require_finite
+from emnet.estimators.validation import require_finite, require_known_targets
 from emnet.exceptions import InvalidInputError
 
 
@@ -26,6 +26,7 @@ class RealTargets:
     _check_parameters: Any
     _continues: Any
     _fit: Any
+    _fit_pass: Any
     _batch: Any
     target_mean_: np.ndarray
     target_scale_: np.ndarray
@@ -48,7 +49,21 @@ class RealTargets:
             X, target, weights = self._check_data(X, y, sample_weight, reset=True)
             return cast(Self, self._fit(X, self._scaled_anew(target, weights), weights, target))
 
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """A step on these rows, from the present parameters; the first ones make the starts and the units.
+
+        A pass of Adam along ∇Q, or where all M-steps are closed one of stepwise EM (Cappé & Moulines 2009).
+        """
+        with keeping_what_was_fitted(self):
+            self._check_parameters()
+            first = not hasattr(self, "members_")
+            X, target, weights = self._check_data(X, y, sample_weight, reset=first)
+            if first:
+                self.target_mean_, self.target_scale_ = weighted_location_scale(target, weights)
+            return cast(Self, self._fit_pass(X, self._scaled(target), weights))
+
     def _check_data(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        require_known_targets(y)
         X, y = self._check_features(X, y, reset=reset, multi_output=True, y_numeric=True)
         self._flat = y.ndim == 1
         target = np.asarray(y, dtype=np.float64).reshape(len(X), -1)
@@ -71,6 +86,7 @@ class RealTargets:
             raise InvalidInputError(
                 f"y must be {wanted}, a row for each of X and a column for each target; it is {target.shape}."
             )
+        require_known_targets(target)
         require_finite(target, None, "Drop those rows.")
         return cast(Batch, self._batch(X, self._scaled(target)))
 

@@ -18,6 +18,7 @@ from emnet.factors.experts import ClassExperts, GaussianExperts, ModuleExperts
 from emnet.factors.least_squares import ConjugatePrior
 from emnet.factors.module import ModuleGaussian, ModuleOutput
 from emnet.factors.regression import MStep, SoftmaxOutput
+from emnet.kernels.quantiles import mixture_quantiles
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,18 @@ class SequenceTargets(Protocol):
 
     def predicted(self, experts: Any, weights: Tensor, given: Tensor) -> np.ndarray:
         """The most probable label, or E[y], under weights of the states, (n, k)."""
+        ...
+
+    def mean(self, experts: Any, weights: Tensor, given: Tensor) -> np.ndarray:
+        """E[y], (n,) or (n, d), or of labels their probabilities, (n, g), under weights of the states."""
+        ...
+
+    def quantiles(self, experts: Any, weights: Tensor, given: Tensor, levels: np.ndarray) -> np.ndarray:
+        """(n, l) or (n, l, d), under weights of the states."""
+        ...
+
+    def n_parameters(self, k: int, p: int) -> int:
+        """Free parameters of k linear experts on p inputs."""
         ...
 
     def weights(self, experts: Any) -> np.ndarray:
@@ -134,6 +147,15 @@ class LabelTargets:
         own = experts.log_probabilities(given).double().exp()
         return (weights[:, :, None] * own).sum(1).cpu().numpy()
 
+    def mean(self, experts: ClassExperts, weights: Tensor, given: Tensor) -> np.ndarray:
+        return self.probabilities(experts, weights, given)
+
+    def quantiles(self, experts: Any, weights: Tensor, given: Tensor, levels: np.ndarray) -> np.ndarray:
+        raise InvalidInputError("Labels have no order, and so no quantiles: leave `quantiles` out.")
+
+    def n_parameters(self, k: int, p: int) -> int:
+        return k * (len(self.classes) - 1) * (1 + p)
+
     def predicted(self, experts: ClassExperts, weights: Tensor, given: Tensor) -> np.ndarray:
         return self.classes[self.probabilities(experts, weights, given).argmax(axis=1)]
 
@@ -159,7 +181,7 @@ class LabelTargets:
 class NumberTargets:
     """Numbers, one column or several; NaN is not known."""
 
-    mean: np.ndarray
+    center: np.ndarray
     scale: np.ndarray
     flat: bool
     kind = "regression"
@@ -176,15 +198,15 @@ class NumberTargets:
 
     def coded(self, Y: np.ndarray) -> np.ndarray:
         values = _numbers(Y)
-        if values.shape[1] != len(self.mean):
-            raise InvalidInputError(f"The model has {len(self.mean)} targets; y has {values.shape[1]}.")
-        return (values - self.mean) / self.scale
+        if values.shape[1] != len(self.center):
+            raise InvalidInputError(f"The model has {len(self.center)} targets; y has {values.shape[1]}.")
+        return (values - self.center) / self.scale
 
     def blank(self, n: int) -> np.ndarray:
-        return np.full((n, len(self.mean)), np.nan)
+        return np.full((n, len(self.center)), np.nan)
 
     def experts(self, plan: Blueprint) -> GaussianExperts | ModuleExperts:
-        d = len(self.mean)
+        d = len(self.center)
         if plan.module is not None:
             options = {"residual": plan.noise, "precision": plan.precision}
             variance = torch.ones(d, dtype=torch.float64)
@@ -196,8 +218,20 @@ class NumberTargets:
         return np.nan_to_num(target)
 
     def decoded(self, target: Tensor) -> np.ndarray:
-        values = target.double().cpu().numpy() * self.scale + self.mean
+        values = target.double().cpu().numpy() * self.scale + self.center
         return values[:, 0] if self.flat else values
+
+    def mean(self, experts: Any, weights: Tensor, given: Tensor) -> np.ndarray:
+        return self.predicted(experts, weights, given)
+
+    def quantiles(self, experts: Any, weights: Tensor, given: Tensor, levels: np.ndarray) -> np.ndarray:
+        at = torch.as_tensor(levels, dtype=torch.float64, device=given.device)
+        scales = experts.variance.sqrt()[None]
+        found = mixture_quantiles(weights, experts.predictor(given).double(), scales, at)
+        return self.decoded(found.flatten(0, 1)).reshape(len(given), len(levels), *(() if self.flat else (-1,)))
+
+    def n_parameters(self, k: int, p: int) -> int:
+        return k * len(self.center) * (2 + p)
 
     def predicted(self, experts: Any, weights: Tensor, given: Tensor) -> np.ndarray:
         return self.decoded((weights[:, :, None] * experts.predictor(given).double()).sum(1))
@@ -216,7 +250,7 @@ class NumberTargets:
         return -((~target.isnan()).double() @ scales)
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "mean": self.mean.tolist(), "scale": self.scale.tolist(), "flat": self.flat}
+        return {"kind": self.kind, "mean": self.center.tolist(), "scale": self.scale.tolist(), "flat": self.flat}
 
     @classmethod
     def from_json(cls, state: dict[str, Any]) -> Self:
@@ -224,6 +258,13 @@ class NumberTargets:
 
 
 KINDS: dict[str, Any] = {"classification": LabelTargets, "regression": NumberTargets}
+
+
+def targets_of(kind: str, Y: np.ndarray, weights: np.ndarray, classes: Any = None) -> SequenceTargets:
+    """What targets are, by a kind of `KINDS` or "auto", from the first of them; `classes` are all that may come."""
+    if classes is not None:
+        return LabelTargets(np.unique(plain_labels(classes)))
+    return KINDS[kind_of(Y) if kind == "auto" else kind].of(Y, weights)  # type: ignore[no-any-return]
 
 
 def kind_of(Y: np.ndarray) -> str:

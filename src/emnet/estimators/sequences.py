@@ -12,6 +12,8 @@ from emnet.exceptions import InvalidInputError
 
 def joined(X: Any, lengths: Any) -> tuple[Any, np.ndarray | None]:
     """X as one table and the lengths of its sequences; a list of tables is put end to end."""
+    if isinstance(X, (list, tuple)) and not len(X):
+        raise InvalidInputError("X is an empty list: give at least one sequence, (t, d).")
     if not isinstance(X, (list, tuple)) or not len(X) or np.ndim(X[0]) != 2:
         return X, None if lengths is None else np.asarray(lengths)
     if lengths is not None:
@@ -35,7 +37,7 @@ def require_lengths(lengths: np.ndarray | None, n: int) -> np.ndarray:
     if lengths is None:
         return np.array([n])
     lengths = np.atleast_1d(lengths)
-    if lengths.ndim != 1 or not len(lengths) or (lengths != np.floor(lengths)).any():
+    if lengths.dtype.kind not in "iuf" or lengths.ndim != 1 or not len(lengths) or (lengths != np.floor(lengths)).any():
         raise InvalidInputError(f"lengths must be whole numbers, one for each sequence; got {lengths!r}.")
     if (lengths < 1).any():
         which = int(np.flatnonzero(lengths < 1)[0])

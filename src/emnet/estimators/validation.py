@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -29,6 +29,30 @@ def require_finite(X: np.ndarray, names: np.ndarray | None, remedy: str) -> None
     )
 
 
+def require_known_columns(X: np.ndarray) -> None:
+    """Raise InvalidInputError for a column of nothing but NaN, from which nothing can start."""
+    empty = np.isnan(X.astype(float)).all(axis=0)
+    if empty.any():
+        raise InvalidInputError(
+            f"Column {int(empty.argmax())} of X has nothing but NaN: nothing can be learned of it. Leave it out."
+        )
+
+
+def require_known_targets(y: Any) -> None:
+    """Raise InvalidInputError that names the row and column of the first target that is NaN."""
+    values = np.asarray(y)
+    missing = np.isnan(values) if values.dtype.kind == "f" else np.array([])
+    if not missing.any():
+        return
+    where = np.argwhere(missing)[0]
+    column = f", column {where[1]}" if len(where) > 1 else ""
+    raise InvalidInputError(
+        f"Input y contains NaN, first in row {where[0]}{column} ({int(missing.sum())} in all). Every target has "
+        "to be known: leave those rows out (X[~np.isnan(y)], y[~np.isnan(y)]), or fill them in, for example with "
+        "emnet.EMImputer on X and y side by side."
+    )
+
+
 def require_positive_integer(name: str, value: Any) -> None:
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise InvalidInputError(f"{name} must be a whole number of at least 1; got {value!r}.")
@@ -43,6 +67,12 @@ def require_one_of(name: str, value: Any, allowed: Sequence[Any], else_: str = "
     if not any(type(value) is type(option) and value == option for option in allowed):
         also = f" or {else_}" if else_ else ""
         raise InvalidInputError(f"{name} must be {' or '.join(map(repr, allowed))}{also}; got {value!r}.")
+
+
+def require_names(name: str, values: Any, allowed: Sequence[str]) -> None:
+    """Raise InvalidInputError unless it is a collection of such names."""
+    if isinstance(values, str) or not isinstance(values, Collection) or not set(values) <= set(allowed):
+        raise InvalidInputError(f"{name} must be a tuple of {', '.join(map(repr, allowed))}; got {values!r}.")
 
 
 def require_levels(quantiles: Any) -> np.ndarray:

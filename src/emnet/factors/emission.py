@@ -30,6 +30,10 @@ class Emission(Factor[S]):
         Without a prior `maximize` gives the parameters back.
         """
 
+    def implied_by(self, shares: Tensor, given: Tensor | None = None) -> S:
+        """The same of rows with such shares in the states, (n, k)."""
+        return self.implied(shares.double().sum(0))
+
     @abstractmethod
     def fill(self, target: Any, responsibilities: Tensor) -> Tensor:
         """The target, (n, d), in float64, its holes filled under responsibilities (n, k).

@@ -105,6 +105,17 @@ class GaussianExperts(Factor[RegressionMoments]):
             return complete
         return complete + self._expected(rows, inputs[rows.partly], weights[rows.partly].double())
 
+    def fill(self, target: Tensor | Targets, responsibilities: Tensor, given: Tensor) -> Tensor:
+        """The target, (n, d), in float64, with expectations under responsibilities (n, k) for what is missing."""
+        rows = target if isinstance(target, Targets) else self.prepare(target)
+        return _expectations(rows.values, rows.seen, self.predictor(given), responsibilities)
+
+    def implied_by(self, shares: Tensor, given: Tensor) -> RegressionMoments:
+        """Statistics of rows with such shares of the experts, (n, k), whose targets are what each expert expects."""
+        nothing = torch.full_like(given[:, :1], torch.nan).expand(-1, self.weights.shape[1])
+        rows = Targets(nothing, ~nothing.isnan(), torch.arange(len(given), device=given.device))
+        return self._expected(rows, given.double(), shares.double())
+
     def maximize(self, statistics: RegressionMoments) -> None:
         weights, variance = maximum(statistics, self.prior)
         idle = statistics.weight < _NO_ROWS
@@ -226,6 +237,10 @@ class ModuleExperts(Composite):
         """Targets of each row, of its own state's expert: (n, d)."""
         return _with_noise(self.predictor(given), self.variance, states, generator)
 
+    def fill(self, target: Tensor, responsibilities: Tensor, given: Tensor) -> Tensor:
+        """The target, (n, d), in float64, with expectations under responsibilities (n, k) for what is missing."""
+        return _expectations(target, ~target.isnan(), self.predictor(given), responsibilities)
+
     def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> ModelStatistics:
         """From responsibilities times the rows' weights, (n, k)."""
         given = require_given(given)
@@ -233,6 +248,12 @@ class ModuleExperts(Composite):
             weights = given.new_ones(len(given), self.n_states)
         parts = enumerate(self._factors())
         return bundle(part.statistics(target, weights[:, state], given) for state, part in parts)
+
+
+def _expectations(target: Tensor, seen: Tensor | None, means: Tensor, responsibilities: Tensor) -> Tensor:
+    """Targets (n, d) with Σ_k r_k E[y | k] of means (n, k, d) where they were not seen."""
+    expected = (responsibilities.double()[:, :, None] * means.double()).sum(1)
+    return target.double() if seen is None else torch.where(seen, target.double(), expected)
 
 
 def _with_noise(means: Tensor, variance: Tensor, states: Tensor, generator: torch.Generator) -> Tensor:

@@ -45,11 +45,21 @@ class MixtureDensity(nn.Module):
 
     def forward(self, target: Tensor, past: Tensor | None = None) -> Tensor:
         """(n, d) and (n, p) → (n, k)."""
+        return self._log_joint(target, *self.parameters_of(past)).logsumexp(2)
+
+    def means(self, target: Tensor, past: Tensor | None = None) -> Tensor:
+        """E[row | state, what is there of it, past], (n, k, d): what is there tells the components apart."""
         log_weights, means, log_variances = self.parameters_of(past)
+        shares = self._log_joint(target, log_weights, means, log_variances).softmax(2)
+        return (shares[..., None] * means).sum(2)
+
+    @staticmethod
+    def _log_joint(target: Tensor, log_weights: Tensor, means: Tensor, log_variances: Tensor) -> Tensor:
+        """log p(component, what is there of the row | state), (n, k, c)."""
         seen = ~target.isnan()
         away = torch.where(seen, target, 0.0)[:, None, None] - means
         terms = -0.5 * (away.square() / log_variances.exp() + log_variances + math.log(2 * math.pi))
-        return (log_weights + (terms * seen[:, None, None]).sum(3)).logsumexp(2)
+        return log_weights + (terms * seen[:, None, None]).sum(3)
 
     def parameters_of(self, past: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """log weights (n or 1, k, c), means and log variances (n or 1, k, c, d)."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor
 from emnet.factors.module import learned
 from emnet.kernels.ascent import ascend
@@ -95,7 +97,8 @@ class ModuleDensity(NetworkEmission):
     Parameters
     ----------
     network : (n, d) rows, or (n, d) rows and (n, p) what they are given → (n, k) log densities, which must be
-        normalised: integrate to 1 over the rows.
+        normalised: integrate to 1 over the rows. For `draw` it needs a method draw(states, given, generator) → (n, d),
+        for `fill` means(rows, given) → (n, k, d), what each state expects of rows whose missing cells are NaN.
     """
 
     def _log_density(self, target: Tensor, given: Tensor) -> Tensor:
@@ -103,9 +106,31 @@ class ModuleDensity(NetworkEmission):
 
     def draw(self, states: Tensor, given: Tensor | None, generator: torch.Generator) -> Tensor:
         """Rows of (n,) states, (n, d), by the network's own `draw`."""
-        own = next(self.network.parameters()).dtype
         with torch.no_grad():
-            return self.network.draw(states, None if given is None else given[:, 1:].to(own), generator)  # type: ignore[operator, no-any-return]
+            return self._asked("draw", "rows cannot be drawn")(states, self._past(given), generator)  # type: ignore[no-any-return]
+
+    def fill(self, target: Tensor, responsibilities: Tensor, given: Tensor | None) -> Tensor:
+        """The target, (n, d), in float64, with expectations under responsibilities (n, k) for what is missing."""
+        missing = target.isnan()
+        if not bool(missing.any()):
+            return target.double()
+        with torch.no_grad():
+            means = self._asked("means", "holes cannot be filled")(
+                target.to(next(self.network.parameters())), self._past(given)
+            )
+        return torch.where(missing, (responsibilities.double()[:, :, None] * means.double()).sum(1), target.double())
+
+    def _past(self, given: Tensor | None) -> Tensor | None:
+        return None if given is None else given[:, 1:].to(next(self.network.parameters()).dtype)
+
+    def _asked(self, method: str, without: str) -> Callable[..., Tensor]:
+        """A method that a network need not have."""
+        if not callable(getattr(self.network, method, None)):
+            raise InvalidInputError(
+                f"{type(self.network).__name__} has no method `{method}`, and without it {without}: see "
+                "emnet.factors.module_density.ModuleDensity for what it takes and gives."
+            )
+        return getattr(self.network, method)  # type: ignore[no-any-return]
 
 
 class ScaledLikelihood(NetworkEmission):

@@ -28,7 +28,8 @@ from emnet.kernels import segments_steps
 from emnet.kernels.chain import Filtered
 from emnet.kernels.chain_log import raise_impossible
 from emnet.kernels.compilation import compiled
-from emnet.kernels.segments_arrays import Passed, Tables
+from emnet.kernels.segments_arrays import Forwarded, Passed, Tables
+from emnet.kernels.segments_open import go_on, open_at_end
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,15 +50,13 @@ class Segmented:
 
 
 class Backend(Protocol):
-    """The passes, of log likelihoods (n, k). `forward` gives evidence, log p of each step's states, and what failed."""
+    """The passes, of log likelihoods (n, k)."""
 
     def smooth(
         self, log_likelihood: Tensor, tables: Tables, offsets: Tensor, weights: Tensor, censored: bool
     ) -> Passed: ...
 
-    def forward(
-        self, log_likelihood: Tensor, tables: Tables, offsets: Tensor, censored: bool
-    ) -> tuple[Tensor, Tensor, Tensor]: ...
+    def forward(self, log_likelihood: Tensor, tables: Tables, offsets: Tensor, censored: bool) -> Forwarded: ...
 
     def viterbi(
         self, log_likelihood: Tensor, tables: Tables, offsets: Tensor, censored: bool
@@ -106,9 +105,34 @@ def forward(
     InvalidInputError : no segmentation allows a row, or none can end with its sequence; names sequence and step.
     """
     x, offsets, tables = _arguments(log_start, log_transition, log_duration, log_likelihood, offsets)
-    log_evidence, present, failed = _backend(x).forward(x, tables, offsets, censored)
-    _require_possible(failed, offsets)
-    return Filtered(log_evidence, present.softmax(1))
+    found = _backend(x).forward(x, tables, offsets, censored)
+    _require_possible(found.failed, offsets)
+    return Filtered(found.log_evidence, found.present.softmax(1))
+
+
+def advance(
+    log_start: Tensor,
+    log_transition: Tensor,
+    log_duration: Tensor,
+    log_likelihood: Tensor,
+    opened: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The rows of one sequence that goes on: their log evidence, (), filtered states, (t, k), and what is then open.
+
+    What is open, (k, D), is log p(state of the last row, for how many rows it has lasted | rows so far); None: nothing
+    yet. Each call takes up where the last one left off.
+
+    Raises
+    ------
+    ImpossibleRowError : no segmentation allows a row; names its step.
+    """
+    n = len(log_likelihood)
+    x, offsets, tables = _arguments(log_start, log_transition, log_duration, log_likelihood, torch.tensor([0, n]))
+    if opened is not None:
+        return go_on(x, tables, opened.to(x))
+    found = _backend(x).forward(x, tables, offsets, True)
+    _require_possible(found.failed, offsets)
+    return found.log_evidence[0], found.present.softmax(1), open_at_end(x, tables, found)
 
 
 def viterbi(

@@ -29,3 +29,18 @@ class Passed(NamedTuple):
     durations: Tensor
     cut: Tensor
     failed: Tensor
+
+
+class Forwarded(NamedTuple):
+    """What the forward pass gives.
+
+    log_evidence : (s,); failed : (s,), as of `Passed`.
+    entered, present : (n, k), log p of the segments that begin with each row, and of the states that are there.
+    scales : (n,), by which each row was divided: `entered` of a row is beside the scales of those before it.
+    """
+
+    log_evidence: Tensor
+    entered: Tensor
+    present: Tensor
+    scales: Tensor
+    failed: Tensor

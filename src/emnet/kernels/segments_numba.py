@@ -11,7 +11,7 @@ import torch
 from numba import njit, types
 from torch import Tensor
 
-from emnet.kernels.segments_arrays import Passed, Tables
+from emnet.kernels.segments_arrays import Forwarded, Passed, Tables
 from emnet.kernels.tools_numba import (
     INTEGERS,
     MATRIX,
@@ -250,7 +250,7 @@ def smooth(log_likelihood: Tensor, tables: Tables, offsets: Tensor, weights: Ten
     return Passed(_with_scales(left, scales, offsets), gamma, xi.sum(0), durations.sum(0), cut.sum(0), failed)
 
 
-def forward(log_likelihood: Tensor, tables: Tables, offsets: Tensor, censored: bool) -> tuple[Tensor, Tensor, Tensor]:
+def forward(log_likelihood: Tensor, tables: Tables, offsets: Tensor, censored: bool) -> Forwarded:
     x, s = log_likelihood, len(offsets) - 1
     begins, ended, present, scales = *torch.empty(3, *x.shape, dtype=x.dtype), x.new_empty(len(x))
     left, failed = x.new_zeros(s), torch.zeros(s, dtype=torch.int64)
@@ -262,7 +262,7 @@ def forward(log_likelihood: Tensor, tables: Tables, offsets: Tensor, censored: b
                  *arrays(bounds, begins, ended, present, scales, left[group], failed[group]))  # fmt: skip
 
     each(run, offsets, tables.duration.numel())
-    return _with_scales(left, scales, offsets), present, failed
+    return Forwarded(_with_scales(left, scales, offsets), begins, present, scales, failed)
 
 
 def viterbi(log_likelihood: Tensor, tables: Tables, offsets: Tensor, censored: bool) -> tuple[Tensor, Tensor]:

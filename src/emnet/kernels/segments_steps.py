@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from emnet.kernels.chain_log import padded
-from emnet.kernels.segments_arrays import Passed, Tables
+from emnet.kernels.segments_arrays import Forwarded, Passed, Tables
 
 _NEVER = float("-inf")
 
@@ -42,13 +42,14 @@ def smooth(log_likelihood: Tensor, tables: Tables, offsets: Tensor, weights: Ten
     return Passed(_with_scales(left, scales, there), responsibilities, xi, durations, cut, failed)
 
 
-def forward(log_likelihood: Tensor, tables: Tables, offsets: Tensor, censored: bool) -> tuple[Tensor, Tensor, Tensor]:
+def forward(log_likelihood: Tensor, tables: Tables, offsets: Tensor, censored: bool) -> Forwarded:
     x = log_likelihood
     _, rows, there = padded(offsets, torch.ones(len(offsets) - 1, dtype=torch.bool), x.device)
-    left, _, _, present, scales, failed = _forward(x, tables, rows, there, censored)
-    found = torch.empty_like(x)
-    found[rows[there]] = present[there]
-    return _with_scales(left, scales, there), found, failed
+    left, entered, _, present, scales, failed = _forward(x, tables, rows, there, censored)
+    begins, found, divided = torch.empty_like(x), torch.empty_like(x), torch.empty_like(x[:, 0])
+    for of_rows, of_steps in ((begins, entered), (found, present), (divided, scales)):
+        of_rows[rows[there]] = of_steps[there]
+    return Forwarded(_with_scales(left, scales, there), begins, found, divided, failed)
 
 
 def viterbi(log_likelihood: Tensor, tables: Tables, offsets: Tensor, censored: bool) -> tuple[Tensor, Tensor]:

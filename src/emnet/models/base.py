@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -18,7 +19,12 @@ P = TypeVar("P", bound=Posterior)
 
 
 class LatentModel(nn.Module, ABC, Generic[P]):
-    """A latent structure with factors. E: `posterior`, then `statistics`. M: `m_step`, written once, here."""
+    """A latent structure with factors. E: `posterior`, then `statistics`. M: `m_step`, written once, here.
+
+    Factors that are `held` are no part of θ: nothing changes them, and their priors are constants.
+    """
+
+    held: frozenset[str] = frozenset()
 
     @property
     @abstractmethod
@@ -33,25 +39,40 @@ class LatentModel(nn.Module, ABC, Generic[P]):
     def statistics(self, batch: Batch, posterior: P) -> ModelStatistics:
         """Expected sufficient statistics of every factor. Pure."""
 
+    @property
+    def learned(self) -> Mapping[str, Factor[Any]]:
+        """The factors that are not held."""
+        return {name: factor for name, factor in self.factors.items() if name not in self.held}
+
     def m_step(self, statistics: ModelStatistics) -> None:
         """Raise Q(θ; statistics) + log p(θ), factor by factor."""
-        for name, factor in self.factors.items():
+        for name, factor in self.learned.items():
             factor.maximize(statistics[name])
 
     def gradient(self, statistics: ModelStatistics) -> Tensor:
         """∇Q at θ, with the prior's part: by Fisher's identity the gradient of the penalised log evidence."""
-        return torch.cat([factor.gradient(statistics[name]) for name, factor in self.factors.items()])
+        return torch.cat([factor.gradient(statistics[name]) for name, factor in self.learned.items()])
 
     def log_prior(self) -> float:
         """log p(θ) up to a constant."""
-        return sum(factor.log_prior() for factor in self.factors.values())
+        return sum(factor.log_prior() for factor in self.learned.values())
 
     def coordinates(self) -> Tensor:
         """θ as one flat float64 vector without constraints; a copy."""
-        return torch.cat([factor.coordinates() for factor in self.factors.values()])
+        return torch.cat([factor.coordinates() for factor in self.learned.values()])
 
     def set_coordinates(self, vector: Tensor) -> None:
         """Write θ from such a vector."""
-        sizes = [len(factor.coordinates()) for factor in self.factors.values()]
-        for factor, part in zip(self.factors.values(), vector.split(sizes), strict=True):
+        sizes = [len(factor.coordinates()) for factor in self.learned.values()]
+        for factor, part in zip(self.learned.values(), vector.split(sizes), strict=True):
             factor.set_coordinates(part)
+
+
+@contextmanager
+def holding(model: LatentModel[Any], names: Collection[str]) -> Iterator[None]:
+    """Factors of those names stay as they are within the block."""
+    before, model.held = model.held, model.held | frozenset(names)
+    try:
+        yield
+    finally:
+        model.held = before

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from operator import add
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from emnet.batch import Batch
+from emnet.batch import Batch, Data
 from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor
 from emnet.models.base import LatentModel, P
-from emnet.statistics import Statistics
+from emnet.statistics import ModelStatistics, Statistics
 
 Columns = tuple[int, ...] | None
 """The columns of the target that an emission explains; None is the target as it is."""
@@ -66,8 +68,26 @@ class EmittingModel(LatentModel[P]):
             for name, factor in self.emissions.items()
         }
 
+    def implied(self, batch: Batch) -> ModelStatistics:
+        """Statistics of the batch's units as the model expects them before it has seen what it explains of them.
+
+        Where M-steps are closed and there is no prior, they give the parameters back.
+        """
+        blank = batch.unanswered()
+        posterior: Any = self.posterior(blank)  # type: ignore[assignment]
+        shares, weights = posterior.responsibilities.double(), batch.row_weights
+        shares = shares if weights is None else shares * weights[:, None]
+        own = {name: factor.implied_by(shares, batch.given) for name, factor in self.emissions.items()}  # type: ignore[operator]
+        return ModelStatistics({**self.statistics(blank, posterior).by_factor, **own})
+
     def _target(self, name: str, batch: Batch) -> Any:
         return batch.derived(_prepared, self.emissions[name].prepare, self.columns[name])
+
+
+def implied(model: LatentModel[Any], data: Data) -> ModelStatistics:
+    """`EmittingModel.implied` over all batches."""
+    emitting: Any = model
+    return reduce(add, [emitting.implied(batch) for batch in data])
 
 
 def _checked_columns(emissions: Mapping[str, Any], columns: Mapping[str, Sequence[int]]) -> dict[str, Columns]:

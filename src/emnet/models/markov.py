@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +16,21 @@ from emnet.kernels.chain import Filtered
 from emnet.models.emitting import EmittingModel, unseen
 from emnet.posteriors import Chain, EvidenceKind
 from emnet.statistics import ModelStatistics, Statistics
+
+
+@dataclass(frozen=True, eq=False)
+class Advanced:
+    """What the forward pass over rows of a sequence gives, that goes on with the rows to come.
+
+    log_evidence : log p(rows | those before them).
+    probabilities : (t, k), p(state of the row | all rows so far).
+    at : log p of what has to be known to go on: the state of the last row, (k,), or with durations also for how many
+        rows it has lasted, (k, D).
+    """
+
+    log_evidence: float
+    probabilities: Tensor
+    at: Tensor
 
 
 class HiddenMarkov(EmittingModel[Chain]):
@@ -73,10 +89,21 @@ class HiddenMarkov(EmittingModel[Chain]):
         """Viterbi: log p(path, rows) of each sequence, (s,), and the states, (n,)."""
         return chain.viterbi(*self._arrays(batch))
 
-    def draw_path(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """States drawn from the chain as it is before any row is seen, (n,): all sequences go step by step together."""
+    def advance(self, batch: Batch, at: Tensor | None = None) -> Advanced:
+        """The rows of one sequence that goes on from where `at` left off; None: from its start."""
+        steps = self._log_transition(batch)
+        found = chain.forward(self._log_first(batch, steps, at), steps, self.log_likelihood(batch), offsets(batch))
+        assert found.probabilities is not None
+        return Advanced(float(found.log_evidence), found.probabilities, found.probabilities[-1].log())
+
+    def draw_path(self, batch: Batch, generator: torch.Generator, at: Tensor | None = None) -> Tensor:
+        """States drawn from the chain as it is before any row is seen, (n,): all sequences go step by step together.
+
+        They go on from where `at` left off, or begin.
+        """
         first, lengths = first_rows(batch), offsets(batch).diff().to(batch.target.device)
-        start, steps = self.start.log_weights(given_of(batch, first)).exp(), self._log_transition(batch).exp()
+        log_steps = self._log_transition(batch)
+        start, steps = self._log_first(batch, log_steps, at).exp(), log_steps.exp()
         states = torch.zeros(len(batch), dtype=torch.int64, device=first.device)
         states[first] = torch.multinomial(start.expand(len(first), -1), 1, generator=generator)[:, 0]
         for step in range(1, int(lengths.max())):
@@ -90,6 +117,14 @@ class HiddenMarkov(EmittingModel[Chain]):
         first = first_rows(batch)
         log_start = self.start.log_weights(given_of(batch, first))
         return log_start, self._log_transition(batch), self.log_likelihood(batch), offsets(batch)
+
+    def _log_first(self, batch: Batch, steps: Tensor, at: Tensor | None) -> Tensor:
+        """log p(state of each sequence's first row), (k,) or (s, k): of the start, or a step after `at`."""
+        first = first_rows(batch)
+        if at is None:
+            return self.start.log_weights(given_of(batch, first))  # type: ignore[no-any-return]
+        into = steps[first] if steps.dim() == 3 else steps
+        return (at.exp().to(into) @ into.exp()).log()
 
     def _log_transition(self, batch: Batch) -> Tensor:
         if (alike := self._alike(batch)) is None:

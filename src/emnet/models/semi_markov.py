@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from emnet.batch import Batch
@@ -12,7 +13,15 @@ from emnet.factors.base import Factor
 from emnet.kernels import segments
 from emnet.kernels.chain import Filtered
 from emnet.models.emitting import EmittingModel
-from emnet.models.markov import HiddenMarkov, exactly_one, first_rows, given_of, offsets, sequence_of_rows
+from emnet.models.markov import (
+    Advanced,
+    HiddenMarkov,
+    exactly_one,
+    first_rows,
+    given_of,
+    offsets,
+    sequence_of_rows,
+)
 from emnet.posteriors import EvidenceKind, Segments
 from emnet.statistics import ModelStatistics
 
@@ -82,6 +91,42 @@ class HiddenSemiMarkov(EmittingModel[Segments]):
         """Viterbi: log p(segments, rows) of each sequence's most probable segmentation, (s,), and the states, (n,)."""
         return segments.viterbi(*self._arrays(batch), censored=self.censored)
 
+    def advance(self, batch: Batch, at: Tensor | None = None) -> Advanced:
+        """The rows of one sequence that goes on from where `at` left off; None: from its start. No end is assumed."""
+        total, states, opened = segments.advance(*self._arrays(batch)[:-1], at)
+        return Advanced(float(total), states, opened)
+
+    def draw_path(self, batch: Batch, generator: torch.Generator, at: Tensor | None = None) -> Tensor:
+        """States drawn from the chain as it is before any row is seen, (n,): all sequences go step by step together.
+
+        They go on from where `at` left off, or begin.
+        """
+        first, lengths = first_rows(batch), offsets(batch).diff().to(batch.target.device)
+        states = torch.zeros(len(batch), dtype=torch.int64, device=first.device)
+        state, left = self._draw_open(batch, generator, at)
+        steps = self.transition.log_weights(batch.given).exp()
+        durations = self.duration.log_weights(batch.given).exp()
+        for step in range(int(lengths.max())):
+            if step or at is not None:
+                state = torch.where(left > 0, state, _drawn(steps[state], generator))
+            left = torch.where(left > 0, left, 1 + _drawn(durations[state], generator)) - 1
+            there = lengths > step
+            states[first[there] + step] = state[there]
+        return states
+
+    def _draw_open(self, batch: Batch, generator: torch.Generator, at: Tensor | None) -> tuple[Tensor, Tensor]:
+        """A state for each sequence, (s,), and for how many rows more it goes on, (s,); 0: a segment begins."""
+        first = first_rows(batch)
+        if at is None:
+            start = self.start.log_weights(given_of(batch, first)).exp().expand(len(first), -1)
+            return _drawn(start, generator), torch.zeros_like(first)
+        drawn = _drawn(at.flatten().exp().expand(len(first), -1), generator)
+        longest = at.shape[1]
+        state, age = drawn // longest, drawn % longest  # from 0
+        table = self.duration.log_weights(batch.given).exp()[state]
+        possible = torch.arange(longest, device=table.device) >= age[:, None]
+        return state, _drawn(table * possible, generator) - age
+
     def _arrays(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         log_start = self.start.log_weights(given_of(batch, first_rows(batch)))
         tables = self.transition.log_weights(batch.given), self.duration.log_weights(batch.given)
@@ -91,5 +136,10 @@ class HiddenSemiMarkov(EmittingModel[Segments]):
         return exactly_one(batch, log_evidence) if self.censored else log_evidence
 
 
+def _drawn(probabilities: Tensor, generator: torch.Generator) -> Tensor:
+    """An index for each row of weights: (n, k) → (n,)."""
+    return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+
+
 MarkovModel = HiddenMarkov | HiddenSemiMarkov
-"""What has a start, transitions, `posterior`, `filter` and `best_path`."""
+"""What has a start, transitions, `posterior`, `filter`, `advance`, `best_path` and `draw_path`."""

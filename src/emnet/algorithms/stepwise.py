@@ -1,0 +1,50 @@
+"""Stepwise EM: a step on every portion of the data, which need not come again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from emnet.algorithms.base import Progress, e_step
+from emnet.batch import Data, total_weight
+from emnet.inference.base import EStep
+from emnet.models.base import LatentModel
+from emnet.statistics import ModelStatistics
+
+
+@dataclass
+class Stepwise:
+    """s ← (1 − γ)·s + γ·ŝ, statistics of a unit on average, γ = (t + 1)^−power, and then M (Cappé & Moulines 2009).
+
+    For models whose statistics do not grow with the data. The prior counts beside all units seen so far.
+
+    Parameters
+    ----------
+    inference : the E-step.
+    power : above ½ and at most 1: how soon what came early is forgotten.
+    learned : what gives the statistics of the data as a model expects them that has learned before; None of a start,
+        which the first step forgets.
+    """
+
+    inference: EStep
+    power: float = 0.6
+    learned: Callable[[LatentModel, Data], ModelStatistics] | None = None
+
+    def __post_init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self._mean: ModelStatistics | None = None
+        self._passes, self._units = 0, 0.0
+
+    def step(self, model: LatentModel, data: Data) -> Progress:
+        units = total_weight(data)
+        if self._mean is None and self.learned is not None:
+            self._mean, self._passes, self._units = self.learned(model, data) * (1 / units), 1, units
+        progress, found = e_step(model, data, self.inference)
+        share = (self._passes + 1) ** -self.power
+        found = found * (1 / units)
+        self._mean = found if self._mean is None else found * share + self._mean * (1 - share)
+        self._passes, self._units = self._passes + 1, self._units + units
+        model.m_step(self._mean * self._units)
+        return progress
