@@ -76,6 +76,18 @@ class Segments(Posterior):
     durations: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class GaussianVector(Posterior):
+    """A Gaussian posterior over a vector of q numbers for each row.
+
+    mean : (n, q), E[z | row].
+    covariance : (n, q, q), Cov[z | row].
+    """
+
+    mean: Tensor
+    covariance: Tensor
+
+
 def require_discrete(posterior: Posterior) -> Discrete:
     """The posterior, if it is over one of k states."""
     if not isinstance(posterior, Discrete):
