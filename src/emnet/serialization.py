@@ -39,6 +39,7 @@ _CLASSES = {  # what a file may name; nothing else is ever imported
     "MultinomialHMM": "emnet.estimators.multinomial_hmm",
     "NeuralHMM": "emnet.estimators.neural_hmm",
     "PoissonHMM": "emnet.estimators.poisson_hmm",
+    "VariationalAutoencoder": "emnet.estimators.variational_autoencoder",
 }
 _NUMPY_TYPES = {"F64": np.float64, "F32": np.float32, "I64": np.int64}
 
