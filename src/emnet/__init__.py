@@ -43,6 +43,7 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "SampleCollapseWarning": "emnet.exceptions",
     "SequenceClassifier": "emnet.estimators.sequence_classifier",
     "SeparationWarning": "emnet.exceptions",
+    "VariationalAutoencoder": "emnet.estimators.variational_autoencoder",
 }
 
 __all__ = sorted(_WHERE)

@@ -41,6 +41,7 @@ _CLASSES = {  # what a file may name; nothing else is ever imported
     "NeuralHMM": "emnet.estimators.neural_hmm",
     "PoissonHMM": "emnet.estimators.poisson_hmm",
     "ProbabilisticPCA": "emnet.estimators.probabilistic_pca",
+    "VariationalAutoencoder": "emnet.estimators.variational_autoencoder",
 }
 _NUMPY_TYPES = {"F64": np.float64, "F32": np.float32, "I64": np.int64}
 

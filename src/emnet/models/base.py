@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from emnet.batch import Batch
+from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor
 from emnet.posteriors import Posterior
 from emnet.statistics import ModelStatistics
@@ -55,3 +56,31 @@ class LatentModel(nn.Module, ABC, Generic[P]):
         sizes = [len(factor.coordinates()) for factor in self.factors.values()]
         for factor, part in zip(self.factors.values(), vector.split(sizes), strict=True):
             factor.set_coordinates(part)
+
+
+class VariationalModel(LatentModel[P]):
+    """A latent model whose posterior has an `objective`, a bound on the evidence that autograd can go through.
+
+    Factors with parameters that require gradients are learned along the gradient of the objective; the others, from
+    their statistics.
+    """
+
+    @property
+    def closed(self) -> tuple[str, ...]:
+        """The factors whose M-step takes statistics, and has something to learn."""
+        return tuple(
+            name
+            for name, factor in self.factors.items()
+            if not any(p.requires_grad for p in factor.parameters()) and len(factor.coordinates())
+        )
+
+    @abstractmethod
+    def statistics(self, batch: Batch, posterior: P, factors: Collection[str] | None = None) -> ModelStatistics:
+        """Expected sufficient statistics of the named factors, None for all. Pure."""
+
+
+def require_variational(model: LatentModel) -> VariationalModel:
+    """The model, if its posterior has an objective with a gradient."""
+    if not isinstance(model, VariationalModel):
+        raise InvalidInputError(f"This algorithm is for models with an encoder; got {type(model).__name__}.")
+    return model
