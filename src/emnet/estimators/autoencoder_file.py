@@ -11,7 +11,7 @@ from emnet import serialization
 from emnet.batch import Batch
 from emnet.estimators import options
 from emnet.estimators.autoencoder_use import FittedAutoencoder
-from emnet.estimators.history import fit_from_json
+from emnet.estimators.history import fit_from_json, fit_to_json
 from emnet.estimators.row_coding import RowCoding
 from emnet.estimators.table_coding import ColumnCoding, TableCoding
 from emnet.estimators.validation import require_tensors
@@ -23,8 +23,10 @@ class SavedAutoencoder(FittedAutoencoder):
     """`save` and `emnet.load`."""
 
     def _to_state(self) -> serialization.State:
-        manifest, _ = super()._to_state()
-        manifest |= {
+        manifest = {
+            "parameters": self._parameters_to_json(),
+            "features": list(getattr(self, "feature_names_in_", [])),
+            "fits": [fit_to_json(fit) for fit in self.fits_],
             "n_features": self.n_features_in_,
             "columns": [[c.name, c.position, options.to_json(c.values), c.dtype] for c in self._rows.coding.columns],
             "library": self._rows.coding.library,
@@ -53,7 +55,6 @@ class SavedAutoencoder(FittedAutoencoder):
         self._n_features_out, self.n_features_in_ = self.n_latent, int(manifest["n_features"])
         if manifest["features"]:
             self.feature_names_in_ = np.array(manifest["features"], dtype=object)
-        self.prior_ = tuple(manifest["prior"])
         self.members_, self.fits_ = [], []
         for number, record in enumerate(manifest["fits"]):
             self._publish(self._read_member(number, tensors), fit_from_json(record))

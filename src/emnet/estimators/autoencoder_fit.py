@@ -51,7 +51,6 @@ class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ite
     """All of the training. A subclass says what the prior is."""
 
     tol = 0.0  # the bound is an estimate, and no run ends by its standing still
-    standardize = True
 
     _rows: RowCoding
     _sees_holes: bool
@@ -111,7 +110,7 @@ class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ite
             source = self._check_rows(X, reset=not self._continues())
             weights = self._check_weights(sample_weight, source)
             if not self._continues():
-                self._rows = measured(self._rows, source, weights)
+                self._rows = measured(self._rows, source, weights, self.standardize)
                 self.likelihood_ = self._rows.likelihood
                 self._sees_holes = source.dtype.kind == "f" and _has_holes(source)
             batch = Batch(as_tensor(source), weights=None if weights is None else torch.from_numpy(weights))

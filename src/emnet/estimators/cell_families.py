@@ -43,7 +43,7 @@ class CellFamily:
 
 
 def _is_level(values: Tensor) -> Tensor:
-    return (values >= 0) & (values < _LEVELS) & (values == values.floor())
+    return (values >= 0) & (values <= _LEVELS - 1) & (values == values.floor())  # 256 is no number of 8 bits
 
 
 CELL_FAMILIES: Mapping[str, CellFamily] = {

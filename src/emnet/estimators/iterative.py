@@ -297,12 +297,15 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
             )
         serialization.save(self, path)
 
-    def _to_state(self) -> serialization.State:
+    def _parameters_to_json(self) -> dict[str, Any]:
         parameters = {k: options.to_json(v) for k, v in self.get_params(deep=False).items() if k != "callbacks"}
         if not isinstance(self.random_state, Integral):
             parameters["random_state"] = None
+        return parameters
+
+    def _to_state(self) -> serialization.State:
         manifest = {
-            "parameters": parameters,
+            "parameters": self._parameters_to_json(),
             "features": list(getattr(self, "feature_names_in_", [])),
             "prior": list(self.prior_),
             "fits": [fit_to_json(fit) for fit in self.fits_],

@@ -176,8 +176,10 @@ def coding_of_table(likelihood: Any, table: Any) -> RowCoding:
     )
 
 
-def measured(coding: RowCoding, source: np.ndarray, weights: np.ndarray | None) -> RowCoding:
-    """With centers and scales of the columns that have them; a constant column has scale 1, which is said aloud.
+def measured(coding: RowCoding, source: np.ndarray, weights: np.ndarray | None, each: bool = True) -> RowCoding:
+    """With centers of the columns that have them, and scales, for `each` its own or one for all that are not logarithms.
+
+    A constant column has scale 1, which is said aloud.
 
     Raises
     ------
@@ -199,7 +201,7 @@ def measured(coding: RowCoding, source: np.ndarray, weights: np.ndarray | None) 
     mean = _weighted_mean(coding, source, weights, lambda x: x / reach)
     deviation = np.sqrt(_weighted_mean(coding, source, weights, lambda x: (x / reach - mean) ** 2))
     constant = deviation <= _CONSTANT
-    if (constant & own).any():
+    if each and (constant & own).any():
         names = [coding.coding.columns[j].name for j in np.flatnonzero(constant & own)]
         warnings.warn(
             f"Columns with one value alone: {', '.join(map(repr, names[:8]))}. They are kept with scale 1, and say "
@@ -208,6 +210,11 @@ def measured(coding: RowCoding, source: np.ndarray, weights: np.ndarray | None) 
             stacklevel=4,
         )
     center = np.where(own, mean * reach, 0.0)
+    together = own & ~constant & ~coding.logarithmic
+    if not each and together.any():
+        size = (deviation * reach)[together]
+        common = size.max() * np.sqrt(np.mean((size / size.max()) ** 2))
+        return replace(coding, center=center, scale=np.where(own & ~coding.logarithmic, common, 1.0))
     return replace(coding, center=center, scale=np.where(own & ~constant, deviation * reach, 1.0))
 
 

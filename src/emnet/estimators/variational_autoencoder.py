@@ -13,8 +13,11 @@ from emnet.algorithms.base import Callback
 from emnet.algorithms.variational import VariationalEM
 from emnet.estimators.autoencoder_file import SavedAutoencoder
 from emnet.estimators.validation import require_one_of, require_positive_integer
+from emnet.factors.covariances import Covariance, Diagonal
+from emnet.factors.gaussian import Gaussian
 from emnet.factors.gaussian_priors import NormalInverseWishart
 from emnet.factors.latent_priors import LatentPrior, MixturePrior, StandardNormal, VampPrior
+from emnet.factors.tables import MixingWeights
 from emnet.inference.amortized import Amortized
 from emnet.models.autoencoder import Autoencoder
 
@@ -41,6 +44,8 @@ class VariationalAutoencoder(SavedAutoencoder):
         `MixtureModel`; `likelihood_` says what was taken. Families: "gaussian", "student_t", "log_normal",
         "bernoulli", "categorical", "poisson", "discretized_logistic" (whole numbers from 0 to 255).
     noise : where scales come from: "column", a parameter of each; "shared", one of a family; "row", the decoder.
+    standardize : whether the decoder sees numbers with one scale for each column, or with one for all, which is better
+        where columns are alike, as pixels are.
     prior : p(z): "normal"; "mixture", of `n_components` Gaussians with closed M-steps; or "vamp", of the encoder's
         posteriors of `n_components` learned pseudo-rows (Tomczak & Welling 2018).
     n_components : of those.
@@ -96,6 +101,7 @@ class VariationalAutoencoder(SavedAutoencoder):
         image_shape: Any = None,
         likelihood: str | Mapping[Any, str] = "auto",
         noise: str = "column",
+        standardize: bool = True,
         prior: str = "normal",
         n_components: int = 10,
         e_step: str | Amortized = "amortized",
@@ -128,6 +134,7 @@ class VariationalAutoencoder(SavedAutoencoder):
         self.image_shape = image_shape
         self.likelihood = likelihood
         self.noise = noise
+        self.standardize = standardize
         self.prior = prior
         self.n_components = n_components
         self.e_step = e_step
@@ -164,7 +171,7 @@ class VariationalAutoencoder(SavedAutoencoder):
         generator = torch.Generator().manual_seed(seed)
         if self.prior == "mixture":
             means = torch.randn(self.n_components, self.n_latent, generator=generator, dtype=torch.float64)
-            return mixture_prior(torch.ones(self.n_components), means, torch.ones_like(means))
+            return mixture_prior(torch.ones(self.n_components), means, Diagonal(torch.ones_like(means)))
         chosen = torch.randint(len(features), (self.n_components,), generator=generator)
         return VampPrior(features[chosen], self.n_latent)
 
@@ -172,8 +179,10 @@ class VariationalAutoencoder(SavedAutoencoder):
         return {}
 
 
-def mixture_prior(weights: Tensor, means: Tensor, variances: Tensor) -> MixturePrior:
+def mixture_prior(weights: Tensor, means: Tensor, covariance: Covariance) -> MixturePrior:
     """With a weak prior, so that no component shrinks onto a row or loses its weight for good."""
     k, d = means.shape
-    weak = NormalInverseWishart(torch.eye(d, dtype=torch.float64) / k**2, 4.0 - d, torch.zeros(d), 0.01)
-    return MixturePrior(weights, means, variances, concentration=1.1, prior=weak)
+    identity = torch.eye(d, dtype=torch.float64)
+    diagonal = covariance.diagonal
+    weak = NormalInverseWishart(identity / k**2, 4.0 - d if diagonal else d + 2.0, torch.zeros(d), 0.01)
+    return MixturePrior(MixingWeights(weights, concentration=1.1), Gaussian(means, covariance, prior=weak))

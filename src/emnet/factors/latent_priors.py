@@ -11,10 +11,8 @@ from torch import Generator, Tensor, nn
 
 from emnet.factors.base import Factor, S
 from emnet.factors.composite import Composite, bundle
-from emnet.factors.covariances import Diagonal
 from emnet.factors.differentiable import DifferentiableFactor
 from emnet.factors.gaussian import Gaussian, GaussianMoments
-from emnet.factors.gaussian_priors import GaussianPrior
 from emnet.factors.module import Gradient
 from emnet.factors.tables import MixingWeights
 from emnet.kernels import diagonal_gaussian
@@ -70,64 +68,42 @@ class StandardNormal(LatentPrior[Gradient], DifferentiableFactor):
 
 
 class MixturePrior(LatentPrior[ModelStatistics], Composite):
-    """Σ_k w_k Normal(z; m_k, s_k²), whose M-step is closed: that of a Gaussian mixture on what the encoder says.
+    """Σ_k w_k Normal(z; m_k, Σ_k), whose M-step is closed: that of a Gaussian mixture on what the encoder says.
 
-    The bound takes E_q log p(z) ≥ log Σ_k w_k exp E_q log Normal(z; m_k, s_k²), which is tight where q and the states
+    The bound takes E_q log p(z) ≥ log Σ_k w_k exp E_q log Normal(z; m_k, Σ_k), which is tight where q and the states
     of its draws are independent (VaDE; Jiang et al. 2017, eq. 9): so the same responsibilities raise the bound and
     give the M-step, and neither needs a draw.
 
     Parameters
     ----------
-    weights : (k,).
-    means, variances : (k, l), float64.
-    prior : on the components, as a diagonal `Gaussian` has it.
+    mixing : the weights.
+    components : the Gaussians, whose covariances are diagonal or full.
     """
 
-    def __init__(
-        self,
-        weights: Tensor,
-        means: Tensor,
-        variances: Tensor,
-        *,
-        concentration: float = 1.0,
-        prior: GaussianPrior | None = None,
-    ):
-        mixing = MixingWeights(weights, concentration=concentration)
-        super().__init__((mixing, Gaussian(means, Diagonal(variances.diag_embed()), prior=prior)))
-        self.n_latent = means.shape[1]
+    def __init__(self, mixing: MixingWeights, components: Gaussian):
+        super().__init__((mixing, components))
+        self.n_latent = components.means.shape[1]
 
     @property
     def n_states(self) -> int:
-        return len(self.weights)
+        return self.mixing.n_states
 
     @property
-    def weights(self) -> Tensor:
-        """(k,), float64."""
-        return self._mixing.log_probabilities.exp()
-
-    @property
-    def means(self) -> Tensor:
-        """(k, l), float64."""
-        return self._components.means.detach()
-
-    @property
-    def variances(self) -> Tensor:
-        """(k, l), float64."""
-        return self._components.covariance.covariances().diagonal(dim1=1, dim2=2)
-
-    @property
-    def _mixing(self) -> MixingWeights:
+    def mixing(self) -> MixingWeights:
         return self.parts[0]  # type: ignore[return-value]
 
     @property
-    def _components(self) -> Gaussian:
+    def components(self) -> Gaussian:
         return self.parts[1]  # type: ignore[return-value]
 
     def log_joint(self, mean: Tensor, variance: Tensor) -> Tensor:
-        """log w_k + E_q log Normal(z; m_k, s_k²): (…, n, l) twice → (…, n, k)."""
-        means, variances = self.means.to(mean), self.variances.to(mean)
-        expected = diagonal_gaussian.expected_log_density(mean, variance, means, variances)
-        return expected + self._mixing.log_probabilities.to(mean)
+        """log w_k + E_q log Normal(z; m_k, Σ_k): (…, n, l) twice → (…, n, k)."""
+        means, inverse = self.components.means.to(mean), self.components.covariance.inverse_factor().to(mean)
+        if inverse.dim() == 2:
+            expected = diagonal_gaussian.expected_log_density(mean, variance, means, inverse.pow(-2))
+        else:
+            expected = diagonal_gaussian.expected_log_density_full(mean, variance, means, inverse)
+        return expected + self.mixing.log_probabilities.to(mean)
 
     def log_density(self, latent: Tensor, encode: Encode) -> Tensor:
         return self.log_prob(latent)
@@ -150,17 +126,19 @@ class MixturePrior(LatentPrior[ModelStatistics], Composite):
         mean, variance = (part.detach().double() for part in target)
         shares = self.responsibilities(mean, variance)
         weighted = shares if weights is None else shares * weights[:, None].double()
-        moments = self._components.statistics(Gaussian.prepare(mean), weighted)
-        spread = GaussianMoments(moments.counts, moments.first, moments.second + weighted.T @ variance, moments.origin)
-        return bundle((self._mixing.statistics(shares, weights), spread))
+        moments = self.components.statistics(Gaussian.prepare(mean), weighted)
+        spread = weighted.T @ variance
+        second = moments.second + (spread if moments.second.dim() == 2 else spread.diag_embed())
+        moments = GaussianMoments(moments.counts, moments.first, second, moments.origin)
+        return bundle((self.mixing.statistics(shares, weights), moments))
 
     def draw(self, n: int, encode: Encode, generator: Generator) -> Tensor:
-        states = torch.multinomial(self.weights, n, replacement=True, generator=generator)
+        states = torch.multinomial(self.mixing.log_probabilities.exp(), n, replacement=True, generator=generator)
         return self.draw_of(states, generator)
 
     def draw_of(self, states: Tensor, generator: Generator) -> Tensor:
         """A vector of each of (n,) states."""
-        return self._components.draw(states, generator)
+        return self.components.draw(states, generator)
 
 
 class VampPrior(LatentPrior[Gradient], DifferentiableFactor):

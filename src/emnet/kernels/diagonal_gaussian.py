@@ -36,6 +36,14 @@ def expected_log_density(mean: Tensor, variance: Tensor, means: Tensor, variance
     return (mean @ (means * precisions).mT) - 0.5 * ((mean.square() + variance) @ precisions.mT + constant)
 
 
+def expected_log_density_full(mean: Tensor, variance: Tensor, means: Tensor, inverse: Tensor) -> Tensor:
+    """The same with Σ_k⁻¹ = U_kᵀU_k, U (k, l, l)."""
+    away = torch.einsum("kij,...kj->...ki", inverse, mean.unsqueeze(-2) - means).square().sum(-1)
+    spread = variance @ inverse.square().sum(-2).mT
+    log_scale = inverse.diagonal(dim1=-2, dim2=-1).log().sum(-1) - 0.5 * means.shape[1] * _LOG_2PI
+    return log_scale - 0.5 * (away + spread)
+
+
 def draws(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
     """m + s ε: (n, l) twice and (s, n or 1, l) → (s, n, l)."""
     return torch.addcmul(mean, (0.5 * log_variance).exp(), noise)
