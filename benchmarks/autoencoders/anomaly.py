@@ -101,9 +101,9 @@ def main() -> None:
         areas = {method: [_area(score, split) for split in splits] for method, score in detectors.items()}
         rows.append([name, str(len(splits)), *(f"{np.mean(own):.3f}" for own in areas.values())])
     body = markdown(["anomalies", "splits", *detectors], rows) + (
-        "\n\nArea under the ROC curve over rows that were not learned from, mean over the splits; training rows are half of "
-        "the ordinary ones, without anomalies, standardized. PyOD's detectors have their defaults, emnet's autoencoder "
-        "one setting for all: 5 latent numbers, 64 units, 200 passes, a weak prior on the weights."
+        "\n\nArea under the ROC curve over rows that were not learned from, mean over the splits; training rows are "
+        "half of the ordinary ones, without anomalies, standardized. PyOD's detectors have their defaults, emnet's "
+        "autoencoder one setting for all: 5 latent numbers, 64 units, 200 passes, a weak prior on the weights."
     )
     write("autoencoders.anomaly", "Autoencoders: anomalies", body)
 
