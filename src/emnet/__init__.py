@@ -17,10 +17,12 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "EmnetError": "emnet.exceptions",
     "EmnetWarning": "emnet.exceptions",
     "EvidenceDecreasedWarning": "emnet.exceptions",
+    "FactorAnalysis": "emnet.estimators.factor_analysis",
     "FitInterrupted": "emnet.exceptions",
     "GaussianHMM": "emnet.estimators.gaussian_hmm",
     "GaussianMixture": "emnet.estimators.gaussian_mixture",
     "GMMHMM": "emnet.estimators.gmm_hmm",
+    "HeywoodCaseWarning": "emnet.exceptions",
     "InsufficientMemoryError": "emnet.exceptions",
     "ImpossibleRowError": "emnet.exceptions",
     "InputOutputHMM": "emnet.estimators.input_output_hmm",
@@ -37,9 +39,11 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "PoissonHMM": "emnet.estimators.poisson_hmm",
     "pool_estimates": "emnet.applications.rubin",
     "PooledEstimate": "emnet.applications.rubin",
+    "ProbabilisticPCA": "emnet.estimators.probabilistic_pca",
     "SampleCollapseWarning": "emnet.exceptions",
     "SequenceClassifier": "emnet.estimators.sequence_classifier",
     "SeparationWarning": "emnet.exceptions",
+    "VariationalAutoencoder": "emnet.estimators.variational_autoencoder",
 }
 
 __all__ = sorted(_WHERE)

@@ -127,19 +127,42 @@ Data = Collection[Batch]
 
 
 class MiniBatches(Collection[Batch]):
-    """A batch in pieces of at most `size` units, drawn anew in every pass."""
+    """A batch in pieces of at most `size` units, drawn anew in every pass.
 
-    def __init__(self, batch: Batch, size: int, seed: int):
-        self.batch, self.size = batch, size
-        self._generator = torch.Generator().manual_seed(seed)
+    Parameters
+    ----------
+    seed : of the draws; None for pieces in their order.
+    prepare : makes of each piece, as it is drawn, what a model sees: the data themselves stay as and where they are.
+    among : the units that are gone through, None for all.
+    """
+
+    def __init__(
+        self,
+        batch: Batch,
+        size: int,
+        seed: int | None,
+        prepare: Callable[[Batch], Batch] | None = None,
+        among: Tensor | None = None,
+    ):
+        self.batch, self.size, self.prepare, self.among = batch, size, prepare, among
+        self._generator = None if seed is None else torch.Generator().manual_seed(seed)
+
+    @property
+    def total_weight(self) -> float:
+        if self.among is None:
+            return self.batch.total_weight
+        return float(len(self.among) if self.batch.weights is None else self.batch.weights[self.among].sum())
 
     def __iter__(self) -> Iterator[Batch]:
-        order = torch.randperm(self.batch.n_units, generator=self._generator).to(self.batch.target.device)
+        n = self.batch.n_units if self.among is None else len(self.among)
+        order = torch.arange(n) if self._generator is None else torch.randperm(n, generator=self._generator)
+        order = (order if self.among is None else self.among[order]).to(self.batch.target.device)
         for index in order.split(self.size):
-            yield self.batch.units(index)
+            piece = self.batch.units(index)
+            yield piece if self.prepare is None else self.prepare(piece)
 
     def __len__(self) -> int:
-        return -(-self.batch.n_units // self.size)
+        return -(-(self.batch.n_units if self.among is None else len(self.among)) // self.size)
 
     def __contains__(self, batch: object) -> bool:
         return False  # its batches are made as they are asked for
@@ -147,7 +170,7 @@ class MiniBatches(Collection[Batch]):
 
 def total_weight(data: Data) -> float:
     """How many units the data stand for."""
-    return data.batch.total_weight if isinstance(data, MiniBatches) else sum(batch.total_weight for batch in data)
+    return data.total_weight if isinstance(data, MiniBatches) else sum(batch.total_weight for batch in data)
 
 
 def with_constant(inputs: Tensor) -> Tensor:

@@ -14,6 +14,7 @@
     EmnetWarning (UserWarning)
     ├── CollapsedComponentWarning               a component of a mixture has shrunk onto few rows or none
     ├── EvidenceDecreasedWarning                an update lowered the evidence; the best parameters are kept
+    ├── HeywoodCaseWarning                      a factor model has left a column hardly any noise of its own
     ├── SampleCollapseWarning                   of a sampled E-step's draws a single one has nearly all the weight
     └── SeparationWarning                       classes are separable and no prior holds the weights finite
 """
@@ -82,6 +83,10 @@ class CollapsedComponentWarning(EmnetWarning):
 
 class EvidenceDecreasedWarning(EmnetWarning):
     """An update lowered the evidence beyond rounding."""
+
+
+class HeywoodCaseWarning(EmnetWarning):
+    """A factor model has left a column hardly any noise of its own."""
 
 
 class SampleCollapseWarning(EmnetWarning):

@@ -128,3 +128,35 @@ class SampledBits(BitsPosterior):
     @property
     def diagnostics(self) -> dict[str, float]:
         return {"effective_samples": float(self.effective_samples.mean())}
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianVector(Posterior):
+    """Posterior over a vector of l real numbers, Normal(mean, covariance).
+
+    mean : (n, l).
+    covariance : (n, l, l), or (n, l), the variances of numbers that are independent of one another.
+    """
+
+    mean: Tensor
+    covariance: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedVector(GaussianVector):
+    """What an encoder makes of the rows, and what training is to raise by it.
+
+    noise : (s, n, l) or (s, 1, l), standard normal: the draws are mean + √covariance · noise.
+    log_weights : log p(x, z_s) − log q(z_s | x) of the draws, (s, n); None where the bound needs none.
+    divergence : KL(q ‖ p(z)), or what bounds it, (n,), detached.
+    objective : (n,), with its graph: the bound, or what a schedule makes of it; `log_evidence` is the bound itself.
+    """
+
+    noise: Tensor
+    log_weights: Tensor | None
+    divergence: Tensor
+    objective: Tensor
+
+    @property
+    def diagnostics(self) -> dict[str, float]:
+        return {"divergence": float(self.divergence.mean())}

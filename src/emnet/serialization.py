@@ -29,6 +29,7 @@ _CLASSES = {  # what a file may name; nothing else is ever imported
     "EMMLPClassifier": "emnet.estimators.em_mlp",
     "EMMLPRegressor": "emnet.estimators.em_mlp_regressor",
     "CategoricalHMM": "emnet.estimators.categorical_hmm",
+    "FactorAnalysis": "emnet.estimators.factor_analysis",
     "GMMHMM": "emnet.estimators.gmm_hmm",
     "GaussianHMM": "emnet.estimators.gaussian_hmm",
     "GaussianMixture": "emnet.estimators.gaussian_mixture",
@@ -39,6 +40,8 @@ _CLASSES = {  # what a file may name; nothing else is ever imported
     "MultinomialHMM": "emnet.estimators.multinomial_hmm",
     "NeuralHMM": "emnet.estimators.neural_hmm",
     "PoissonHMM": "emnet.estimators.poisson_hmm",
+    "ProbabilisticPCA": "emnet.estimators.probabilistic_pca",
+    "VariationalAutoencoder": "emnet.estimators.variational_autoencoder",
 }
 _NUMPY_TYPES = {"F64": np.float64, "F32": np.float32, "I64": np.int64}
 

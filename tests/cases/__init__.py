@@ -12,13 +12,14 @@ from emnet.algorithms.em import EM
 from emnet.algorithms.gradient import LBFGS
 from emnet.algorithms.squarem import Squarem
 from emnet.inference.exact import Exact
-from tests.cases import chains, columns, experts, gaussians, networks, neural_chains, segments, tables
+from tests.cases import chains, columns, experts, gaussians, linear_gaussians, networks, neural_chains, segments, tables
 from tests.cases.case import Case
 
 CASES: list[Case] = [
     *networks.CASES,
     *tables.CASES,
     *gaussians.CASES,
+    *linear_gaussians.CASES,
     *experts.CASES,
     *columns.CASES,
     *chains.CASES,

@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from emnet.algorithms.base import Progress, e_step
@@ -68,10 +69,10 @@ class LBFGS:
         return _Point(model.coordinates(), progress, model.gradient(statistics))
 
     def _try(self, model: LatentModel, data: Data, vector: Tensor) -> _Point | None:
-        """None at parameters under which the data are impossible."""
+        """None at parameters under which the data are impossible, or a matrix is not definite to rounding."""
         try:
             return self._evaluate(model, data, vector)
-        except ImpossibleRowError:
+        except (ImpossibleRowError, torch.linalg.LinAlgError):
             return None
 
     def _direction(self, gradient: Tensor) -> Tensor:

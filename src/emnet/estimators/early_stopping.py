@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from emnet.algorithms.base import Iteration, evaluate
-from emnet.batch import Batch
+from emnet.batch import Data
 from emnet.inference.base import EStep
 from emnet.models.base import LatentModel
 
@@ -13,12 +13,12 @@ from emnet.models.base import LatentModel
 class EarlyStopping:
     """Ends a run when the evidence of held-out rows has not risen for `patience` iterations; keeps the best it saw."""
 
-    def __init__(self, model: LatentModel, held_out: Batch, inference: EStep, patience: int):
+    def __init__(self, model: LatentModel, held_out: Data, inference: EStep, patience: int):
         self.model, self.held_out, self.inference, self.patience = model, held_out, inference, patience
         self.best, self.coordinates, self.waited = -math.inf, model.coordinates(), 0
 
     def __call__(self, model: LatentModel, iteration: Iteration) -> bool:
-        reached = evaluate(model, [self.held_out], self.inference).log_evidence
+        reached = evaluate(model, self.held_out, self.inference).log_evidence
         if reached > self.best:
             self.best, self.coordinates, self.waited = reached, model.coordinates(), 0
         else:

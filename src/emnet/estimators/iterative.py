@@ -212,9 +212,8 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
 
     def _run(self, model: M, batch: Batch, held_out: Batch | None, seed: int, extra: list) -> Fit:
         e_step, passes = self._e_step(seed), self._passes()
-        algorithm, size = self._algorithm(seed), self._rows_a_batch(batch.n_units)
-        data: Data = [batch] if size is None or size >= batch.n_units else MiniBatches(batch, size, seed)
-        stopping = EarlyStopping(model, held_out, e_step, self.n_iter_no_change) if held_out is not None else None
+        algorithm, data = self._algorithm(seed), self._data(batch, seed)
+        stopping = None if held_out is None else self._stopping(model, held_out, e_step)
         printing: list[Callback] = [printer(batch.total_weight, len(self.fits_) + 1, self._n_starts())]
         fit = run(
             model,
@@ -233,6 +232,14 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
         if stopping is not None:
             stopping.restore()
         return fit
+
+    def _data(self, batch: Batch, seed: int) -> Data:
+        """What a pass goes through."""
+        size = self._rows_a_batch(batch.n_units)
+        return [batch] if size is None or size >= batch.n_units else MiniBatches(batch, size, seed)
+
+    def _stopping(self, model: M, held_out: Batch, e_step: Any) -> EarlyStopping:
+        return EarlyStopping(model, [held_out], e_step, self.n_iter_no_change)
 
     def _publish(self, model: M, fit: Fit) -> None:
         """Add a start, and set the attributes of the best."""
@@ -291,12 +298,15 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
             )
         serialization.save(self, path)
 
-    def _to_state(self) -> serialization.State:
+    def _parameters_to_json(self) -> dict[str, Any]:
         parameters = {k: options.to_json(v) for k, v in self.get_params(deep=False).items() if k != "callbacks"}
         if not isinstance(self.random_state, Integral):
             parameters["random_state"] = None
+        return parameters
+
+    def _to_state(self) -> serialization.State:
         manifest = {
-            "parameters": parameters,
+            "parameters": self._parameters_to_json(),
             "features": list(getattr(self, "feature_names_in_", [])),
             "prior": list(self.prior_),
             "fits": [fit_to_json(fit) for fit in self.fits_],

@@ -114,14 +114,14 @@ def blocks_of(emissions: Any, table: Any) -> tuple[tuple[Block, ...], TableCodin
     A family of single columns makes a block of each column of its tuple.
     """
     names = column_names(table)
-    chosen = _chosen(emissions, names, table)
+    chosen = chosen_columns(emissions, names, table)
     blocks: list[Block] = []
     columns: list[ColumnCoding] = []
     for key, positions, family in chosen:
         name, given = _family(key, family)
         groups = [(p,) for p in positions] if FAMILIES[name].single else [tuple(positions)]
         for group in groups:
-            coded = [_coding(names[p], p, name, table) for p in group]
+            coded = [coding_of(names[p], p, name, table) for p in group]
             own = tuple(range(len(columns), len(columns) + len(group)))
             columns += coded
             label = key if len(groups) == 1 else names[group[0]]
@@ -130,23 +130,27 @@ def blocks_of(emissions: Any, table: Any) -> tuple[tuple[Block, ...], TableCodin
     return tuple(blocks), TableCoding(tuple(columns), library_of(table))
 
 
-def _chosen(emissions: Any, names: Sequence[Any], table: Any) -> list[tuple[Any, list[int], Any]]:
-    """(key, positions of its columns, family) of each emission."""
+def chosen_columns(
+    emissions: Any, names: Sequence[Any], table: Any, parameter: str = "emissions"
+) -> list[tuple[Any, list[int], Any]]:
+    """(key, positions of its columns, family) of each emission; `parameter` is what errors call them."""
     if isinstance(emissions, str) and emissions == "auto":
         return [(name, [j], _automatic(table, j, name)) for j, name in enumerate(names)]
     if not isinstance(emissions, Mapping):
         key = names[0] if len(names) == 1 else tuple(names)
         return [(key, list(range(len(names))), emissions)]
     if not emissions:
-        raise InvalidInputError("emissions is empty: give 'auto', a family, or {column or tuple of columns: family}.")
+        raise InvalidInputError(
+            f"{parameter} is empty: give 'auto', a family, or {{column or tuple of columns: family}}."
+        )
     chosen: list[tuple[Any, list[int], Any]] = []
     taken: dict[int, Any] = {}
     for key, family in emissions.items():
-        positions = [_position(name, names) for name in (key if isinstance(key, tuple) else (key,))]
+        positions = [_position(name, names, parameter) for name in (key if isinstance(key, tuple) else (key,))]
         for position in positions:
             if position in taken:
                 raise InvalidInputError(
-                    f"emissions names column {names[position]!r} twice, in {taken[position]!r} and in {key!r}."
+                    f"{parameter} names column {names[position]!r} twice, in {taken[position]!r} and in {key!r}."
                 )
             taken[position] = key
         if isinstance(family, str) and family == "auto":
@@ -156,12 +160,12 @@ def _chosen(emissions: Any, names: Sequence[Any], table: Any) -> list[tuple[Any,
     return chosen
 
 
-def _position(name: Any, names: Sequence[Any]) -> int:
+def _position(name: Any, names: Sequence[Any], parameter: str) -> int:
     if name in names:
         return list(names).index(name)
     if isinstance(name, (int, np.integer)) and not isinstance(name, bool) and -len(names) <= name < len(names):
         return int(name) % len(names)
-    raise InvalidInputError(f"emissions names {name!r}, which is no column; those are {', '.join(map(repr, names))}.")
+    raise InvalidInputError(f"{parameter} names {name!r}, which is no column; those are {', '.join(map(repr, names))}.")
 
 
 def _automatic(table: Any, position: int, name: Any) -> str:
@@ -196,7 +200,8 @@ def _family(key: Any, value: Any) -> tuple[str, Emission[Any] | None]:
     return name, None if isinstance(value, type) else value
 
 
-def _coding(name: Any, position: int, family: str, table: Any) -> ColumnCoding:
+def coding_of(name: Any, position: int, family: str, table: Any) -> ColumnCoding:
+    """How a column's cells become numbers under a family."""
     cells = cells_of(table, position)
     values = None
     if family == "categorical":

@@ -18,7 +18,7 @@ from emnet.estimators.families import SUMMARIZED, Summary
 from emnet.estimators.history import fit_from_json, fit_to_json
 from emnet.estimators.mixture_blocks import Block, blocks_of, named
 from emnet.estimators.mixture_selection import Selection, select
-from emnet.estimators.table_coding import ColumnCoding, TableCoding, is_frame, require_frame
+from emnet.estimators.table_coding import ColumnCoding, TableCoding, has_words, is_frame, require_frame
 from emnet.estimators.table_fit import LearningMixtureModel
 from emnet.estimators.validation import require_one_of, require_positive_integer, require_tensors
 from emnet.exceptions import InvalidInputError
@@ -170,7 +170,7 @@ class MixtureModel(LearningMixtureModel):
     def _check_rows(self, X: Any, reset: bool) -> np.ndarray:
         """The modelled columns as numbers, (n, d)."""
         require_frame(X)
-        if is_frame(X) or self._has_words(X):
+        if is_frame(X) or has_words(X):
             validate_data(self, X, skip_check_array=True, reset=reset)
             if len(X) < (2 if reset else 1):
                 raise InvalidInputError(f"X has {len(X)} rows, and needs at least {2 if reset else 1}.")
@@ -190,15 +190,6 @@ class MixtureModel(LearningMixtureModel):
         for block in self._blocks:
             block.require_support(coded, names)
         return coded
-
-    @staticmethod
-    def _has_words(X: Any) -> bool:
-        """Whether X is an array of objects with strings among them."""
-        kind = "O" if isinstance(X, (list, tuple)) else getattr(getattr(X, "dtype", None), "kind", "")
-        if kind in "US" and kind:
-            return np.ndim(X) == 2
-        cells = np.asarray(X, dtype=object) if kind == "O" else np.empty(0)
-        return cells.ndim == 2 and any(isinstance(cell, str) for cell in cells.flat)
 
     def _check_parameters(self) -> None:
         self._check_common_parameters()

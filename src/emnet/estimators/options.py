@@ -24,6 +24,7 @@ from emnet.factors import covariances, parsimonious
 from emnet.factors.covariances import Covariance
 from emnet.factors.factor_analysis import FactorAnalytic
 from emnet.factors.gaussian_priors import NormalInverseWishart
+from emnet.factors.least_squares import ConjugatePrior
 from emnet.factors.multinomial_steps import ClassByClass, Irls
 from emnet.factors.regression import FixedBound, GradientStep, MStep, Newton
 from emnet.inference.base import EStep
@@ -68,8 +69,19 @@ COVARIANCES: Mapping[str, Callable[[torch.Tensor], Covariance]] = {
 }
 COVARIANCE_TYPES = (*COVARIANCES, "factor")
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
+_MONOTONE = ("em", "squarem", "lbfgs")
 _SAVED = {
-    cls.__name__: cls for cls in (Newton, FixedBound, GradientStep, Irls, ClassByClass, MeanField, NormalInverseWishart)
+    cls.__name__: cls
+    for cls in (
+        Newton,
+        FixedBound,
+        GradientStep,
+        Irls,
+        ClassByClass,
+        MeanField,
+        ConjugatePrior,
+        NormalInverseWishart,
+    )
 }
 _NEWTON_PARAMETERS = 2000  # beyond it the output's Hessian, of that many rows and columns, costs more than it saves
 _USUAL_SAMPLES = 10  # more are worth less than more passes
@@ -143,6 +155,11 @@ def choose_mixture_algorithm(value: Any, tol: float) -> Algorithm:
         "split_merge": lambda: SplitMerge(EM(Exact()), Exact(), tol),
     }
     return choose("algorithm", value, algorithms, Algorithm)  # type: ignore[no-any-return]
+
+
+def choose_monotone_algorithm(value: Any) -> Algorithm:
+    """Plain or accelerated EM, or its gradient, of a model whose posterior is exact."""
+    return choose("algorithm", value, {name: ALGORITHMS[name] for name in _MONOTONE}, Algorithm, Exact(), 0)  # type: ignore[no-any-return]
 
 
 def choose_device(value: str | torch.device) -> torch.device:

@@ -146,6 +146,15 @@ def require_frame(table: Any) -> None:
         raise InvalidInputError(f"X has several columns that are called {twice!r}. Rename all but one.")
 
 
+def has_words(table: Any) -> bool:
+    """Whether an array, or a list of rows, holds strings."""
+    kind = "O" if isinstance(table, (list, tuple)) else getattr(getattr(table, "dtype", None), "kind", "")
+    if kind in "US" and kind:
+        return np.ndim(table) == 2
+    cells = np.asarray(table, dtype=object) if kind == "O" else np.empty(0)
+    return cells.ndim == 2 and any(isinstance(cell, str) for cell in cells.flat)
+
+
 def column_names(table: Any) -> list[Any]:
     return list(table.columns) if is_frame(table) else list(range(np.shape(table)[1]))
 

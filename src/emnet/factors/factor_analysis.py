@@ -9,6 +9,7 @@ from emnet.exceptions import InvalidInputError
 from emnet.factors.covariances import Covariance, free, require_definite, to_log_variances
 
 _INNER_ITERATIONS = 10
+_LEAST_STRENGTH = 1e-3  # of a principal variance: loadings of 0 are a saddle, which EM does not leave
 _LEAST_NOISE = 1e-3  # of a column's variance, at the start
 
 
@@ -31,7 +32,7 @@ class FactorAnalytic(Covariance):
         if not 1 <= n_factors < max(d, 2):
             raise InvalidInputError(f"n_factors must be at least 1 and less than the {d} columns; got {n_factors!r}.")
         self.n_factors = n_factors
-        loadings, noise = _principal(covariances.double(), n_factors)
+        loadings, noise = principal(covariances.double(), n_factors)
         self.loadings, self.log_noise = free(loadings), free(to_log_variances(noise))
 
     @property
@@ -67,10 +68,21 @@ def _em_step(sample: Tensor, loadings: Tensor, noise: Tensor) -> tuple[Tensor, T
     return loadings, sample.diagonal(dim1=1, dim2=2) - (loadings * cross).sum(2)
 
 
-def _principal(covariances: Tensor, q: int) -> tuple[Tensor, Tensor]:
-    """Loadings from the first q principal axes, less the mean of the other variances, and the noise they leave."""
+def principal_axes(covariances: Tensor, q: int, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Loadings from the first q principal axes, (k, d, q), less `noise`, (k,): by default the mean of what they leave.
+
+    That is the maximum of the likelihood of q factors and one noise variance (Tipping & Bishop 1999, equation 7).
+    """
     values, axes = torch.linalg.eigh(covariances)
-    rest = values[:, :-q].mean(1, keepdim=True) if q < values.shape[1] else torch.zeros_like(values[:, :1])
-    loadings = axes[:, :, -q:] * (values[:, -q:] - rest).clamp_min(0.0).sqrt()[:, None]
+    if noise is None:
+        noise = values[:, :-q].mean(1) if q < values.shape[1] else torch.zeros_like(values[:, 0])
+    kept = values[:, -q:].clamp_min(0.0)
+    strength = torch.maximum(kept - noise[:, None], _LEAST_STRENGTH * kept).sqrt()
+    return axes[:, :, -q:] * strength[:, None], noise
+
+
+def principal(covariances: Tensor, q: int) -> tuple[Tensor, Tensor]:
+    """Loadings from the first q principal axes, and the noise that they leave to each column."""
+    loadings, _ = principal_axes(covariances, q)
     own = covariances.diagonal(dim1=1, dim2=2)
     return loadings, torch.maximum(own - loadings.square().sum(2), _LEAST_NOISE * own)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from emnet.batch import Batch
+from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor
 from emnet.posteriors import Posterior
 from emnet.statistics import ModelStatistics
@@ -76,3 +77,31 @@ def holding(model: LatentModel[Any], names: Collection[str]) -> Iterator[None]:
         yield
     finally:
         model.held = before
+
+
+class VariationalModel(LatentModel[P]):
+    """A latent model whose posterior has an `objective`, a bound on the evidence that autograd can go through.
+
+    Factors with parameters that require gradients are learned along the gradient of the objective; the others, from
+    their statistics.
+    """
+
+    @property
+    def closed(self) -> tuple[str, ...]:
+        """The factors whose M-step takes statistics, and has something to learn."""
+        return tuple(
+            name
+            for name, factor in self.factors.items()
+            if not any(p.requires_grad for p in factor.parameters()) and len(factor.coordinates())
+        )
+
+    @abstractmethod
+    def statistics(self, batch: Batch, posterior: P, factors: Collection[str] | None = None) -> ModelStatistics:
+        """Expected sufficient statistics of the named factors, None for all. Pure."""
+
+
+def require_variational(model: LatentModel) -> VariationalModel:
+    """The model, if its posterior has an objective with a gradient."""
+    if not isinstance(model, VariationalModel):
+        raise InvalidInputError(f"This algorithm is for models with an encoder; got {type(model).__name__}.")
+    return model

@@ -99,7 +99,7 @@ def _checked_columns(emissions: Mapping[str, Any], columns: Mapping[str, Sequenc
     return {name: tuple(columns[name]) if name in columns else None for name in emissions}
 
 
-def _observed_target(batch: Batch) -> Tensor:
+def observed_target(batch: Batch) -> Tensor:
     """The target with NaN, or −1 where it is an integer, for what was not observed."""
     if batch.observed is None:
         return batch.target
@@ -110,13 +110,13 @@ def _observed_target(batch: Batch) -> Tensor:
 
 
 def _prepared(batch: Batch, prepare: Callable[[Tensor], Any], columns: Columns) -> Any:
-    target = batch.derived(_observed_target)
+    target = batch.derived(observed_target)
     return prepare(target if columns is None else target[:, list(columns)])
 
 
 def unseen(batch: Batch) -> Tensor | None:
     """Which rows have nothing observed, (n,); None if there are none."""
-    target = batch.derived(_observed_target)
+    target = batch.derived(observed_target)
     missing = target.isnan() if target.is_floating_point() else target < 0
     rows = missing.view(len(batch), -1).all(1)
     return rows if bool(rows.any()) else None

@@ -1,0 +1,132 @@
+"""Variational EM by stochastic gradients, joint or in turns, with closed M-steps where a factor has one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from emnet.algorithms.base import Progress
+from emnet.batch import Batch, Data, total_weight
+from emnet.factors.base import Factor
+from emnet.inference.base import EStep
+from emnet.models.base import LatentModel, VariationalModel, require_variational
+from emnet.posteriors import EvidenceKind
+from emnet.statistics import ModelStatistics
+
+
+@dataclass
+class VariationalEM:
+    """Raise the bound F(q, θ) batch by batch with torch's Adam; a step is one pass over the data.
+
+    With `e_steps=0` every batch moves q and θ together, along the gradient of its bound: the usual training of a
+    variational autoencoder. Otherwise each batch first makes that many steps on q alone, the factor "encoder", and then
+    one on the rest (He et al. 2019). A factor whose M-step is closed takes it after every batch, from statistics that
+    forget: s ← (1 − γ)·s + γ·ŝ (Cappé & Moulines 2009), γ the share of a batch in `memory` passes.
+
+    Parameters
+    ----------
+    inference : the E-step.
+    learning_rate : of Adam.
+    e_steps : on q alone before each on the rest; 0 for joint steps.
+    passes : over which the rate falls to 0 along half a cosine; None keeps it.
+    memory : passes that statistics remember.
+    largest_norm : to which a gradient is cut.
+    """
+
+    inference: EStep
+    learning_rate: float = 1e-3
+    e_steps: int = 0
+    passes: int | None = None
+    memory: float = 1.0
+    largest_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self._optimizers: list[torch.optim.Optimizer] = []
+        self._closed: tuple[str, ...] = ()
+        self._schedules: list[torch.optim.lr_scheduler.LRScheduler] = []
+        self._kept: ModelStatistics | None = None
+
+    def step(self, model: LatentModel, data: Data) -> Progress:
+        model = require_variational(model)
+        whole, log_prior = total_weight(data), model.log_prior()
+        evidence = torch.zeros(())
+        if not self._optimizers:
+            self._begin(model, whole)
+        diagnostics: dict[str, float] = {}
+        for batch in data:
+            weight = batch.total_weight
+            for optimizer in self._turns():
+                posterior = self._ascend(model, batch, optimizer)
+            self._maximize(model, batch, posterior, weight, whole)
+            evidence = evidence.to(posterior.log_evidence.device) + _summed(posterior.log_evidence, batch.weights)
+            for name, value in posterior.diagnostics.items():
+                diagnostics[name] = diagnostics.get(name, 0.0) + value * weight / whole
+        for schedule in self._schedules:
+            schedule.step()
+        return Progress(float(evidence), log_prior, EvidenceKind.ESTIMATE, diagnostics)
+
+    def _begin(self, model: VariationalModel, whole: float) -> None:
+        self._closed = model.closed
+        names = [name for name in model.factors if name not in self._closed]
+        turns = [["encoder"], [name for name in names if name != "encoder"]] if self.e_steps else [names]
+        for own in turns:
+            groups = _groups([model.factors[name] for name in own], whole)
+            self._optimizers.append(torch.optim.Adam(groups, lr=self.learning_rate, fused=True))
+        if self.passes is not None:
+            cosine = torch.optim.lr_scheduler.CosineAnnealingLR
+            self._schedules = [cosine(optimizer, self.passes) for optimizer in self._optimizers]
+
+    def _turns(self) -> list[torch.optim.Optimizer]:
+        if not self.e_steps:
+            return self._optimizers
+        encoder, rest = self._optimizers
+        return [encoder] * self.e_steps + [rest]
+
+    def _ascend(self, model: VariationalModel, batch: Batch, optimizer: torch.optim.Optimizer) -> Any:
+        """One step along the gradient of the mean objective of a row; the posterior that it met."""
+        with torch.enable_grad():
+            posterior: Any = self.inference(model, batch)
+            loss = -_summed(posterior.objective, batch.weights) / batch.total_weight
+            _forget_gradients(self._optimizers)
+            loss.backward()
+        if self.largest_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), self.largest_norm)
+        optimizer.step()
+        return posterior
+
+    def _maximize(self, model: VariationalModel, batch: Batch, posterior: Any, weight: float, whole: float) -> None:
+        if not self._closed:
+            return
+        found = model.statistics(batch, posterior, self._closed) * (whole / weight)
+        share = min(1.0, weight / whole / self.memory)
+        self._kept = found if self._kept is None else self._kept * (1 - share) + found * share
+        for name in self._closed:
+            model.factors[name].maximize(self._kept[name])
+
+
+def _groups(factors: Sequence[Factor[Any]], whole: float) -> list[dict[str, Any]]:
+    """Parameters by their prior, which is a decay of the mean gradient of a row: few groups are few calls of Adam."""
+    by_decay: dict[float, list[nn.Parameter]] = {}
+    for factor in factors:
+        own = [parameter for parameter in factor.parameters() if parameter.requires_grad]
+        by_decay.setdefault(getattr(factor, "precision", 0.0) / whole, []).extend(own)
+    return [{"params": own, "weight_decay": decay} for decay, own in by_decay.items() if own]
+
+
+def _forget_gradients(optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """What `zero_grad` does, without the time that it takes to look for hooks."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+
+def _summed(values: Tensor, weights: Tensor | None) -> Tensor:
+    return values.sum() if weights is None else values @ weights.to(values)

@@ -1,0 +1,333 @@
+"""How autoencoders learn: the rows, the networks, the starts and the runs."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import _check_sample_weight, validate_data
+from torch import Tensor, nn
+
+from emnet.algorithms.base import Algorithm, Fit
+from emnet.algorithms.variational import VariationalEM
+from emnet.batch import Batch, Data, MiniBatches
+from emnet.estimators import options
+from emnet.estimators.early_stopping import EarlyStopping
+from emnet.estimators.history import as_dict
+from emnet.estimators.iterative import IterativeEstimator
+from emnet.estimators.keeping import keeping_what_was_fitted
+from emnet.estimators.mixture_report import shifted
+from emnet.estimators.modules import fresh_module, require_shape
+from emnet.estimators.row_coding import RowCoding, as_tensor, coding_of_table, measured
+from emnet.estimators.table_coding import has_words, is_frame, require_frame
+from emnet.estimators.validation import (
+    require_not_negative,
+    require_one_of,
+    require_positive_integer,
+)
+from emnet.exceptions import InvalidInputError
+from emnet.factors.decoder import Decoder
+from emnet.factors.encoder import Encoder
+from emnet.factors.latent_priors import LatentPrior
+from emnet.factors.networks import ACTIVATIONS, ConvolutionalDecoder, ConvolutionalEncoder, perceptron
+from emnet.inference.amortized import Amortized, DivergencePenalty, Refinement
+from emnet.models.autoencoder import Autoencoder, entries_of, features_of
+
+E_STEPS = ("amortized", "semi_amortized", "importance")
+ALGORITHMS = ("joint", "alternating")
+_CONVOLUTIONAL = "convolutional"
+_IMPORTANCE_DRAWS = 20
+_START_ROWS = 4096
+_DEVICE_BYTES = 2**31  # of data that are kept on a GPU
+
+
+class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, IterativeEstimator[Autoencoder]):
+    """All of the training. A subclass says what the prior is."""
+
+    tol = 0.0  # the bound is an estimate, and no run ends by its standing still
+
+    _rows: RowCoding
+    _sees_holes: bool
+    _held_rows: Tensor | None
+
+    # -- what a subclass says ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _start_prior(self, features: Tensor, seed: int) -> LatentPrior:
+        """The prior at the start; `features` are some rows, as the encoder is shown them."""
+
+    # -- parameters -------------------------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        self._check_common_parameters()
+        for name in ("n_latent", "prediction_samples", "refinements", "n_iter_no_change"):
+            require_positive_integer(name, getattr(self, name))
+        if self.n_draws is not None:
+            require_positive_integer("n_draws", self.n_draws)
+        for name in ("beta", "warm_up", "free_bits", "precision", "learning_rate"):
+            require_not_negative(name, getattr(self, name))
+        require_one_of("noise", self.noise, ("column", "shared", "row"))
+        require_one_of("activation", self.activation, tuple(ACTIVATIONS))
+        if not isinstance(self.e_step, Amortized):
+            require_one_of("e_step", self.e_step, E_STEPS, "an Amortized")
+        if not isinstance(self.algorithm, VariationalEM):
+            require_one_of("algorithm", self.algorithm, ALGORITHMS, "a VariationalEM")
+        for name in ("encoder", "decoder"):
+            self._check_network(name, getattr(self, name))
+
+    def _check_network(self, name: str, value: Any) -> None:
+        if value is None and name == "decoder":
+            return
+        if isinstance(value, str):
+            require_one_of(name, value, (_CONVOLUTIONAL,), "widths or a torch module")
+            shape = self.image_shape
+            if not isinstance(shape, (tuple, list)) or len(shape) not in (2, 3):
+                raise InvalidInputError(
+                    f"{name}='convolutional' needs image_shape, (h, w) or (c, h, w); got {shape!r}."
+                )
+        elif not isinstance(value, nn.Module):
+            for width in _widths(value):
+                require_positive_integer(name, width)
+
+    # -- training ---------------------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Fit by variational EM to (n, d) rows or a data frame, NaN being what was not seen; y is ignored.
+
+        Raises
+        ------
+        InvalidInputError : a parameter or a column cannot be used; says which and what to do.
+        DegenerateFitError : the bound became NaN; the last finite parameters are kept.
+        """
+        with keeping_what_was_fitted(self):
+            self._check_parameters()
+            source = self._check_rows(X, reset=not self._continues())
+            weights = self._check_weights(sample_weight, source)
+            if not self._continues():
+                self._rows = measured(self._rows, source, weights, self.standardize)
+                self.likelihood_ = self._rows.likelihood
+                self._sees_holes = source.dtype.kind == "f" and _has_holes(source)
+            batch = Batch(as_tensor(source), weights=None if weights is None else torch.from_numpy(weights))
+            self._updates_a_pass = -(-len(batch) // int(self.batch_size))
+            seeds = self._seeds()
+            self._seed_of_use, self._n_features_out = seeds[0], self.n_latent
+            train, held_out = self._split(batch, np.empty(len(batch)), seeds[0])
+            self._log_volume = self._total_log_volume(source, weights)
+            return self._fit_starts(self._at_hand(train), held_out, seeds, X, None)
+
+    def _check_rows(self, X: Any, reset: bool) -> np.ndarray:
+        """The modelled columns as numbers, (n, d), of the type that they came in where they are numbers."""
+        require_frame(X)
+        least = 2 if reset else 1
+        if is_frame(X) or has_words(X):
+            validate_data(self, X, skip_check_array=True, reset=reset)
+            if len(X) < least:
+                raise InvalidInputError(f"X has {len(X)} rows, and needs at least {least}.")
+            X = X if is_frame(X) else np.asarray(X, dtype=object)
+        else:
+            X = validate_data(
+                self, X, dtype="numeric", ensure_all_finite="allow-nan", ensure_min_samples=least, reset=reset
+            )
+            X = X.view(np.uint8) if X.dtype == bool else X
+        if reset:
+            self._rows = coding_of_table(self.likelihood, X)
+        source = self._rows.source(X)
+        self._rows.require_support(source)
+        return source
+
+    @staticmethod
+    def _check_weights(sample_weight: Any, source: np.ndarray) -> np.ndarray | None:
+        if sample_weight is None:
+            return None
+        weights = _check_sample_weight(sample_weight, source, dtype=np.float64, ensure_non_negative=True)
+        if not (weights > 0).any():
+            raise InvalidInputError("All sample weights are zero: there is nothing to fit.")
+        return weights
+
+    def _total_log_volume(self, source: np.ndarray, weights: np.ndarray | None) -> float:
+        """Of the rows that are learned from."""
+        share = np.ones(len(source)) if weights is None else weights.copy()
+        if self._held_rows is not None:
+            share[self._held_rows.numpy()] = 0.0
+        pieces = [slice(start, start + _START_ROWS) for start in range(0, len(source), _START_ROWS)]
+        return float(sum(self._rows.log_volume(source[rows]) @ share[rows] for rows in pieces))
+
+    def _at_hand(self, batch: Batch) -> Batch:
+        """On a GPU what fits well is moved there once; all else stays where it is."""
+        _, device = self._computes_in()
+        size = batch.target.element_size() * batch.target.numel()
+        if device.type == "cpu" or size > _DEVICE_BYTES or not self._rows.is_as_it_is:
+            return batch
+        weights = None if batch.weights is None else batch.weights.to(device)
+        return Batch(batch.target.to(device), weights=weights)
+
+    def _prepared(self, batch: Batch) -> Batch:
+        """Rows of the source as the model sees them."""
+        dtype, device = self._computes_in()
+        weights = None if batch.weights is None else batch.weights.to(device=device, dtype=dtype)
+        return Batch(self._rows.to_model(batch.target, dtype, device), weights=weights)
+
+    def _split(self, batch: Batch, target: np.ndarray, seed: int) -> tuple[Batch, Batch | None]:
+        """Which rows are held out; the data are not copied for it."""
+        self._kept_rows = self._held_rows = None
+        if not self.early_stopping:
+            return batch, None
+        from sklearn.model_selection import train_test_split
+
+        try:
+            kept, held = train_test_split(np.arange(len(batch)), test_size=self.validation_fraction, random_state=seed)
+        except ValueError as error:
+            raise InvalidInputError(f"early_stopping cannot hold rows out: {error}") from error
+        self._kept_rows, self._held_rows = torch.from_numpy(np.sort(kept)), torch.from_numpy(np.sort(held))
+        return batch, batch
+
+    def _data(self, batch: Batch, seed: int) -> Data:
+        return MiniBatches(batch, self._rows_a_batch(len(batch)), seed, self._prepared, self._kept_rows)
+
+    def _stopping(self, model: Autoencoder, held_out: Batch, e_step: Any) -> EarlyStopping:
+        data = MiniBatches(held_out, self._rows_a_batch(len(held_out)), None, self._prepared, self._held_rows)
+        return EarlyStopping(model, data, _SameDraws(e_step), self.n_iter_no_change)
+
+    def _start(self, seed: int, batch: Batch) -> Autoencoder:
+        """Networks drawn from the seed; the decoder starts where all rows are alike and as these are on average."""
+        dtype, device = options.DTYPES[self.dtype], options.choose_device(self.device)
+        likelihoods, columns = self._rows.likelihoods(self.noise), [own for _, own in self._rows.groups]
+        decoder = Decoder(nn.Identity(), likelihoods, columns, precision=self.precision).to(dtype)
+        decoder.network = self._decoder_network(decoder.n_outputs, len(self._rows.families), dtype, seed)
+        rows = self._rows.to_model(_some_rows(batch, seed).cpu(), dtype, torch.device("cpu"))
+        entries = entries_of(Batch(rows))
+        n_features = decoder.n_features + (len(self._rows.families) if self._shows_holes() else 0)
+        network = self._encoder_network(n_features, dtype, seed)
+        encoder = Encoder(network, sees_holes=self._shows_holes(), precision=self.precision)
+        if isinstance(decoder.network, nn.Sequential) and isinstance(decoder.network[-1], nn.Linear):
+            decoder.network[-1].bias.data.copy_(decoder.start(entries))
+        features = features_of(decoder, encoder, entries)
+        return Autoencoder(self._start_prior(features, seed), decoder, encoder).to(device)
+
+    def _shows_holes(self) -> bool:
+        return self._sees_holes and not isinstance(self.encoder, (nn.Module, str))
+
+    def _encoder_network(self, n_features: int, dtype: torch.dtype, seed: int) -> nn.Module:
+        value, n_outputs = self.encoder, 2 * self.n_latent
+        if isinstance(value, str):
+            network: nn.Module = ConvolutionalEncoder(self.image_shape, n_outputs)
+        elif isinstance(value, nn.Module):
+            network = value
+        else:
+            network = perceptron(n_features, _widths(value), n_outputs, self.activation)
+        network = fresh_module("encoder", network, dtype, seed)
+        require_shape("encoder", network, n_features, n_outputs, dtype)
+        return network
+
+    def _decoder_network(self, n_outputs: int, d: int, dtype: torch.dtype, seed: int) -> nn.Module:
+        value = self.decoder
+        if value is None:
+            value = self.encoder if isinstance(self.encoder, str) else (64,)
+            if not isinstance(self.encoder, (str, nn.Module)):
+                value = tuple(reversed(_widths(self.encoder)))
+        if isinstance(value, str):
+            network: nn.Module = ConvolutionalDecoder(self.image_shape, self.n_latent, n_outputs // d)
+        elif isinstance(value, nn.Module):
+            network = value
+        else:
+            network = perceptron(self.n_latent, _widths(value), n_outputs, self.activation)
+        network = fresh_module("decoder", network, dtype, seed + 1)
+        require_shape("decoder", network, self.n_latent, n_outputs, dtype)
+        return network
+
+    def _e_step(self, seed: int) -> Amortized:
+        if isinstance(self.e_step, Amortized):
+            return self.e_step.with_seed(seed)
+        importance = self.e_step == "importance"
+        n_draws = self.n_draws or (_IMPORTANCE_DRAWS if importance else 1)
+        refinement = Refinement(self.refinements) if self.e_step == "semi_amortized" else None
+        return Amortized(
+            n_draws, importance_weighted=importance, refinement=refinement, penalty=self._penalty(), seed=seed
+        )
+
+    def _penalty(self) -> DivergencePenalty | None:
+        if self.beta == 1 and not self.warm_up and not self.free_bits:
+            return None
+        updates = int(self.warm_up * self._passes() * self._updates_a_pass)
+        return DivergencePenalty(self.beta, updates, self.free_bits)
+
+    def _algorithm(self, seed: int) -> Algorithm:
+        if isinstance(self.algorithm, VariationalEM):
+            return replace(self.algorithm, inference=self._e_step(seed))
+        e_steps = 1 if self.algorithm == "alternating" else 0
+        return VariationalEM(self._e_step(seed), self.learning_rate, e_steps, largest_norm=None)
+
+    def _passes(self) -> int:
+        return int(self.max_iter)
+
+    def _n_starts(self) -> int:
+        return int(self.n_init)
+
+    def _is_sampled(self) -> bool:
+        return True
+
+    def _rows_a_batch(self, n: int) -> int:
+        return int(self.batch_size)
+
+    def _elements(self, n: int) -> int:
+        widths = [] if isinstance(self.encoder, (str, nn.Module)) else _widths(self.encoder)
+        return int(min(n, self.batch_size) * max((len(self._rows.families), *widths)))
+
+    def _modules(self) -> list[str]:
+        return [name for name in ("encoder", "decoder") if isinstance(getattr(self, name), nn.Module)]
+
+    def _publish(self, model: Autoencoder, fit: Fit) -> None:
+        super()._publish(model, fit)
+        best = self.fits_[self._best_index()]
+        self.history_ = [shifted(as_dict(line), -self._log_volume) for line in best.history]
+        self.log_evidence_ -= self._log_volume
+
+    def _computes_in(self) -> tuple[torch.dtype, torch.device]:
+        members = getattr(self, "members_", None)
+        device = next(members[0].decoder.parameters()).device if members else options.choose_device(self.device)
+        return options.DTYPES[self.dtype], device
+
+    def _resolve_prior(self, n_features: int) -> tuple[float, float]:
+        return float(self.precision), float(self.precision)
+
+    def _answered(self, X: Any, y: Any) -> Batch:
+        raise NotImplementedError  # there are no answers
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.non_deterministic = False
+        return tags
+
+
+class _SameDraws:
+    """An E-step whose draws are the same at every call, so that held-out bounds can be compared."""
+
+    def __init__(self, e_step: Amortized):
+        self.e_step = e_step
+
+    def __call__(self, model: Autoencoder, batch: Batch) -> Any:
+        return self.e_step.with_seed(self.e_step.seed)(model, batch)
+
+
+def _widths(value: Any) -> Sequence[int]:
+    return (int(value),) if isinstance(value, Integral) else tuple(value)
+
+
+def _some_rows(batch: Batch, seed: int) -> Tensor:
+    """A few thousand rows of the source, all of fewer."""
+    if len(batch) <= _START_ROWS:
+        return batch.target
+    index = torch.randint(len(batch), (_START_ROWS,), generator=torch.Generator().manual_seed(seed))
+    return batch.target[index.to(batch.target.device)]
+
+
+def _has_holes(source: np.ndarray) -> bool:
+    pieces = range(0, len(source), _START_ROWS)
+    return any(bool(np.isnan(source[start : start + _START_ROWS]).any()) for start in pieces)

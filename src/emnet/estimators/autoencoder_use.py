@@ -1,0 +1,226 @@
+"""What a fitted autoencoder is used for: latent vectors, densities, draws, and rows made whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from emnet.batch import Batch
+from emnet.estimators import options
+from emnet.estimators.autoencoder_fit import LearningAutoencoder
+from emnet.estimators.row_coding import as_tensor
+from emnet.estimators.table_coding import is_frame
+from emnet.estimators.validation import require_one_of, require_positive_integer
+from emnet.exceptions import InvalidInputError
+from emnet.inference.amortized import Refinement, proposal, standard_error
+from emnet.kernels import diagonal_gaussian
+from emnet.models.autoencoder import Autoencoder
+from emnet.posteriors import EncodedVector
+
+_ELEMENTS = 2**23  # of the outputs of all draws of the rows that are looked at together
+STRATEGIES = ("mean", "mode", "sample")
+
+
+class Evidence(NamedTuple):
+    """Estimated log evidence of each row and its standard error, in nats: (n,) each."""
+
+    log_evidence: np.ndarray
+    standard_error: np.ndarray
+
+
+class FittedAutoencoder(LearningAutoencoder):
+    """The use of any fitted autoencoder."""
+
+    # -- latent vectors ---------------------------------------------------------------------------------------------
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Mean of the latent vector's posterior, (n, l); with e_step="semi_amortized" refined for each row."""
+
+        def means(model: Autoencoder, batch: Batch) -> Tensor:
+            return self._posterior(model, batch)[0]
+
+        return self._each(X, means, 1)
+
+    def latent_std(self, X: Any) -> np.ndarray:
+        """Standard deviations of the latent vector's posterior, (n, l)."""
+        return self._each(X, lambda model, batch: (0.5 * self._posterior(model, batch)[1]).exp(), 1)
+
+    def inverse_transform(self, X: Any) -> Any:
+        """The table that latent vectors, (n, l), stand for: expectations, and the most probable categories."""
+        check_is_fitted(self, "members_")
+        latent = np.asarray(X)
+        if latent.ndim != 2 or latent.shape[1] != self.n_latent or not np.isfinite(latent).all():
+            raise InvalidInputError(f"Latent vectors are (n, {self.n_latent}) finite numbers; got {latent.shape}.")
+        model, (dtype, device) = self._best, self._computes_in()
+        with torch.no_grad():
+            outputs = model.decoder.outputs(torch.as_tensor(latent, dtype=dtype, device=device))
+            weights = outputs.new_ones(1, len(outputs))
+            return self._rows.decode(self._expected(model, outputs[None], weights).numpy())
+
+    def reconstruct(self, X: Any) -> Any:
+        """Every cell, seen or not, as the mean latent vector of its row has it: a table like that fitted."""
+        return self.inverse_transform(self.transform(X))
+
+    def interpolate(self, start: Any, end: Any, n_steps: int = 10) -> Any:
+        """A table of n_steps rows, evenly between the latent vectors of two rows, (1, d) each, both included."""
+        require_positive_integer("n_steps", n_steps)
+        ends = np.concatenate((self.transform(start), self.transform(end)))
+        if len(ends) != 2:
+            raise InvalidInputError(f"interpolate goes from one row to one row; got {len(ends)} rows in all.")
+        share = np.linspace(0.0, 1.0, n_steps)[:, None]
+        return self.inverse_transform((1 - share) * ends[0] + share * ends[1])
+
+    def sample(self, n_samples: int = 1) -> Any:
+        """A table of rows drawn from the model."""
+        require_positive_integer("n_samples", n_samples)
+        check_is_fitted(self, "members_")
+        generator = self._generator(check_random_state(self.random_state).randint(2**31))
+        model = self._best
+        with torch.no_grad():
+            return self._drawn(model, model.prior.draw(n_samples, model.encoder, generator), generator)
+
+    def _drawn(self, model: Autoencoder, latent: Tensor, generator: torch.Generator) -> Any:
+        dtype, device = self._computes_in()
+        outputs = model.decoder.outputs(latent.to(dtype=dtype, device=device))
+        return self._rows.decode(self._rows.to_table(model.decoder.draw(outputs, generator).cpu().numpy()))
+
+    # -- densities --------------------------------------------------------------------------------------------------
+
+    def evidence(self, X: Any, n_samples: int | None = None) -> Evidence:
+        """log (1/s) Σ_s p(x, z_s) / q(z_s | x) of each row, over what was seen of it, with its standard error.
+
+        On average it lies below log p(x), and comes nearer with every draw (Burda et al. 2016). Rows share their draws,
+        so a row's figure depends on no other; a row of which nothing was seen has 0.
+
+        Parameters
+        ----------
+        n_samples : s, None for `prediction_samples`.
+        """
+        s = self.prediction_samples if n_samples is None else n_samples
+        require_positive_integer("n_samples", s)
+
+        def found(model: Autoencoder, batch: Batch) -> Tensor:
+            posterior = self._proposal(model, batch, s)
+            assert posterior.log_weights is not None
+            error = standard_error(posterior.log_weights)
+            return torch.stack((posterior.log_evidence, torch.where(posterior.log_evidence == 0, 0, error)), dim=1)
+
+        volume = self._rows.log_volume
+        both = self._each(X, found, s, lambda source, own: own - np.column_stack((volume(source), 0 * own[:, 0])))
+        return Evidence(both[:, 0], both[:, 1])
+
+    def score_samples(self, X: Any, return_std: bool = False) -> Any:
+        """Estimated log evidence of each row, (n,), in nats; with `return_std` its standard error too."""
+        found = self.evidence(X)
+        return tuple(found) if return_std else found.log_evidence
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean of `score_samples`."""
+        return float(self.score_samples(X).mean())
+
+    # -- rows made whole --------------------------------------------------------------------------------------------
+
+    def impute(self, X: Any, strategy: str = "mean") -> Any:
+        """X, the same kind of table, with what is missing filled by self-normalized importance sampling.
+
+        Parameters
+        ----------
+        strategy : "mean", expectations of numbers and the most probable categories; "mode", the most probable value of
+            every cell, of numbers among the modes that the draws have; or "sample", a draw.
+        """
+        require_one_of("strategy", strategy, STRATEGIES)
+        return self._imputed(X, strategy, check_random_state(self.random_state))
+
+    def impute_many(self, X: Any, n_imputations: int = 5) -> list[Any]:
+        """Tables whose holes are drawn independently: see `emnet.pool_estimates`."""
+        require_positive_integer("n_imputations", n_imputations)
+        rng = check_random_state(self.random_state)
+        return [self._imputed(X, "sample", rng) for _ in range(n_imputations)]
+
+    def _imputed(self, X: Any, strategy: str, rng: np.random.RandomState) -> Any:
+        check_is_fitted(self, "members_")
+        generator = self._generator(rng.randint(2**31))
+
+        def cells(model: Autoencoder, batch: Batch) -> Tensor:
+            posterior = self._proposal(model, batch, self.prediction_samples)
+            assert posterior.log_weights is not None
+            draws = diagonal_gaussian.draws(posterior.mean, posterior.covariance.log(), posterior.noise)
+            weights, outputs = posterior.log_weights.softmax(0), model.decoder.outputs(draws)
+            if strategy == "mean":
+                return self._expected(model, outputs, weights)
+            if strategy == "mode":
+                return torch.from_numpy(self._rows.to_table(_mode(model, outputs, weights).cpu().numpy()))
+            chosen = torch.multinomial(weights.T, 1, generator=generator)[:, 0]
+            own = outputs[chosen, torch.arange(len(chosen), device=chosen.device)]
+            return torch.from_numpy(self._rows.to_table(model.decoder.draw(own, generator).cpu().numpy()))
+
+        return self._rows.filled(X if is_frame(X) else np.asarray(X), self._each(X, cells, self.prediction_samples))
+
+    def _expected(self, model: Autoencoder, outputs: Tensor, weights: Tensor) -> Tensor:
+        """E of the cells under weighted draws, (s, n, ·) and (s, n) → (n, d), in the units of the table."""
+        found = self._rows.to_table(model.decoder.fill(outputs, weights).cpu().numpy())
+        if self._rows.logarithmic.any():
+            mean, variance = (
+                part.cpu().numpy() for part in (model.decoder.mean(outputs), model.decoder.variance(outputs))
+            )
+            expected = (weights.cpu().numpy()[..., None] * self._rows.expected(mean, variance)).sum(0)
+            found = np.where(self._rows.logarithmic, expected, found)
+        return torch.from_numpy(found)
+
+    # -- pieces -----------------------------------------------------------------------------------------------------
+
+    def _each(
+        self,
+        X: Any,
+        function: Callable[[Autoencoder, Batch], Tensor],
+        samples: int,
+        adjust: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+    ) -> np.ndarray:
+        """What a function of model and batch says of all rows, some at a time; `adjust` sees the rows' source too."""
+        check_is_fitted(self, "members_")
+        source, model = self._check_rows(X, reset=False), self._best
+        size = max(1, _ELEMENTS // (samples * max(model.decoder.n_outputs, 64)))
+        found = []
+        with torch.no_grad(), options.few_threads(min(len(source), size) * samples * model.decoder.n_outputs):
+            for start in range(0, len(source), size):
+                piece = source[start : start + size]
+                own = function(model, self._prepared(Batch(as_tensor(piece)))).cpu().numpy()
+                found.append(own if adjust is None else adjust(piece, own))
+        return np.concatenate(found)
+
+    def _posterior(self, model: Autoencoder, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of q, (n, l) each."""
+        mean, log_variance = model.encode(batch)
+        refinement = self._refinement()
+        if refinement is None:
+            return mean, log_variance
+        found = refinement(model, batch, mean, log_variance, self._generator(self._seed_of_use))
+        return found.mean, found.log_variance
+
+    def _proposal(self, model: Autoencoder, batch: Batch, samples: int) -> EncodedVector:
+        return proposal(model, batch, samples, self._generator(self._seed_of_use), self._refinement())
+
+    def _refinement(self) -> Refinement | None:
+        return self._e_step(0).refinement
+
+    def _generator(self, seed: int) -> torch.Generator:
+        return torch.Generator(self._computes_in()[1]).manual_seed(int(seed))
+
+
+def _mode(model: Autoencoder, outputs: Tensor, weights: Tensor) -> Tensor:
+    """Of each cell the candidate, the mode under one of the draws, whose weighted density is the highest: (n, d)."""
+    log_weights = weights.log()[..., None]
+    candidates = model.decoder.mode(outputs)
+    best = torch.full_like(candidates[0], -torch.inf)
+    found = candidates[0]
+    for candidate in candidates:
+        reached = (log_weights + model.decoder.cell_log_prob(candidate, outputs)).logsumexp(0)
+        found = torch.where(reached > best, candidate, found)
+        best = torch.maximum(best, reached)
+    return found

@@ -1,0 +1,167 @@
+"""The variational autoencoder: a Gaussian vector under a neural decoder, with an encoder for its E-step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping
+
+import torch
+from torch import Tensor
+
+from emnet.batch import Batch
+from emnet.factors.base import Factor
+from emnet.factors.decoder import Decoder, Entries
+from emnet.factors.differentiable import DifferentiableFactor
+from emnet.factors.encoder import Encoder
+from emnet.factors.latent_priors import LatentPrior
+from emnet.kernels import diagonal_gaussian
+from emnet.models.base import VariationalModel
+from emnet.posteriors import EncodedVector, EvidenceKind
+from emnet.statistics import ModelStatistics, Statistics
+
+Penalty = Callable[[Tensor], Tensor]
+"""The divergence of q from the prior, by entry, (n, l), or of all, (n, 1) → what the objective takes off, (n,)."""
+
+
+def total(divergence: Tensor) -> Tensor:
+    """The bound's own penalty."""
+    return divergence.sum(-1)
+
+
+class Autoencoder(VariationalModel[EncodedVector]):
+    """p(x) = ∫ p(z) Π_j p(x_j | z) dz over the cells that were seen (Kingma & Welling 2014; Mattei & Frellsen 2019).
+
+    What is NaN, or what the batch does not call observed, says nothing. The E-step is the encoder's q(z | x), whose
+    parameters are those of a factor beside prior and decoder: ∇Q of all three is the gradient of the bound
+    F(q, θ) = E_q log p(x, z) − E_q log q, which variational EM raises in q and in θ (Neal & Hinton 1998).
+
+    Parameters
+    ----------
+    prior, decoder, encoder : p(z), p(x | z), q(z | x).
+    """
+
+    def __init__(self, prior: LatentPrior, decoder: Decoder, encoder: Encoder):
+        super().__init__()
+        self.prior, self.decoder, self.encoder = prior, decoder, encoder
+
+    @property
+    def n_latent(self) -> int:
+        return self.prior.n_latent
+
+    @property
+    def factors(self) -> Mapping[str, Factor]:
+        return {"prior": self.prior, "decoder": self.decoder, "encoder": self.encoder}
+
+    # -- the bound, with its graph ----------------------------------------------------------------------------------
+
+    def features(self, entries: Entries) -> Tensor:
+        """Rows as the encoder is shown them, (n, p)."""
+        return features_of(self.decoder, self.encoder, entries)
+
+    def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of q(z | x), (n, l) each."""
+        mean, log_variance = self.encoder(self.features(batch.derived(entries_of)))
+        return mean, log_variance
+
+    def bound(self, entries: Entries, mean: Tensor, log_variance: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """E_q log p(x | z) from draws, (n,), and the divergence of q from the prior, (n, l) or (n, 1)."""
+        draws = diagonal_gaussian.draws(mean, log_variance, noise)
+        divergence = self.prior.divergence(mean, log_variance, draws, self.encoder)
+        return self.decoder.log_prob(entries, draws).mean(0), divergence
+
+    def log_weights(self, entries: Entries, mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+        """log p(x, z_s) − log q(z_s | x) of draws: (s, n)."""
+        draws = diagonal_gaussian.draws(mean, log_variance, noise)
+        log_q = -0.5 * (noise.square() + log_variance + math.log(2 * math.pi)).sum(-1)
+        return self.decoder.log_prob(entries, draws) + self.prior.log_density(draws, self.encoder) - log_q
+
+    # -- the contract ------------------------------------------------------------------------------------------------
+
+    def posterior(self, batch: Batch) -> EncodedVector:
+        """The encoder's, with the bound at one draw a row that is the same at every call."""
+        mean, log_variance = self.encode(batch)
+        generator = torch.Generator(mean.device).manual_seed(0)
+        noise = torch.randn(1, *mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
+        return self.encoded(batch, mean, log_variance, noise)
+
+    def encoded(
+        self, batch: Batch, mean: Tensor, log_variance: Tensor, noise: Tensor, penalty: Penalty = total
+    ) -> EncodedVector:
+        """The posterior Normal(mean, variance) with its bound; its objective has `penalty` of the divergence in it."""
+        log_likelihood, divergence = self.bound(batch.derived(entries_of), mean, log_variance, noise)
+        whole = divergence.detach().sum(-1)
+        bound = (log_likelihood.detach() - whole).double()
+        objective = log_likelihood - penalty(divergence)
+        return EncodedVector(
+            bound, EvidenceKind.ESTIMATE, mean.detach(), log_variance.detach().exp(), noise, None, whole, objective
+        )
+
+    def importance(self, batch: Batch, mean: Tensor, log_variance: Tensor, noise: Tensor) -> EncodedVector:
+        """The same with log (1/s) Σ_s p(x, z_s) / q(z_s | x), the bound of Burda et al. 2016, which s tightens.
+
+        A row with nothing seen has evidence 1.
+        """
+        entries = batch.derived(entries_of)
+        log_weights = self.log_weights(entries, mean, log_variance, noise)
+        objective = log_weights.logsumexp(0) - math.log(len(log_weights))
+        log_evidence = objective.detach().double()
+        if (empty := empty_rows(entries)) is not None:
+            log_evidence[empty] = 0.0
+        variance, entropy = log_variance.detach().exp(), diagonal_gaussian.negative_entropy(log_variance.detach())
+        draws = diagonal_gaussian.draws(mean.detach(), log_variance.detach(), noise)
+        divergence = entropy - self.prior.log_density(draws, self.encoder).detach().mean(0)
+        return EncodedVector(
+            log_evidence, EvidenceKind.ESTIMATE, mean.detach(), variance, noise, log_weights, divergence, objective
+        )
+
+    def statistics(
+        self, batch: Batch, posterior: EncodedVector, factors: Collection[str] | None = None
+    ) -> ModelStatistics:
+        """Of the named factors, None for all. What is no closed statistic is the gradient of the objective."""
+        names = list(self.factors) if factors is None else list(factors)
+        return ModelStatistics({name: self._statistics_of(self.factors[name], batch, posterior) for name in names})
+
+    def _statistics_of(self, factor: Factor, batch: Batch, posterior: EncodedVector) -> Statistics:
+        if not isinstance(factor, DifferentiableFactor):
+            found: Statistics = factor.statistics((posterior.mean, posterior.covariance), batch.weights)  # type: ignore[arg-type]
+            return found
+        with torch.enable_grad():
+            objective = self._objective(batch, posterior)
+            weights = None if batch.weights is None else batch.weights.to(objective)
+            return factor.gradient_of(objective.sum() if weights is None else objective @ weights)
+
+    def _objective(self, batch: Batch, posterior: EncodedVector) -> Tensor:
+        """The posterior's, with a graph behind it."""
+        if posterior.objective.requires_grad:
+            return posterior.objective
+        mean, log_variance = self.encode(batch)
+        mean = mean + (posterior.mean - mean).detach()  # where the E-step has moved it from the encoder's
+        log_variance = log_variance + (posterior.covariance.log() - log_variance).detach()
+        way = self.encoded if posterior.log_weights is None else self.importance
+        return way(batch, mean, log_variance, posterior.noise).objective
+
+
+def features_of(decoder: Decoder, encoder: Encoder, entries: Entries) -> Tensor:
+    """Rows as the encoder is shown them, (n, p): what is missing is 0, and where it was told so a mask says it."""
+    features = decoder.features(entries)
+    return torch.cat((features, entries.mask()), dim=1) if encoder.sees_holes else features
+
+
+def entries_of(batch: Batch) -> Entries:
+    """The cells that were seen."""
+    target = batch.target
+    if batch.observed is not None:
+        observed = batch.observed if batch.observed.dim() == 2 else batch.observed[:, None]
+        target = torch.where(observed, target, torch.nan)
+    missing = target.isnan()
+    if not bool(missing.any()):
+        return Entries(target, None)
+    return Entries(target.masked_fill(missing, 0.0), (~missing).to(target.dtype))
+
+
+def empty_rows(entries: Entries) -> Tensor | None:
+    """Which rows have nothing that was seen; None if every row has something."""
+    if entries.seen is None:
+        return None
+    empty = entries.seen.sum(1) == 0
+    return empty if bool(empty.any()) else None
