@@ -3,9 +3,11 @@
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from emnet import (
+    EMClusterer,
     EMImputer,
     EMMLPClassifier,
     EMMLPRegressor,
+    EMOutlierDetector,
     GaussianMixture,
     InputOutputHMM,
     MixtureModel,
@@ -41,6 +43,8 @@ def expected_failures(estimator):
         EMMLPRegressor(hidden_units=3, n_init=1, max_iter=50, prior=1.0),
         EMMLPRegressor(hidden_units=3, n_init=1, max_iter=50, prior=1.0, dtype="float32"),
         EMImputer(n_components=(1, 2)),
+        EMClusterer(2, covariance_types=("diag",)),
+        EMOutlierDetector(n_components=(1, 2), contamination=0.1),
         GaussianMixture(),
         GaussianMixture(2, covariance_type="diag", init_params="random"),
         MixtureOfExpertsClassifier(2, n_init=1, max_iter=50),
