@@ -42,11 +42,15 @@ class Tried:
 
 @dataclass(frozen=True)
 class Choice:
-    """The candidate chosen, all that were tried, the best first, and how many were left out for lack of time."""
+    """The candidate chosen, all that were tried, the best first, and how many were left out for lack of time.
+
+    unit : what the evidence is of, "row" or "sequence".
+    """
 
     best: Candidate
     table: tuple[Tried, ...]
     left_out: int
+    unit: str = "row"
 
     @property
     def sentence(self) -> str:
@@ -60,13 +64,17 @@ class Choice:
         gap, error = first.evidence - other.evidence, _standard_error(first.rows - other.rows)
         close = ", which is within the error" if gap < 2 * error else ""
         return (
-            f"Chose {self.best.name}: on rows that it had not seen its log evidence is {first.evidence:.4g} nats a "
-            f"row, {gap:.2g} ± {error:.1g} more than the next best, {other.candidate.name}{close} ({tried}{late})."
+            f"Chose {self.best.name}: on {self.unit}s that it had not seen its log evidence is {first.evidence:.4g} "
+            f"nats a {self.unit}, {gap:.2g} ± {error:.1g} more than the next best, {other.candidate.name}{close} "
+            f"({tried}{late})."
         )
 
 
 def select(
-    candidates: Iterable[Candidate], seconds: float, report: Callable[[Tried], None] = lambda tried: None
+    candidates: Iterable[Candidate],
+    seconds: float,
+    report: Callable[[Tried], None] = lambda tried: None,
+    unit: str = "row",
 ) -> Choice:
     """Try candidates in their order until the time is over, and choose that of the highest held-out evidence.
 
@@ -86,7 +94,7 @@ def select(
     table.sort(key=lambda tried: (tried.problem is not None, -tried.evidence))
     if not table or table[0].problem is not None:
         raise InvalidInputError(f"No model could be fitted. {table[0].problem if table else 'There was none to try.'}")
-    return Choice(table[0].candidate, tuple(table), left_out)
+    return Choice(table[0].candidate, tuple(table), left_out, unit)
 
 
 def _try(candidate: Candidate) -> Tried:
