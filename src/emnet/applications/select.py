@@ -59,7 +59,7 @@ class Choice:
         tried = f"{len(self.table)} model{'s' * (len(self.table) > 1)} in {sum(t.seconds for t in self.table):.1f} s"
         late = f"; {self.left_out} more were left out for lack of time" if self.left_out else ""
         if len(self.table) == 1 or self.table[1].problem is not None:
-            return f"Chose {self.best.name}: the only one that could be fitted ({tried}{late})."
+            return f"Chose {self.best.name}: no other was fitted ({tried}{late})."
         other = self.table[1]
         gap, error = first.evidence - other.evidence, _standard_error(first.rows - other.rows)
         close = ", which is within the error" if gap < 2 * error else ""
@@ -86,7 +86,8 @@ def select(
     began, table, left_out = time.perf_counter(), list[Tried](), 0
     for candidate in candidates:
         used = time.perf_counter() - began
-        if table and used + table[-1].seconds > seconds:
+        expected = table[-1].seconds if len(table) > 1 else 0.0  # the first one pays for what is loaded and compiled
+        if table and used + expected > seconds:
             left_out += 1
         elif not _given_up(candidate.family, table):
             table.append(_try(candidate))

@@ -134,9 +134,8 @@ def said(figures: dict[str, float], model: TableModel) -> str:
 
 def training(model: TableModel) -> str:
     """How the fit went."""
-    estimator = model.estimator
-    ended = "converged" if estimator.converged_ else f"ended ({estimator.reason_})"
-    return f"{ended} after {estimator.n_iter_} iterations"
+    reason, iterations = model.training["reason"], model.training["iterations"]
+    return f"{'converged' if reason == 'converged' else f'ended ({reason})'} after {iterations} iterations"
 
 
 def summary(model: TableModel) -> dict[str, Any]:
@@ -151,7 +150,5 @@ def summary(model: TableModel) -> dict[str, Any]:
         "sequence": model.schema.sequence,
         "columns": {field.name: field.kind for field in model.schema.inputs},
         "left_out": model.schema.left_out,
-        "converged": bool(estimator.converged_),
-        "iterations": int(estimator.n_iter_),
-        "reason": str(estimator.reason_),
+        **model.training,
     }

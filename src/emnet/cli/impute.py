@@ -9,7 +9,7 @@ import click
 from emnet.cli import options
 from emnet.cli.compare import require_writable
 from emnet.cli.fit import fit_or_load, say_unseen
-from emnet.cli.talk import Talk
+from emnet.cli.talk import Talk, short
 from emnet.exceptions import InvalidInputError
 
 if TYPE_CHECKING:
@@ -108,12 +108,8 @@ def _uncertainty(schema: Schema, X: np.ndarray, uncertainty: np.ndarray) -> Colu
     """A number for each filled cell, and nothing for those that were there."""
     import numpy as np
 
-    return {
-        name: [
-            float(f"{u:.6g}") if hole else None for u, hole in zip(uncertainty[:, j], np.isnan(X[:, j]), strict=True)
-        ]
-        for j, name in enumerate(schema.names)
-    }
+    shown = np.where(np.isnan(X), uncertainty, np.nan)
+    return {name: short(shown[:, j]) for j, name in enumerate(schema.names)}
 
 
 def _by_column(counts: dict[str, int]) -> str:

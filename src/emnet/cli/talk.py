@@ -59,7 +59,7 @@ class Talk:
     def found(self, content: Mapping[str, Any]) -> None:
         """What was found, for machines."""
         if self.as_json:
-            click.echo(json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False))
+            click.echo(json.dumps(_plain(content), ensure_ascii=False, allow_nan=False))
 
     # -- progress ---------------------------------------------------------------------------------------------------
 

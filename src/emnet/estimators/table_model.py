@@ -25,10 +25,18 @@ class TableModel:
     task : what is asked of it.
     filler : the mixture that fills holes of inputs where the estimator takes none, or None.
     note : why this model.
+    training : how many iterations the fit took, and why it ended.
     """
 
     def __init__(
-        self, estimator: Any, schema: Schema, kind: str, task: Task, filler: Any = None, note: str = ""
+        self,
+        estimator: Any,
+        schema: Schema,
+        kind: str,
+        task: Task,
+        filler: Any = None,
+        note: str = "",
+        training: dict[str, Any] | None = None,
     ) -> None:
         self.estimator = estimator
         self.schema = schema
@@ -36,6 +44,7 @@ class TableModel:
         self.task = task
         self.filler = filler
         self.note = note
+        self.training = training or training_of(estimator)
 
     def rows(self, columns: Columns, with_target: bool = False) -> tuple[Rows, dict[str, list[int]]]:
         """A table as the estimator takes it, and {column: rows of values that it has never seen}, which are missing.
@@ -68,6 +77,7 @@ class TableModel:
             "task": self.task.name,
             "schema": self.schema.to_json(),
             "note": self.note,
+            "training": self.training,
             "estimator": estimator,
             "filler": None,
         }
@@ -86,7 +96,18 @@ class TableModel:
             TASKS[manifest["task"]],
             None if filler is None else serialization.from_part("filler", filler, tensors),
             str(manifest["note"]),
+            {name: manifest["training"][name] for name in ("iterations", "reason")},
         )
+
+
+def training_of(estimator: Any) -> dict[str, Any]:
+    """Of the start that was kept."""
+    fits = [fit for fit in getattr(estimator, "fits_", ()) if fit.history]
+    if not fits:
+        return {"iterations": None, "reason": None}
+    best = max(fits, key=lambda fit: fit.last.objective)
+    reason = "converged" if getattr(estimator, "converged_", False) else str(best.reason)
+    return {"iterations": best.n_iter, "reason": reason}
 
 
 def coded_rows(columns: Columns, schema: Schema, with_target: bool) -> tuple[Rows, dict[str, list[int]]]:
