@@ -25,7 +25,6 @@ from emnet.exceptions import (
     DegenerateFitError,
     EmnetError,
     FitInterrupted,
-    InsufficientMemoryError,
     MissingDependencyError,
 )
 
@@ -34,7 +33,7 @@ SECTIONS: Mapping[str, tuple[click.Command, ...]] = {
     "A model of your own": (fit, predict, score, sample, info),
     "Learn and compare": (compare, datasets, completion),
 }
-_WORK_FAILED = (DegenerateFitError, InsufficientMemoryError, MissingDependencyError)
+_WORK_FAILED = (DegenerateFitError, MissingDependencyError)
 
 
 class Failure(click.ClickException):

@@ -14,7 +14,8 @@ def datasets(as_json: bool, quiet: bool) -> None:
     """List the bundled data sets; every command takes their names for DATA.
 
     \b
-    Example:
+    Examples:
+      emnet datasets
       emnet cluster iris --drop target
     """
     from emnet.data.bundled import NAMES, load_bundled

@@ -77,11 +77,13 @@ class ColumnType(click.ParamType):
     name = "column"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        try:
-            names = list(load_columns(ctx.params["data"]))
-        except (InvalidInputError, OSError, KeyError, TypeError):
-            return []
-        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+        for data in (ctx.params.get("data"), *ctx.args):  # of words that are not finished, what is left over
+            try:
+                names = list(load_columns(str(data)))
+            except (InvalidInputError, OSError):
+                continue
+            return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+        return []
 
 
 data_argument = click.argument("data", type=DataType())
