@@ -15,10 +15,12 @@ from emnet.exceptions import InvalidInputError
 if TYPE_CHECKING:
     import numpy as np
 
+    from emnet.applications.anomaly import Reason
     from emnet.data.reading import Columns
     from emnet.estimators.table_model import TableModel
 
 _SHOWN, _REASONS, _MOST_USUAL = 10, 3, 1000
+_WORTH_SAYING = 0.5  # nats
 
 
 @click.command()
@@ -116,5 +118,10 @@ def _judge(
             np.flatnonzero(flagged), anomaly.reasons(excess, model.schema.names, _REASONS), strict=True
         ):
             new = [f"{name} (never seen)" for name, rows in unseen.items() if row in rows]
-            why[row] = [*new, *(f"{reason.column} ({reason.surprise:.1f})" for reason in found)]
+            why[row] = [*new, *_in_words(found)]
     return -threshold, (-scores).tolist(), flagged.tolist(), why
+
+
+def _in_words(found: list[Reason]) -> list[str]:
+    """The first reason, and those that count besides it."""
+    return [f"{r.column} ({r.surprise:.1f})" for k, r in enumerate(found) if not k or r.surprise >= _WORTH_SAYING]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _EVERY = 10.0  # seconds between lines of a fit in a log
 _WIDTH = 120
+_ROUNDING = 1e-12
 
 
 class Talk:
@@ -112,8 +113,8 @@ class Talk:
 
 
 def number(x: float | None) -> str:
-    """A figure as people read it."""
-    return "" if x is None or math.isnan(x) else f"{x:.4g}"
+    """A figure as people read it; what rounding left of 0 is 0."""
+    return "" if x is None or math.isnan(x) else "0" if abs(x) < _ROUNDING else f"{x:.4g}"
 
 
 def short(values: Iterable[float]) -> list[float]:
