@@ -1,9 +1,12 @@
 """The worked examples of the documents run."""
 
 import doctest
+import shutil
 from pathlib import Path
 
 import pytest
+
+from tests.shell_examples import blocks, masked, shown
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -13,3 +16,11 @@ def test_the_examples_run(page):
     found = doctest.testfile(str(DOCS / page), module_relative=False)
     assert found.attempted > 0
     assert found.failed == 0
+
+
+def test_the_commands_print_what_the_page_says(tmp_path, monkeypatch):
+    text = (DOCS / "command_line.md").read_text(encoding="utf-8")
+    shutil.copy(Path(__file__).parent / "data" / "patients.csv", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for found, commands in blocks(text):
+        assert masked(shown(commands)) == masked(found[1])

@@ -3,9 +3,11 @@
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from emnet import (
+    EMClusterer,
     EMImputer,
     EMMLPClassifier,
     EMMLPRegressor,
+    EMOutlierDetector,
     FactorAnalysis,
     GaussianMixture,
     InputOutputHMM,
@@ -52,6 +54,8 @@ def expected_failures(estimator):
         EMImputer(n_components=(1, 2)),
         FactorAnalysis(),
         FactorAnalysis(1, prior="auto"),
+        EMClusterer(2, covariance_types=("diag",)),
+        EMOutlierDetector(n_components=(1, 2), contamination=0.1),
         GaussianMixture(),
         GaussianMixture(2, covariance_type="diag", init_params="random"),
         MixtureOfExpertsClassifier(2, n_init=1, max_iter=50),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+import torch
 from torch import Tensor
 
 from emnet.exceptions import InvalidInputError
@@ -47,6 +48,13 @@ class Discrete(Posterior):
     """Posterior over one of k states. `responsibilities` is (n, k), p(state | row); each row adds up to 1."""
 
     responsibilities: Tensor
+
+
+def one_state(posterior: Discrete, generator: torch.Generator) -> Discrete:
+    """A state for each row, drawn by its responsibilities, as the posterior that is sure of it."""
+    states = torch.multinomial(posterior.responsibilities.double(), 1, generator=generator)
+    chosen = torch.zeros_like(posterior.responsibilities).scatter_(1, states, 1.0)
+    return replace(posterior, responsibilities=chosen)
 
 
 @dataclass(frozen=True, eq=False)

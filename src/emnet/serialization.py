@@ -42,6 +42,7 @@ _CLASSES = {  # what a file may name; nothing else is ever imported
     "PoissonHMM": "emnet.estimators.poisson_hmm",
     "ProbabilisticPCA": "emnet.estimators.probabilistic_pca",
     "VariationalAutoencoder": "emnet.estimators.variational_autoencoder",
+    "TableModel": "emnet.estimators.table_model",
 }
 _NUMPY_TYPES = {"F64": np.float64, "F32": np.float32, "I64": np.int64}
 
@@ -88,6 +89,22 @@ def load(path: str | os.PathLike) -> Any:
         return getattr(module, envelope["class"])._from_state(envelope["state"], tensors)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise ModelFileError(f"{path}: the contents do not make a {envelope['class']} ({error}).") from error
+
+
+def part_of(prefix: str, estimator: Any) -> State:
+    """A fitted estimator as a part of another one's state; its tensors have the prefix before their names."""
+    manifest, tensors = estimator._to_state()
+    record = {"class": type(estimator).__name__, "state": manifest}
+    return record, {f"{prefix}.{name}": value for name, value in tensors.items()}
+
+
+def from_part(prefix: str, record: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Any:
+    """The estimator of such a part; like a file it may name the classes of the table alone."""
+    name = record["class"]
+    if name not in _CLASSES:
+        raise ValueError(f"it names the class {name!r}")
+    own = {key.removeprefix(f"{prefix}."): value for key, value in tensors.items() if key.startswith(f"{prefix}.")}
+    return getattr(import_module(_CLASSES[name]), name)._from_state(record["state"], own)
 
 
 def _open(path: Path, content: bytes) -> tuple[Mapping[str, Any], dict[str, np.ndarray]]:

@@ -4,30 +4,88 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
 from emnet import __version__
+from emnet.cli.cluster import cluster
 from emnet.cli.compare import compare
-from emnet.exceptions import EmnetError
+from emnet.cli.completion import completion
+from emnet.cli.datasets import datasets
+from emnet.cli.detect import detect
+from emnet.cli.fit import fit
+from emnet.cli.impute import impute
+from emnet.cli.info import info
+from emnet.cli.predict import predict
+from emnet.cli.sample import sample
+from emnet.cli.score import score
+from emnet.exceptions import (
+    DegenerateFitError,
+    EmnetError,
+    FitInterrupted,
+    MissingDependencyError,
+)
+
+SECTIONS: Mapping[str, tuple[click.Command, ...]] = {
+    "A table and a question": (impute, detect, cluster),
+    "A model of your own": (fit, predict, score, sample, info),
+    "Learn and compare": (compare, datasets, completion),
+}
+_WORK_FAILED = (DegenerateFitError, MissingDependencyError)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Failure(click.ClickException):
+    """An error in one sentence: exit code 1 where the work failed, 2 where the input or the words were wrong."""
+
+    exit_code: int  # type: ignore[misc]  # of the instance
+
+    def __init__(self, message: str, exit_code: int):
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]
+
+
+class Commands(click.Group):
+    """The verbs, in sections."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(str(c.name), c.get_short_help_str(limit=90)) for c in commands], col_max=14)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (EmnetError, OSError) as error:
+            raise Failure(str(error), 1 if isinstance(error, _WORK_FAILED) else 2) from error
+        except FitInterrupted as stop:
+            raise click.exceptions.Abort from stop
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="emnet")
 def cli() -> None:
-    """EM for neural networks."""
+    """Models with hidden parts, fitted by EM: fill what is missing, find what is odd, group what is alike.
+
+    \b
+    Start with a table:   emnet impute data.csv --out filled.csv
+    or without one:       emnet cluster iris --drop target
+    """
 
 
-cli.add_command(compare)
+for _commands in SECTIONS.values():
+    for _command in _commands:
+        cli.add_command(_command)
 
 
 def main() -> None:
-    """Run the command line; bad input ends in one sentence and exit code 2, Ctrl-C in 130."""
+    """Run the command line; bad input ends in one sentence and exit code 2, failed work in 1, Ctrl-C in 130."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an arrow that the terminal cannot show is no reason to fail
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="emnet", standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("Interrupted.", err=True)
         sys.exit(130)
@@ -35,10 +93,10 @@ def main() -> None:
         sys.exit(end.exit_code)
     except click.ClickException as error:
         error.show()
-        sys.exit(2)
-    except (EmnetError, OSError) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()  # of a reader that has seen enough, nothing more is to be said
+        sys.exit(0)
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
         sys.exit(130)

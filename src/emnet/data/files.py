@@ -1,37 +1,26 @@
-"""Tables from CSV and Parquet files, read strictly: what cannot be understood is an error with its place."""
+"""Tables for classification from files, read strictly: what cannot be understood is an error with its place."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from itertools import repeat
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from emnet.data.reading import MISSING, read_columns
 from emnet.data.table import Table
-from emnet.exceptions import InvalidInputError, MissingDependencyError
+from emnet.exceptions import InvalidInputError
 
-MISSING = frozenset({"", "na", "nan", "n/a", "null", "none", "?", "-"})
-_DELIMITERS = ",;\t|"
-_SNIFFED_CHARACTERS, _SNIFFED_LINES = 2**16, 10
 _BOOLEANS = {"false": 0.0, "true": 1.0}
 
 
 def read_table(path: Path, target: str | None, drop: Sequence[str] = ()) -> Table:
-    """Read `path` by its ending (.parquet, else CSV); column `target` gives the labels.
+    """Read `path` by its ending (see `read_columns`); column `target` gives the labels.
 
     Raises InvalidInputError (naming the line and column) or MissingDependencyError.
     """
-    if path.is_dir():
-        raise InvalidInputError(f"{path}: a folder, where a CSV or Parquet file was expected.")
-    if not path.exists():
-        raise InvalidInputError(f"{path}: no such file.")
-    read = _read_parquet if path.suffix.lower() in (".parquet", ".pq") else _read_csv
-    columns = read(path)
+    columns = read_columns(str(path))
     if target is None:
         raise InvalidInputError(f"{path}: say which column holds the classes, --target COLUMN; {_columns(columns)}")
     for name in (target, *drop):
@@ -47,62 +36,6 @@ def read_table(path: Path, target: str | None, drop: Sequence[str] = ()) -> Tabl
     labels = _labels(path, target, columns[target])
     X = np.column_stack([_numbers(path, name, columns[name]) for name in inputs])
     return Table(path.name, X, labels, tuple(inputs), target)
-
-
-def _read_csv(path: Path) -> dict[str, list]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidInputError(
-            f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8, for example with `iconv` from the "
-            "encoding that it has (latin1, utf-16, …)."
-        ) from error
-    if "\0" in text:
-        raise InvalidInputError(f"{path}: line {text[: text.index(chr(0))].count(chr(10)) + 1} holds a NUL byte.")
-    before = csv.field_size_limit(len(text) + 1)
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
-        lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row) or len(row) > 1]
-    except csv.Error as error:
-        raise InvalidInputError(f"{path}: not a CSV file ({error}).") from error
-    finally:
-        csv.field_size_limit(before)
-    if len(lines) < 2:
-        raise InvalidInputError(f"{path}: a header and at least one row were expected; lines that came: {len(lines)}.")
-    header = [name.strip() for name in lines[0][1]]
-    _require_unique(path, header)
-    for number, row in lines[1:]:
-        if len(row) != len(header):
-            raise InvalidInputError(
-                f"{path}: the number of cells in line {number} is {len(row)}, in the header {len(header)}."
-            )
-    return {name: [row[j].strip() for _, row in lines[1:]] for j, name in enumerate(header)}
-
-
-def _read_parquet(path: Path) -> dict[str, list]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingDependencyError("Parquet files need pyarrow: pip install 'emnet[io]'.") from error
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InvalidInputError(f"{path}: not a whole Parquet file ({error}).") from error
-    _require_unique(path, table.column_names)
-    return {name: table.column(name).to_pylist() for name in table.column_names}
-
-
-def _delimiter(text: str) -> str:
-    """The delimiter that every one of the first lines holds, and most of; the header's most frequent if none does."""
-    lines = [line for line in text[:_SNIFFED_CHARACTERS].split("\n")[:_SNIFFED_LINES] if line.strip()]
-    return max(_DELIMITERS, key=lambda mark: (min(map(str.count, lines, repeat(mark)), default=0), text.count(mark)))
-
-
-def _require_unique(path: Path, header: Iterable[str]) -> None:
-    twice = [name for name, count in Counter(header).items() if count > 1]
-    if twice:
-        raise InvalidInputError(f"{path}: the column name {twice[0]!r} stands more than once in the header.")
 
 
 def _numbers(path: Path, name: str, cells: list) -> np.ndarray:

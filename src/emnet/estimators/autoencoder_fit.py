@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from emnet.algorithms.base import Algorithm, Fit
 from emnet.algorithms.variational import VariationalEM
 from emnet.batch import Batch, Data, MiniBatches
+from emnet.data.frames import has_words, is_frame, require_frame
 from emnet.estimators import options
 from emnet.estimators.early_stopping import EarlyStopping
 from emnet.estimators.history import as_dict
@@ -25,7 +26,6 @@ from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.mixture_report import shifted
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.row_coding import RowCoding, as_tensor, coding_of_table, measured
-from emnet.estimators.table_coding import has_words, is_frame, require_frame
 from emnet.estimators.validation import (
     require_not_negative,
     require_one_of,

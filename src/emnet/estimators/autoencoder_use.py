@@ -12,10 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from emnet.batch import Batch
+from emnet.data.frames import is_frame
 from emnet.estimators import options
 from emnet.estimators.autoencoder_fit import LearningAutoencoder
 from emnet.estimators.row_coding import as_tensor
-from emnet.estimators.table_coding import is_frame
 from emnet.estimators.validation import require_one_of, require_positive_integer
 from emnet.exceptions import InvalidInputError
 from emnet.inference.amortized import Refinement, proposal, standard_error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -12,9 +11,13 @@ from sklearn.impute import MissingIndicator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from emnet.applications.impute import impute_many
+from emnet.data.frames import has_words
+from emnet.estimators.auto_density import chosen_density, sizes_of
 from emnet.estimators.gaussian_mixture import GaussianMixture
 from emnet.estimators.mixture_selection import Selection
 from emnet.estimators.standardize import location_scale_of_seen
+from emnet.estimators.table_input import check_table
 from emnet.estimators.validation import require_one_of, require_positive_integer
 from emnet.exceptions import InvalidInputError
 
@@ -26,19 +29,22 @@ class EMImputer(TransformerMixin, BaseEstimator):
     """Fill holes with what a Gaussian mixture, fitted by exact EM to what is there, expects in them.
 
     E[x_mis | x_obs] = Σ_k p(k | x_obs) (m_k + Σ_k,mo Σ_k,oo⁻¹ (x_obs − m_k,obs)): no cell is filled before it is
-    predicted from, unlike in regressions by turns, and every filled cell has a standard deviation.
+    predicted from, unlike in regressions by turns, and every filled cell has a standard deviation. A table with words
+    in it is explained by a `MixtureModel` instead, and comes back as the table it is, its categories as categories.
 
     Parameters
     ----------
-    model : "auto", a Gaussian mixture whose number of components and kind of covariance have the lowest BIC; or a
-        mixture of your own, such as ``GaussianMixture(3)``, of the columns as they come (not standardized).
+    model : "auto", a Gaussian mixture whose number of components and kind of covariance have the lowest BIC, of a table
+        with words a `MixtureModel`; or a mixture of your own, such as ``GaussianMixture(3)``, of the columns as they
+        come (not standardized).
     strategy : "mean", the conditional mean, which has the least squared error; or "sample", a draw, which keeps the
         spread of the columns.
     n_imputations : completed tables that `impute_many` draws.
     n_components, covariance_types : what "auto" chooses from.
     missing_values : what stands for a hole.
     add_indicator : whether `transform` adds a column for each one that had holes in `fit`.
-    keep_empty_features : whether a column without a value in `fit` is kept, as 0, or left out.
+    keep_empty_features : whether a column without a value in `fit` is kept, as 0, or left out. These three are for
+        tables of numbers; in one with words a hole is NaN or None, and columns without a value are refused.
     random_state : of the fit's starts and of draws.
 
     Attributes
@@ -85,6 +91,9 @@ class EMImputer(TransformerMixin, BaseEstimator):
         your own collapses onto too few rows.
         """
         self._check_parameters()
+        self._has_words = has_words(X)
+        if self._has_words:
+            return self._fit_words(X, sample_weight)
         X = self._check_rows(X, reset=True)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
@@ -106,20 +115,39 @@ class EMImputer(TransformerMixin, BaseEstimator):
             self.model_ = clone(self.model).fit(used, sample_weight=sample_weight)
         return self
 
-    def transform(self, X: Any) -> np.ndarray:
-        """X with its holes filled by `strategy`, (n, d); and the indicators, where they were asked for."""
+    def transform(self, X: Any) -> Any:
+        """X with its holes filled by `strategy`, (n, d), and the indicators, where they were asked for.
+
+        A table with words comes back as the kind of table that it is.
+        """
+        check_is_fitted(self, "model_")
+        if self._has_words:
+            table = check_table(self, X, reset=False)
+            return self.model_.impute(table) if self.strategy == "mean" else self._draw(table, self.random_state)
         rows, holes = self._rows(X)
         filled = self.model_.impute(rows) if self.strategy == "mean" else self._draw(rows, self.random_state)
         return self._completed(filled, holes)
 
-    def impute_many(self, X: Any) -> np.ndarray:
-        """`n_imputations` tables whose holes are drawn independently, (m, n, d): see `emnet.pool_estimates`."""
-        rows, holes = self._rows(X)
+    def impute_many(self, X: Any) -> Any:
+        """`n_imputations` tables whose holes are drawn independently: see `emnet.pool_estimates`.
+
+        An array (m, n, d); of tables with words a list.
+        """
+        check_is_fitted(self, "model_")
         rng = check_random_state(self.random_state)
+        if self._has_words:
+            return impute_many(self.model_, check_table(self, X, reset=False), self.n_imputations, rng)
+        rows, holes = self._rows(X)
         return np.stack([self._completed(self._draw(rows, rng), holes) for _ in range(self.n_imputations)])
 
     def conditional_std(self, X: Any) -> np.ndarray:
-        """Standard deviation of what is in each hole given what is there of the row, (n, d); 0 where there is none."""
+        """Standard deviation of what is in each hole given what is there of the row, (n, d); 0 where there is none.
+
+        Of a hole in a column of words the probability that it is not what `transform` fills in.
+        """
+        check_is_fitted(self, "model_")
+        if self._has_words:
+            return np.asarray(self.model_.impute(check_table(self, X, reset=False), return_std=True)[1])
         rows, _ = self._rows(X)
         return self._in_columns(self.model_.impute(rows, return_std=True)[1] * self.scale_)
 
@@ -138,21 +166,32 @@ class EMImputer(TransformerMixin, BaseEstimator):
         kept = names[self._kept]
         return kept if self._indicator is None else np.r_[kept, self._indicator.get_feature_names_out(names)]
 
+    def _fit_words(self, X: Any, sample_weight: Any) -> Self:
+        """The fit of a table with words."""
+        for name, usual in (("add_indicator", False), ("keep_empty_features", False)):
+            if getattr(self, name) != usual:
+                raise InvalidInputError(f"{name} is for tables of numbers; this one has words. Leave it out.")
+        X = check_table(self, X, reset=True)
+        self.selection_, self.model_ = None, self.model
+        if isinstance(self.model, str):
+            self.selection_ = chosen_density(X, self._sizes(), self.covariance_types, "bic", self._seed())
+            self.model_ = self.selection_.best
+        if sample_weight is not None or self.selection_ is None:
+            self.model_ = clone(self.model_).fit(X, sample_weight=sample_weight)
+        self._kept, self._indicator = np.ones(self.n_features_in_, dtype=bool), None
+        return self
+
     def _check_parameters(self) -> None:
         require_one_of("strategy", self.strategy, ("mean", "sample"))
         require_positive_integer("n_imputations", self.n_imputations)
-        if not self._sizes():
-            raise InvalidInputError("n_components must hold at least one number of components; it is empty.")
-        for size in self._sizes():
-            require_positive_integer("n_components", size)
+        self._sizes()
         if isinstance(self.model, str):
-            require_one_of("model", self.model, ("auto",), "a GaussianMixture")
+            require_one_of("model", self.model, ("auto",), "a mixture")
         elif not hasattr(self.model, "impute") or not hasattr(self.model, "sample_missing"):
             raise InvalidInputError(f"model must be 'auto' or a mixture that imputes; got {self.model!r}.")
 
     def _sizes(self) -> tuple[int, ...]:
-        sizes: Any = self.n_components
-        return (int(sizes),) if isinstance(sizes, Integral) else tuple(sizes)
+        return sizes_of("n_components", self.n_components)
 
     def _selected(self, rows: np.ndarray, sample_weight: Any) -> GaussianMixture:
         start = GaussianMixture(reg_covar=_FLOOR, max_iter=_MAX_ITER, tol=_TOL, random_state=self._seed())

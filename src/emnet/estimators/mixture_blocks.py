@@ -10,19 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from emnet.estimators.families import FAMILIES, Family, Parameters, Summary, family_of, summary_of
-from emnet.estimators.table_coding import (
-    ColumnCoding,
-    TableCoding,
+from emnet.data.frames import (
     cells_of,
     column_names,
     declared_values,
     dtype_of,
-    flag_values,
     kind_of,
     library_of,
     values_of,
 )
+from emnet.estimators.families import FAMILIES, Family, Parameters, Summary, family_of, summary_of
+from emnet.estimators.table_coding import ColumnCoding, TableCoding, flag_values
 from emnet.exceptions import InvalidInputError
 from emnet.factors.emission import Emission
 
@@ -106,6 +104,11 @@ def named(emissions: Any) -> Any:
     if isinstance(emissions, Mapping):
         return {key: named(value) for key, value in emissions.items()}
     return (family_of(emissions) or emissions) if isinstance(emissions, type) else emissions
+
+
+def automatic_families(table: Any) -> dict[Any, str]:
+    """{column: the family that "auto" gives it}."""
+    return {name: _automatic(table, j, name) for j, name in enumerate(column_names(table))}
 
 
 def blocks_of(emissions: Any, table: Any) -> tuple[tuple[Block, ...], TableCoding]:

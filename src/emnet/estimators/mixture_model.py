@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Self
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from emnet import serialization
 from emnet.algorithms.base import Callback
 from emnet.batch import Batch
+from emnet.data.frames import is_frame
 from emnet.estimators import options
 from emnet.estimators.families import SUMMARIZED, Summary
 from emnet.estimators.history import fit_from_json, fit_to_json
 from emnet.estimators.mixture_blocks import Block, blocks_of, named
 from emnet.estimators.mixture_selection import Selection, select
-from emnet.estimators.table_coding import ColumnCoding, TableCoding, has_words, is_frame, require_frame
+from emnet.estimators.table_coding import ColumnCoding, TableCoding
 from emnet.estimators.table_fit import LearningMixtureModel
+from emnet.estimators.table_input import check_table
 from emnet.estimators.validation import require_one_of, require_positive_integer, require_tensors
-from emnet.exceptions import InvalidInputError
 from emnet.models.mixture import Mixture
+from emnet.posteriors import Discrete, one_state
 
 
 class MixtureModel(LearningMixtureModel):
@@ -118,24 +120,58 @@ class MixtureModel(LearningMixtureModel):
 
     # -- use --------------------------------------------------------------------------------------------------------
 
-    def impute(self, X: Any) -> Any:
+    def impute(self, X: Any, return_std: bool = False) -> Any:
         """X, the same kind of table, with what is missing filled given what is there of the row.
 
-        Numbers get their expectation, categories and booleans the most probable value.
+        Numbers get their expectation, categories and booleans the most probable value. With `return_std` also how
+        unsure each filled cell is, an array (n, columns of X), 0 where X has a value: the standard deviation of
+        numbers, of categories and booleans the probability that it is another value.
         """
+        filled = self._completed(X, lambda factor, cells, posterior: factor.fill(cells, posterior.responsibilities))
+        if not return_std:
+            return filled
+        unsure = self._by_emission(X, lambda factor, cells, p: factor.uncertainty(cells, p.responsibilities))
+        deviations = np.zeros((len(X), self.n_features_in_))
+        deviations[:, [column.position for column in self._coding.columns]] = unsure * self._scale
+        return filled, deviations
+
+    def sample_missing(self, X: Any, random_state: Any = None) -> Any:
+        """X, the same kind of table, with draws from p(what is missing | what is there of the row).
+
+        Draws are independent of one another: several of them are a multiple imputation.
+        """
+        seed = int(check_random_state(random_state).randint(2**31))
+        generator = torch.Generator(options.choose_device(self.device)).manual_seed(seed)
+
+        def drawn(factor: Any, cells: torch.Tensor, posterior: Discrete) -> torch.Tensor:
+            return factor.draw_missing(cells, posterior.responsibilities, generator)  # type: ignore[no-any-return]
+
+        return self._completed(X, drawn, lambda posterior: one_state(posterior, generator))
+
+    def _completed(
+        self, X: Any, cells: Callable[[Any, torch.Tensor, Discrete], torch.Tensor], of: Callable = lambda p: p
+    ) -> Any:
+        """X with the cells that it lacks, of batch after batch, in the units of the data."""
+        found = self._by_emission(X, cells, of)
+        return self._coding.filled(X if is_frame(X) else np.asarray(X), found * self._scale + self._center)
+
+    def _by_emission(
+        self, X: Any, wanted: Callable[[Any, torch.Tensor, Discrete], torch.Tensor], of: Callable = lambda p: p
+    ) -> np.ndarray:
+        """What is wanted of each emission, of its columns and of a posterior, side by side: (n, d)."""
         model = self._fitted_model()
 
-        def filled(batch: Batch, posterior: Any) -> torch.Tensor:
+        def beside(batch: Batch, posterior: Discrete) -> torch.Tensor:
+            posterior = of(posterior)
             return torch.cat(
                 [
-                    factor.fill(batch.target[:, list(model.columns[name] or ())], posterior.responsibilities)
+                    wanted(factor, batch.target[:, list(model.columns[name] or ())], posterior)
                     for name, factor in model.emissions.items()
                 ],
                 dim=1,
             )
 
-        found = self._each(X, filled)
-        return self._coding.filled(X if is_frame(X) else np.asarray(X), found * self._scale + self._center)
+        return self._each(X, beside)
 
     def sample(self, n_samples: int = 1) -> tuple[Any, np.ndarray]:
         """Draw a table of the modelled columns, of the kind that was fitted, and the rows' components, (n_samples,)."""
@@ -169,21 +205,7 @@ class MixtureModel(LearningMixtureModel):
 
     def _check_rows(self, X: Any, reset: bool) -> np.ndarray:
         """The modelled columns as numbers, (n, d)."""
-        require_frame(X)
-        if is_frame(X) or has_words(X):
-            validate_data(self, X, skip_check_array=True, reset=reset)
-            if len(X) < (2 if reset else 1):
-                raise InvalidInputError(f"X has {len(X)} rows, and needs at least {2 if reset else 1}.")
-            X = X if is_frame(X) else np.asarray(X, dtype=object)
-        else:
-            X = validate_data(
-                self,
-                X,
-                dtype=np.float64,
-                ensure_all_finite="allow-nan",
-                ensure_min_samples=2 if reset else 1,
-                reset=reset,
-            )
+        X = check_table(self, X, reset)
         if reset:
             self._blocks, self._coding = blocks_of(self.emissions, X)
         coded, names = self._coding.encode(X), [column.name for column in self._coding.columns]

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from emnet.data.frames import column_names, is_frame, library_of
 from emnet.estimators.cell_families import CELL_FAMILIES, CellFamily
 from emnet.estimators.mixture_blocks import chosen_columns, coding_of
-from emnet.estimators.table_coding import ColumnCoding, TableCoding, column_names, is_frame, library_of
+from emnet.estimators.table_coding import ColumnCoding, TableCoding
 from emnet.exceptions import EmnetWarning, InvalidInputError
 from emnet.factors.cells import CellLikelihood
 

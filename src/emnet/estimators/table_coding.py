@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
+from emnet.data.frames import (
+    CATEGORY,
+    ORDERED,
+    cells_of,
+    is_frame,
+    library,
+    listed,
+    missing_cells,
+    plain,
+    stacked,
+    values_of,
+)
 from emnet.exceptions import InvalidInputError
 
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
-_NO_VALUE = ("NAType", "NaTType")
-_LISTED = 8
-_CATEGORY, _ORDERED = "category", "ordered category"
 
 
 @dataclass(frozen=True)
@@ -40,11 +48,11 @@ class ColumnCoding:
             return out
         index = {value: code for code, value in enumerate(self.values)}
         for row in np.flatnonzero(~missing):
-            code = index.get(_plain(cells[row]))
+            code = index.get(plain(cells[row]))
             if code is None:
                 raise InvalidInputError(
-                    f"Column {self.name!r} has {_plain(cells[row])!r} in row {row}, which is none of the values it was "
-                    f"fitted with: {_listed(self.values)}. Fit with rows that have it, or take it as missing (NaN)."
+                    f"Column {self.name!r} has {plain(cells[row])!r} in row {row}, which is none of the values it was "
+                    f"fitted with: {listed(self.values)}. Fit with rows that have it, or take it as missing (NaN)."
                 )
             out[row] = code
         return out
@@ -87,7 +95,7 @@ class TableCoding:
         """A table of those columns alone, (n, d) of codes and numbers without NaN."""
         cells = [column.decode(numbers[:, j]) for j, column in enumerate(self.columns)]
         if self.library is None:
-            return _stacked(cells)
+            return stacked(cells)
         frame = import_module(self.library).DataFrame(
             {c.name: values for c, values in zip(self.columns, cells, strict=True)}
         )
@@ -99,11 +107,11 @@ class TableCoding:
             cells = [np.asarray(table)[:, j] for j in range(np.shape(table)[1])]
             for j, column in enumerate(self.columns):
                 cells[column.position] = self._patched(cells[column.position], column.decode(numbers[:, j]))
-            return _stacked(cells)
+            return stacked(cells)
         named = {name: np.asarray(table[name].to_numpy()) for name in table.columns}
         for j, column in enumerate(self.columns):
             named[column.name] = self._patched(named[column.name], column.decode(numbers[:, j]))
-        frame = import_module(_library(table) or "").DataFrame(named)
+        frame = import_module(library(table) or "").DataFrame(named)
         if hasattr(table, "index"):
             frame.index = table.index
         return self._typed(frame)
@@ -121,86 +129,15 @@ class TableCoding:
     def _typed(self, frame: Any) -> Any:
         """Columns of categories as the type they came as."""
         for column in self.columns:
-            if self.library == "pandas" and column.dtype in (_CATEGORY, _ORDERED):
+            if self.library == "pandas" and column.dtype in (CATEGORY, ORDERED):
                 pandas = import_module("pandas")
                 frame[column.name] = pandas.Categorical(
-                    frame[column.name], categories=list(column.values or ()), ordered=column.dtype == _ORDERED
+                    frame[column.name], categories=list(column.values or ()), ordered=column.dtype == ORDERED
                 )
             if self.library == "polars" and column.dtype in ("Categorical", "String"):
                 polars = import_module("polars")
                 frame = frame.with_columns(frame[column.name].cast(getattr(polars, column.dtype)))
         return frame
-
-
-def is_frame(table: Any) -> bool:
-    return hasattr(table, "columns") and hasattr(table, "__getitem__") and _library(table) in ("pandas", "polars")
-
-
-def require_frame(table: Any) -> None:
-    """Raise InvalidInputError for a data frame that is not there yet, or whose columns cannot be told apart."""
-    if hasattr(table, "collect_schema") and not hasattr(table, "to_numpy"):
-        raise InvalidInputError("X is a lazy frame: give X.collect().")
-    names = list(table.columns) if is_frame(table) else []
-    twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
-    if twice is not None:
-        raise InvalidInputError(f"X has several columns that are called {twice!r}. Rename all but one.")
-
-
-def has_words(table: Any) -> bool:
-    """Whether an array, or a list of rows, holds strings."""
-    kind = "O" if isinstance(table, (list, tuple)) else getattr(getattr(table, "dtype", None), "kind", "")
-    if kind in "US" and kind:
-        return np.ndim(table) == 2
-    cells = np.asarray(table, dtype=object) if kind == "O" else np.empty(0)
-    return cells.ndim == 2 and any(isinstance(cell, str) for cell in cells.flat)
-
-
-def column_names(table: Any) -> list[Any]:
-    return list(table.columns) if is_frame(table) else list(range(np.shape(table)[1]))
-
-
-def cells_of(table: Any, position: int) -> np.ndarray:
-    """A column's cells, (n,)."""
-    if is_frame(table):
-        return np.asarray(table[list(table.columns)[position]].to_numpy())
-    return np.asarray(table)[:, position]
-
-
-def dtype_of(table: Any, position: int) -> str:
-    if not is_frame(table):
-        return "float64"
-    dtype = table[list(table.columns)[position]].dtype
-    return _ORDERED if str(dtype) == _CATEGORY and getattr(dtype, "ordered", False) else str(dtype)
-
-
-def declared_values(table: Any, position: int) -> tuple[Any, ...] | None:
-    """The categories that a data frame's column says it may have, None of other columns."""
-    found = getattr(table[list(table.columns)[position]].dtype, "categories", None) if is_frame(table) else None
-    return None if found is None or not hasattr(found, "tolist") else tuple(found.tolist())
-
-
-def library_of(table: Any) -> str | None:
-    return _library(table) if is_frame(table) else None
-
-
-def missing_cells(cells: np.ndarray) -> np.ndarray:
-    """Which cells are NaN, None or a library's own value for nothing: (n,)."""
-    if cells.dtype.kind in "fc":
-        return np.isnan(cells)
-    if cells.dtype.kind in "mM":
-        return np.isnat(cells)
-    if cells.dtype.kind != "O":
-        return np.zeros(len(cells), dtype=bool)
-    return np.array([_is_nothing(cell) for cell in cells], dtype=bool)
-
-
-def values_of(name: Any, cells: np.ndarray) -> tuple[Any, ...]:
-    """The different values of a column, in order."""
-    found = {_plain(cell) for cell in cells[~missing_cells(cells)]}
-    try:
-        return tuple(sorted(found))
-    except TypeError as error:
-        raise InvalidInputError(f"The categories of column {name!r} must all be of one kind: {error}.") from error
 
 
 def flag_values(name: Any, cells: np.ndarray) -> tuple[Any, ...] | None:
@@ -213,41 +150,6 @@ def flag_values(name: Any, cells: np.ndarray) -> tuple[Any, ...] | None:
     if len(values) == 2:
         return values
     raise InvalidInputError(
-        f"Column {name!r} has {len(values)} different values ({_listed(values)}); 'bernoulli' needs 0 and 1, "
+        f"Column {name!r} has {len(values)} different values ({listed(values)}); 'bernoulli' needs 0 and 1, "
         "booleans, or two values. Take 'categorical'."
     )
-
-
-def kind_of(cells: np.ndarray) -> type:
-    """bool, int, float or str: the narrowest that holds the cells that are there."""
-    if cells.dtype.kind in "biuf":
-        return {"b": bool, "i": int, "u": int, "f": float}[cells.dtype.kind]
-    kinds = {type(_plain(cell)) for cell in cells[~missing_cells(cells)]}
-    return next((kind for kind in (bool, int, float) if kinds == {kind}), float if kinds == {int, float} else str)
-
-
-def _is_nothing(cell: Any) -> bool:
-    return cell is None or type(cell).__name__ in _NO_VALUE or (isinstance(cell, float) and cell != cell)
-
-
-def _plain(cell: Any) -> Any:
-    """A value of Python's own."""
-    return cell.item() if isinstance(cell, np.generic) else cell
-
-
-def _stacked(cells: Sequence[np.ndarray]) -> np.ndarray:
-    if all(column.dtype.kind in "biuf" for column in cells):
-        return np.column_stack(cells)
-    out = np.empty((len(cells[0]), len(cells)), dtype=object)
-    for j, column in enumerate(cells):
-        out[:, j] = column
-    return out
-
-
-def _library(table: Any) -> str | None:
-    return type(table).__module__.partition(".")[0] or None
-
-
-def _listed(values: Sequence[Any]) -> str:
-    more = f" and {len(values) - _LISTED} more" if len(values) > _LISTED else ""
-    return ", ".join(map(repr, values[:_LISTED])) + more

@@ -170,6 +170,10 @@ class Bernoulli(NaturalFamily):
         cells = target if isinstance(target, Cells) else self.prepare(target)
         return cells.fill(self.means, responsibilities).round()
 
+    def uncertainty(self, target: Tensor, responsibilities: Tensor) -> Tensor:
+        expected = responsibilities.double() @ self.means
+        return torch.where(target.isnan(), torch.minimum(expected, 1 - expected), 0.0)
+
     def draw(self, states: Tensor, generator: Generator) -> Tensor:
         return torch.bernoulli(self.means[states], generator=generator)
 
@@ -214,6 +218,9 @@ class Poisson(NaturalFamily):
 
     def log_base(self, cells: Cells) -> Tensor:
         return -torch.lgamma(cells.values + 1).sum(1)
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        return self.means, self.means
 
     def draw(self, states: Tensor, generator: Generator) -> Tensor:
         return torch.poisson(self.means[states], generator=generator)

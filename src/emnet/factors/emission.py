@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
+import torch
 from torch import Generator, Tensor
 
 from emnet.factors.base import Factor, S
@@ -44,3 +45,25 @@ class Emission(Factor[S]):
     @abstractmethod
     def draw(self, states: Tensor, generator: Generator) -> Tensor:
         """A row for each of (n,) states: (n, d), float64."""
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """E[x_j | state] and Var[x_j | state], (k, d) each, of columns that are independent given the state."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how sure it is of a cell.")
+
+    def uncertainty(self, target: Tensor, responsibilities: Tensor) -> Tensor:
+        """How unsure `fill` is of each hole, (n, d), 0 where there is none, under responsibilities (n, k).
+
+        Of numbers the standard deviation, Var[x] = E[Var[x | k]] + Var[E[x | k]]; of categories the probability that it
+        is another one.
+        """
+        means, variances = self.moments()
+        share = responsibilities.double()
+        away = (means - (share @ means)[:, None]).square()  # (n, k, d)
+        endless = share.gt(0).double() @ variances.isinf().double() > 0
+        variance = share @ variances.nan_to_num(posinf=0.0) + (share[:, :, None] * away).sum(1)
+        return torch.where(target.isnan(), variance.masked_fill(endless, torch.inf).sqrt(), 0.0)
+
+    def draw_missing(self, target: Tensor, responsibilities: Tensor, generator: Generator) -> Tensor:
+        """The target, (n, d), with draws in its holes: a state from its responsibility, then what the state emits."""
+        states = torch.multinomial(responsibilities.double(), 1, generator=generator)[:, 0]
+        return torch.where(target.isnan(), self.draw(states, generator), target.double())

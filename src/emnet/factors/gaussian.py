@@ -232,6 +232,9 @@ class Gaussian(Emission[GaussianMoments]):
         """E[x | what is observed] under responsibilities (n, k): the target, (n, d), in float64, without its holes."""
         return self.conditional(target, responsibilities)[0]
 
+    def uncertainty(self, target: Tensor, responsibilities: Tensor) -> Tensor:
+        return self.conditional(target, responsibilities)[1].sqrt()
+
     def draw_missing(self, target: Tensor, responsibilities: Tensor, generator: Generator) -> Tensor:
         """The target with a draw from p(x | what is observed) in its holes: (n, d), float64.
 

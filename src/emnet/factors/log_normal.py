@@ -100,8 +100,13 @@ class LogNormal(Emission[GaussianMoments]):
     def fill(self, target: Tensor | LogRows, responsibilities: Tensor) -> Tensor:
         """E[x | state] = e^{m + s²/2}."""
         rows = target if isinstance(target, LogRows) else self.prepare(target)
-        means, variances = self.of_logarithms.means.detach(), self.of_logarithms.covariance.covariances()
-        return rows.cells.fill((means + variances.diagonal(dim1=1, dim2=2) / 2).exp(), responsibilities)
+        return rows.cells.fill(self.moments()[0], responsibilities)
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        means, covariances = self.of_logarithms.means.detach(), self.of_logarithms.covariance.covariances()
+        variances = covariances.diagonal(dim1=1, dim2=2)
+        expected = (means + variances / 2).exp()
+        return expected, variances.expm1() * expected.square()
 
     def draw(self, states: Tensor, generator: Generator) -> Tensor:
         return self.of_logarithms.draw(states, generator).exp()

@@ -194,6 +194,12 @@ class StudentT(Emission[ScaleMixtureMoments]):
         cells = target if isinstance(target, Cells) else self.prepare(target)
         return cells.fill(self.means.detach(), responsibilities)
 
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """The center, and s² ν/(ν − 2), which is ∞ where ν ≤ 2."""
+        degrees = self.degrees_of_freedom
+        wider = torch.where(degrees > 2, degrees / (degrees - 2), torch.inf)
+        return self.means.detach(), self.variances * wider
+
     def draw(self, states: Tensor, generator: Generator) -> Tensor:
         """By Bailey's polar method (1994, Mathematics of Computation 62:779)."""
         degrees, scales = self.degrees_of_freedom[states], (0.5 * self.log_variances.detach()).exp()[states]

@@ -214,6 +214,10 @@ class Categorical(Table, Emission[Counts]):
         best = (responsibilities.double() @ self.log_probabilities.exp()).argmax(1)
         return torch.where(codes >= 0, codes, best)[:, None].double()
 
+    def uncertainty(self, target: Tensor, responsibilities: Tensor) -> Tensor:
+        best = (responsibilities.double() @ self.log_probabilities.exp()).amax(1, keepdim=True)
+        return torch.where(target.isnan(), 1 - best, 0.0)
+
     def draw(self, states: Tensor, generator: Generator) -> Tensor:
         return torch.multinomial(self.log_probabilities.exp()[states], 1, generator=generator).double()
 

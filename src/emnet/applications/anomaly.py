@@ -1,0 +1,60 @@
+"""Which rows are unlikely, and which of their columns made them so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from emnet.data.frames import column_names, without_column
+
+
+class Density(Protocol):
+    """A fitted model of rows whose cells may be missing."""
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """log p of what is there of each row, (n,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A column that made a row unlikely: `surprise` is −log p(its cell | the rest of the row), in nats."""
+
+    column: Any
+    surprise: float
+
+
+def surprise(model: Density, X: Any) -> np.ndarray:
+    """−log p(x_j | the rest of the row) = log p(row without x_j) − log p(row), in nats: (n, d).
+
+    The evidence with and without each column. What is missing surprises nobody: 0. Of a density of numbers it depends
+    on their unit, as all densities do, so compare rows within a column, or with `excess`.
+    """
+    whole = model.score_samples(X)
+    without = [model.score_samples(without_column(X, j)) for j in range(len(column_names(X)))]
+    return np.stack(without, axis=1) - whole[:, None]
+
+
+def excess(surprises: np.ndarray, usual: np.ndarray) -> np.ndarray:
+    """How much more the cells surprise than those of most rows: (n, d) less the medians of `usual`, (m, d).
+
+    It has no unit: a column in meters and the same one in millimeters have the same excess.
+    """
+    return surprises - np.median(usual, axis=0)
+
+
+def reasons(excesses: np.ndarray, names: Iterable[Any], most: int = 3) -> list[list[Reason]]:
+    """Of each row the columns that surprise more than usual, the most surprising first, `most` at most."""
+    names = list(names)
+    return [
+        [Reason(names[j], float(row[j])) for j in np.argsort(-row, kind="stable")[:most] if row[j] > 0]
+        for row in excesses
+    ]
+
+
+def outlier_threshold(scores: np.ndarray, contamination: float) -> float:
+    """The score below which lies that share of the rows: (n,) log evidences."""
+    return float(np.quantile(scores, contamination))

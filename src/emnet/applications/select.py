@@ -1,0 +1,119 @@
+"""Which of several models explains rows best that it has not seen, within a budget of time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from emnet.exceptions import DegenerateFitError, InvalidInputError
+
+_PATIENCE = 2  # sizes in a row that are worse than the best of their family, after which larger ones are not tried
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that might be chosen.
+
+    name : in words, as in "a Gaussian mixture of 3 components".
+    family : candidates that differ in size alone, which come in growing order.
+    evidence : fits it without some rows and gives log p of each of those, (n,), the same rows for all candidates.
+    """
+
+    name: str
+    family: str
+    evidence: Callable[[], np.ndarray]
+    what: Any = None
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A line of the table: mean held-out log evidence of a row, in nats, or why there is none."""
+
+    candidate: Candidate
+    evidence: float
+    rows: np.ndarray
+    seconds: float
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The candidate chosen, all that were tried, the best first, and how many were left out for lack of time.
+
+    unit : what the evidence is of, "row" or "sequence".
+    """
+
+    best: Candidate
+    table: tuple[Tried, ...]
+    left_out: int
+    unit: str = "row"
+
+    @property
+    def sentence(self) -> str:
+        """What was chosen and why."""
+        first = self.table[0]
+        tried = f"{len(self.table)} model{'s' * (len(self.table) > 1)} in {sum(t.seconds for t in self.table):.1f} s"
+        late = f"; {self.left_out} more were left out for lack of time" if self.left_out else ""
+        if len(self.table) == 1 or self.table[1].problem is not None:
+            return f"Chose {self.best.name}: no other was fitted ({tried}{late})."
+        other = self.table[1]
+        gap, error = first.evidence - other.evidence, _standard_error(first.rows - other.rows)
+        close = ", which is within the error" if gap < 2 * error else ""
+        return (
+            f"Chose {self.best.name}: on {self.unit}s that it had not seen its log evidence is {first.evidence:.4g} "
+            f"nats a {self.unit}, {gap:.2g} ± {error:.1g} more than the next best, {other.candidate.name}{close} "
+            f"({tried}{late})."
+        )
+
+
+def select(
+    candidates: Iterable[Candidate],
+    seconds: float,
+    report: Callable[[Tried], None] = lambda tried: None,
+    unit: str = "row",
+) -> Choice:
+    """Try candidates in their order until the time is over, and choose that of the highest held-out evidence.
+
+    None is begun for which the time that the last one took is no longer there; larger ones of a family are not tried
+    after two in a row that are worse than its best.
+
+    Raises InvalidInputError where none could be fitted.
+    """
+    began, table, left_out = time.perf_counter(), list[Tried](), 0
+    for candidate in candidates:
+        used = time.perf_counter() - began
+        expected = table[-1].seconds if len(table) > 1 else 0.0  # the first one pays for what is loaded and compiled
+        if table and used + expected > seconds:
+            left_out += 1
+        elif not _given_up(candidate.family, table):
+            table.append(_try(candidate))
+            report(table[-1])
+    table.sort(key=lambda tried: (tried.problem is not None, -tried.evidence))
+    if not table or table[0].problem is not None:
+        raise InvalidInputError(f"No model could be fitted. {table[0].problem if table else 'There was none to try.'}")
+    return Choice(table[0].candidate, tuple(table), left_out, unit)
+
+
+def _try(candidate: Candidate) -> Tried:
+    began = time.perf_counter()
+    try:
+        rows = np.asarray(candidate.evidence(), dtype=float)
+    except (DegenerateFitError, InvalidInputError) as error:
+        return Tried(candidate, -np.inf, np.empty(0), time.perf_counter() - began, str(error))
+    evidence = float(rows.mean())
+    problem = None if np.isfinite(evidence) else "its evidence of rows that it had not seen is not finite"
+    return Tried(candidate, evidence if problem is None else -np.inf, rows, time.perf_counter() - began, problem)
+
+
+def _given_up(family: str, table: list[Tried]) -> bool:
+    own = [tried.evidence for tried in table if tried.candidate.family == family]
+    return len(own) > _PATIENCE and max(own[-_PATIENCE:]) < max(own)
+
+
+def _standard_error(differences: np.ndarray) -> float:
+    n = len(differences)
+    return float(differences.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")

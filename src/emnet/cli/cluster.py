@@ -1,0 +1,179 @@
+"""`emnet cluster`: groups of rows, and what each has in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from emnet.cli import options
+from emnet.cli.compare import require_writable
+from emnet.cli.fit import say_left_out
+from emnet.cli.talk import Talk, number
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from emnet.applications.cluster import ColumnProfile, Profile
+    from emnet.data.schema import Schema
+    from emnet.estimators.table_model import TableModel
+
+_AUTO = tuple(range(1, 11))
+_APART, _SHOWN = 5, 10
+
+
+@click.command()
+@options.data_argument
+@click.option(
+    "--clusters", type=options.SizesType(), metavar="INT|A..B|auto", default="auto", show_default=True, help="How many."
+)
+@click.option(
+    "--criterion",
+    type=click.Choice(["icl", "bic", "aic"]),
+    default="icl",
+    show_default=True,
+    help="Which number is best; icl wants clusters that do not overlap.",
+)
+@click.option("--model", type=click.Choice(options.DENSITIES), default="auto", show_default=True)
+@click.option("--out", metavar="FILE", help="The table with each row's cluster and probabilities.")
+@click.option("--save", metavar="FILE", help="Keep the model, as in clusters.emnet, for emnet predict.")
+@options.seed_option
+@options.table_options
+@options.talk_options
+def cluster(
+    data: str,
+    clusters: tuple[int, ...] | None,
+    criterion: str,
+    model: str,
+    out: str | None,
+    save: str | None,
+    seed: int,
+    as_json: bool,
+    quiet: bool,
+    missing: tuple[str, ...],
+    **rest: Any,
+) -> None:
+    """Find groups of rows that are alike, and say what each has in common.
+
+    Numbers, dates and words together; missing cells are integrated out. Prints the criteria of every number of clusters
+    and a profile of each cluster: first the columns that set it apart.
+
+    \b
+    Examples:
+      emnet cluster customers.csv --out clusters.csv
+      emnet cluster customers.csv --clusters 2..6 --criterion bic --save customers.emnet
+    """
+    from emnet.applications.cluster import profiles
+    from emnet.data.writing import write_columns
+    from emnet.estimators.table_tasks import TASKS
+
+    require_writable({"--out": None if out == "-" else out, "--save": save}, inputs=data)
+    talk = Talk(as_json, quiet, table_on_stdout=out == "-")
+    columns = options.load_columns(data, missing)
+    schema = options.read_schema(columns, rest["drop"], rest["kinds"])
+    say_left_out(talk, schema)
+    fitted, table = _choose(columns, schema, model, clusters or _AUTO, criterion, seed, talk)
+    rows, _ = fitted.rows(columns)
+    chances = fitted.estimator.predict_proba(rows.X)
+    found = profiles(_readable(fitted.schema, rows.X), chances)
+    talk.say(fitted.note)
+    talk.table(
+        ("model", "clusters", "bic", "icl", "aic", ""),
+        [
+            (
+                line["variant"],
+                str(line["n_components"]),
+                *(f"{line[c]:.1f}" for c in ("bic", "icl", "aic")),
+                line["problem"] or "",
+            )
+            for line in table[:_SHOWN]
+        ],
+    )
+    for profile in found:
+        talk.say(f"Cluster {profile.cluster}: {profile.share:.0%} of the rows")
+        for column in profile.columns[:_APART]:
+            talk.say(f"  {_in_words(fitted.schema, column)}")
+    if out is not None:
+        answers = TASKS["density"].answers(fitted.estimator, rows, fitted.schema)
+        write_columns(out, {**columns, **_as_clusters(answers)}, fitted.schema)
+    if save is not None:
+        fitted.save(save)
+    talk.found(
+        {
+            "model": fitted.kind,
+            "why": fitted.note,
+            "clusters": len(found),
+            "labels": chances.argmax(axis=1),
+            "criteria": table,
+            "profiles": [_as_json(fitted.schema, profile) for profile in found],
+            "out": out,
+        }
+    )
+
+
+def _choose(
+    columns: Any, schema: Schema, model: str, sizes: tuple[int, ...], criterion: str, seed: int, talk: Talk
+) -> tuple[TableModel, list[dict[str, Any]]]:
+    """The mixture of the lowest criterion, and a line for each that was fitted, the best first."""
+    from emnet.estimators.model_table import KINDS, Options, kinds_for
+    from emnet.estimators.table_choice import Request, fitting_schema
+    from emnet.estimators.table_model import TableModel, coded_rows
+    from emnet.estimators.table_tasks import TASKS
+
+    kind = kinds_for(schema)[0] if model == "auto" else model
+    schema = fitting_schema(schema, [kind], Request(kind, note=talk.note))
+    X = coded_rows(columns, schema, with_target=False)[0].X
+    few = [size for size in sizes if size <= len(X)] or [1]
+    lines, best = [], {}
+    with talk.progress(0.0):
+        for variant, value in KINDS[kind].variants.items():
+            start = KINDS[kind].build(schema, few[0], value, Options(seed))
+            selection = start.select(X, n_components=few, criterion=criterion)
+            best[variant] = selection.best
+            lines += [{"variant": variant, **line} for line in selection.table]
+    lines.sort(key=lambda line: (line["problem"] is not None, line[criterion]))
+    first = lines[0]
+    described = KINDS[kind].described(first["n_components"], first["variant"])
+    note = f"Chose {described}: it has the lowest {criterion.upper()} of {len(lines)}."
+    return TableModel(best[first["variant"]], schema, kind, TASKS["density"], None, note), lines
+
+
+def _readable(schema: Schema, X: np.ndarray) -> np.ndarray:
+    """Numbers as they are and categories as words, (n, d)."""
+    import numpy as np
+
+    table = np.empty(X.shape, dtype=object)
+    for j, field in enumerate(schema.inputs):
+        table[:, j] = field.decode(X[:, j]) if field.is_category else X[:, j]
+        if field.is_category:
+            table[:, j] = [None if cell is None else str(cell) for cell in table[:, j]]
+    return table
+
+
+def _in_words(schema: Schema, column: ColumnProfile) -> str:
+    field = schema.inputs[column.column]
+    if column.mean is None:
+        shares = ", ".join(f"{value} {share:.0%}" for value, share in column.shares.items())
+        return f"{field.name}: {shares}"
+    import numpy as np
+
+    mean = field.decode(np.array([column.mean]))[0] if field.kind == "date" else number(column.mean)
+    where = (
+        "like all rows"
+        if abs(column.apart) < 0.1
+        else f"{abs(column.apart):.1f} sd {'above' if column.apart > 0 else 'below'} all rows"
+    )
+    return f"{field.name}: {mean} ± {number(column.sd)}{' days' if field.kind == 'date' else ''}, {where}"
+
+
+def _as_json(schema: Schema, profile: Profile) -> dict[str, Any]:
+    columns = {
+        schema.names[c.column]: {"apart": c.apart}
+        | ({"shares": c.shares} if c.mean is None else {"mean": c.mean, "sd": c.sd})
+        for c in profile.columns
+    }
+    return {"cluster": profile.cluster, "share": profile.share, "columns": columns}
+
+
+def _as_clusters(answers: Any) -> dict[str, list]:
+    return {name.replace("component", "cluster"): cells for name, cells in answers.items()}

@@ -1,0 +1,127 @@
+"""`emnet detect`: the rows that are unlike the others, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from emnet.cli import options
+from emnet.cli.compare import require_writable
+from emnet.cli.fit import fit_or_load, say_unseen
+from emnet.cli.talk import Talk, number, short
+from emnet.exceptions import InvalidInputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from emnet.applications.anomaly import Reason
+    from emnet.data.reading import Columns
+    from emnet.estimators.table_model import TableModel
+
+_SHOWN, _REASONS, _MOST_USUAL = 10, 3, 1000
+_WORTH_SAYING = 0.5  # nats
+
+
+@click.command()
+@options.data_argument
+@click.option("--out", metavar="FILE", default="-", show_default="standard output", help="The table with scores.")
+@click.option(
+    "--contamination",
+    type=click.FloatRange(0, 0.5, min_open=True),
+    default=0.05,
+    show_default=True,
+    help="Share of the rows that the model was fitted to that count as outliers.",
+)
+@click.option("--fit-on", metavar="CLEAN", type=options.DataType(), help="Learn what is usual from this table.")
+@click.option(
+    "--model",
+    type=options.ModelType(options.DENSITIES),
+    default="auto",
+    show_default=True,
+    help="What to compare rows with; or a file that emnet fit wrote.",
+)
+@options.choice_options
+@options.table_options
+@options.talk_options
+def detect(
+    data: str,
+    out: str,
+    contamination: float,
+    fit_on: str | None,
+    model: str,
+    as_json: bool,
+    quiet: bool,
+    missing: tuple[str, ...],
+    **rest: Any,
+) -> None:
+    """Find rows that are unlike the others, and the columns that make them so.
+
+    Adds three columns: score, −log p(row) in nats, the higher the stranger; outlier, true or false; and why, the
+    columns that surprise more than usual given the rest of the row, each with how much more, in nats (3 nats are a
+    twentieth of the usual density, 10 a twenty-thousandth).
+
+    \b
+    Examples:
+      emnet detect payments.csv --out scores.csv --contamination 0.01
+      emnet detect today.csv --fit-on last_year.csv --out scores.csv
+    """
+    require_writable({"--out": None if out == "-" else out}, inputs=data)
+    talk = Talk(as_json, quiet, table_on_stdout=out == "-")
+    columns = options.load_columns(data, missing)
+    usual = columns if fit_on is None else options.load_columns(fit_on, missing)
+    fitted = fit_or_load(model, usual, options.read_schema(usual, rest["drop"], rest["kinds"]), talk, rest)
+    talk.say(fitted.note)
+    reference = fitted.rows(usual)[0].X
+    rows, unseen = fitted.rows(columns)
+    say_unseen(talk, unseen)
+    threshold, scores, flags, why = _judge(fitted, reference, rows.X, contamination, unseen)
+
+    from emnet.data.writing import write_columns
+
+    if out != "-" or not as_json:
+        added: Columns = {"score": short(scores), "outlier": flags, "why": ["; ".join(reasons) for reasons in why]}
+        write_columns(out, {**columns, **added}, fitted.schema)
+    strange = sorted((row for row, flag in enumerate(flags) if flag), key=lambda row: -scores[row])
+    talk.say(f"{data}: {len(strange)} of {len(flags)} rows score above {threshold:.4g}; the strangest:")
+    talk.table(
+        ("row", "score", "why"),
+        [(str(row + 1), number(scores[row]), "; ".join(why[row])) for row in strange[:_SHOWN]],
+        left=1,
+    )
+    found = [{"row": row + 1, "score": scores[row], "why": why[row]} for row in strange]
+    talk.found({"model": fitted.kind, "why": fitted.note, "threshold": threshold, "outliers": found, "out": out})
+
+
+def _judge(
+    model: TableModel, usual: np.ndarray, X: np.ndarray, contamination: float, unseen: dict[str, list[int]]
+) -> tuple[float, list[float], list[bool], list[list[str]]]:
+    """The threshold; and of each row its score, whether it is above, and what made it so."""
+    import numpy as np
+
+    from emnet.applications import anomaly
+    from emnet.estimators.table_tasks import TASKS
+
+    if model.task is not TASKS["density"]:
+        raise InvalidInputError(f"A {model.kind} model does not explain all columns; detect with gmm or mixture.")
+    estimator = model.estimator
+    threshold = anomaly.outlier_threshold(estimator.score_samples(usual), contamination)
+    scores = estimator.score_samples(X)
+    never = sorted({row for rows in unseen.values() for row in rows})
+    flagged = scores < threshold
+    flagged[never] = True
+    why: list[list[str]] = [[] for _ in scores]
+    if flagged.any():
+        some = usual[:: -(-len(usual) // _MOST_USUAL)]
+        excess = anomaly.excess(anomaly.surprise(estimator, X[flagged]), anomaly.surprise(estimator, some))
+        for row, found in zip(
+            np.flatnonzero(flagged), anomaly.reasons(excess, model.schema.names, _REASONS), strict=True
+        ):
+            new = [f"{name} (never seen)" for name, rows in unseen.items() if row in rows]
+            why[row] = [*new, *_in_words(found)]
+    return -threshold, (-scores).tolist(), flagged.tolist(), why
+
+
+def _in_words(found: list[Reason]) -> list[str]:
+    """The first reason, and those that count besides it."""
+    return [f"{r.column} ({r.surprise:.1f})" for k, r in enumerate(found) if not k or r.surprise >= _WORTH_SAYING]

@@ -1,0 +1,154 @@
+"""`emnet fit`: a model of a table, chosen and saved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from emnet.cli import options
+from emnet.cli.compare import require_writable
+from emnet.cli.talk import Talk
+
+if TYPE_CHECKING:
+    from emnet.data.reading import Columns
+    from emnet.data.schema import Schema
+    from emnet.estimators.table_model import TableModel
+
+
+@click.command()
+@options.data_argument
+@click.option(
+    "--model",
+    type=click.Choice(options.MODELS),
+    default="auto",
+    show_default=True,
+    help="What to fit; auto chooses by what there is to explain, and by rows held out.",
+)
+@click.option("--target", metavar="COLUMN", type=options.ColumnType(), help="Explain this column from the others.")
+@click.option("--sequence", metavar="COLUMN", type=options.ColumnType(), help="Says to which sequence a row belongs.")
+@options.choice_options
+@options.table_options
+@click.option("--out", metavar="FILE", type=click.Path(dir_okay=False), help="Where to save it, as in model.emnet.")
+@options.talk_options
+def fit(
+    data: str, model: str, out: str | None, as_json: bool, quiet: bool, missing: tuple[str, ...], **rest: Any
+) -> None:
+    """Fit a model to a table, and save it.
+
+    DATA is a CSV, Parquet, Feather, Arrow, .npy or .npz file, - for CSV on standard input, or a bundled set (emnet
+    datasets). Kinds of columns and missing cells are found out; ids, free text and empty columns are left out.
+
+    \b
+    Models:
+      gmm      clusters of numbers; cells may be missing
+      mixture  the same for numbers, dates and words together
+      em-mlp   a target from the other columns, by a network of hidden bits
+      moe      a target from the other columns, by simple rules, each for a part of them
+      hmm      sequences of numbers that go through hidden states
+
+    \b
+    Examples:
+      emnet fit patients.csv --out patients.emnet
+      emnet fit iris --target target --model em-mlp --size 8 --out iris.emnet
+      emnet fit steps.csv --sequence walk --model hmm --size 2..5 --out steps.emnet
+    """
+    require_writable({"--out": out}, inputs=data)
+    talk = Talk(as_json, quiet)
+    columns = options.load_columns(data, missing)
+    schema = options.read_schema(columns, rest["drop"], rest["kinds"], rest["target"], rest["sequence"])
+    fitted = fit_or_load(model, columns, schema, talk, rest)
+    talk.say(fitted.note)
+    figures = figures_of(fitted, columns)
+    talk.say(f"{data}: {training(fitted)}; {said(figures, fitted)} on the rows it was fitted to.")
+    if out is not None:
+        fitted.save(out)
+        talk.say(f"Saved to {out}: emnet info {out} says what is in it.")
+    else:
+        talk.note("not saved; give --out model.emnet to keep it.")
+    talk.found(summary(fitted) | {"figures": figures, "out": out})
+
+
+def fit_or_load(
+    model: str, columns: Columns, schema: Schema, talk: Talk, choice: dict[str, Any], task: str = ""
+) -> TableModel:
+    """A model of that name fitted to the table, or the one that is in a file."""
+    if model.endswith(".emnet"):
+        return options.load_model(model)
+    from emnet.estimators.table_choice import Request, fit_table
+
+    say_left_out(talk, schema)
+    with talk.progress(choice["seconds"]):
+        request = Request(
+            model, choice["size"], choice["seconds"], choice["seed"], talk.note, talk.tried, talk.iteration
+        )
+        return fit_table(columns, schema, request)
+
+
+def say_left_out(talk: Talk, schema: Schema) -> None:
+    if schema.left_out:
+        named = "; ".join(f"{name!r} ({why})" for name, why in schema.left_out.items())
+        talk.note(f"left out of the model: {named}. --as COLUMN=category takes one in.")
+
+
+def say_unseen(talk: Talk, unseen: dict[str, list[int]]) -> None:
+    """Values that a model has never seen are taken as missing, aloud."""
+    for name, rows in unseen.items():
+        talk.note(
+            f"column {name!r} has values that the model has never seen in {len(rows)} rows (the first is row "
+            f"{rows[0] + 1}); they are taken as missing."
+        )
+
+
+def figures_of(model: TableModel, columns: Columns) -> dict[str, float]:
+    """How good it is on a table: mean log evidence, and accuracy or errors; of the rows whose target is known."""
+    import numpy as np
+
+    known = rows_with_target(model, columns)
+    rows, _ = model.rows(known, with_target=True)
+    evidence = model.task.evidence(model.estimator, rows)
+    return {"log_evidence": float(np.nanmean(evidence)), **model.task.figures(model.estimator, rows)}
+
+
+def rows_with_target(model: TableModel, columns: Columns) -> Columns:
+    """The rows whose target is one that the model knows."""
+    if model.schema.target is None:
+        return columns
+    model.schema.require(columns, [model.schema.target])
+    import math
+
+    from emnet.exceptions import InvalidInputError
+
+    numbers, _ = model.schema.field(model.schema.target).encode(columns[model.schema.target])
+    known = [row for row, x in enumerate(numbers) if not math.isnan(x)]
+    if not known:
+        raise InvalidInputError(f"No row has a target {model.schema.target!r} that the model knows.")
+    return {name: [cells[row] for row in known] for name, cells in columns.items()}
+
+
+def said(figures: dict[str, float], model: TableModel) -> str:
+    words = {"log_evidence": f"log evidence {{:.4g}} nats a {model.task.unit}", "accuracy": "accuracy {:.1%}"}
+    words |= {"rmse": "root mean squared error {:.4g}", "r2": "R² {:.3f}"}
+    return ", ".join(words[name].format(value) for name, value in figures.items())
+
+
+def training(model: TableModel) -> str:
+    """How the fit went."""
+    reason, iterations = model.training["reason"], model.training["iterations"]
+    return f"{'converged' if reason == 'converged' else f'ended ({reason})'} after {iterations} iterations"
+
+
+def summary(model: TableModel) -> dict[str, Any]:
+    """What a model is, for machines."""
+    estimator = model.estimator
+    return {
+        "model": model.kind,
+        "task": model.task.name,
+        "why": model.note,
+        "estimator": type(estimator).__name__,
+        "target": model.schema.target,
+        "sequence": model.schema.sequence,
+        "columns": {field.name: field.kind for field in model.schema.inputs},
+        "left_out": model.schema.left_out,
+        **model.training,
+    }

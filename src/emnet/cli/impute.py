@@ -1,0 +1,117 @@
+"""`emnet impute`: what is missing, filled in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from emnet.cli import options
+from emnet.cli.compare import require_writable
+from emnet.cli.fit import fit_or_load, say_unseen
+from emnet.cli.talk import Talk, short
+from emnet.exceptions import InvalidInputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from emnet.data.reading import Columns
+    from emnet.data.schema import Schema
+    from emnet.estimators.table_model import TableModel
+
+
+@click.command()
+@options.data_argument
+@click.option("--out", metavar="FILE", default="-", show_default="standard output", help="The table without holes.")
+@click.option(
+    "--sd", metavar="FILE", help="How unsure each filled cell is.  [default: beside --out, as in filled.sd.csv]"
+)
+@click.option(
+    "--model",
+    type=options.ModelType(options.DENSITIES),
+    default="auto",
+    show_default=True,
+    help="What to fill by; or a file that emnet fit wrote.",
+)
+@click.option("--multiple", metavar="M", type=click.IntRange(1), help="Write M tables with draws, as in filled.1.csv.")
+@options.choice_options
+@options.table_options
+@options.talk_options
+def impute(
+    data: str,
+    out: str,
+    sd: str | None,
+    model: str,
+    multiple: int | None,
+    as_json: bool,
+    quiet: bool,
+    missing: tuple[str, ...],
+    **rest: Any,
+) -> None:
+    """Fill in what is missing, given what is there of each row.
+
+    Numbers get their expectation, dates too, words the most probable one. A second file says of every filled cell how
+    unsure it is: the standard deviation of numbers (of dates in days), of words the probability that it is another one.
+    Cells that were there stay as they are, to the letter.
+
+    \b
+    Examples:
+      emnet impute patients.csv --out filled.csv
+      emnet impute patients.csv --multiple 5 --out filled.csv    # for an analysis of each, and Rubin's rules
+      emnet impute new.csv --model patients.emnet --out filled.csv
+    """
+    sd = sd or (None if out == "-" else options.beside(out, "sd"))
+    require_writable({"--out": None if out == "-" else out, "--sd": sd}, inputs=data)
+    if multiple is not None and out == "-":
+        raise InvalidInputError("--multiple writes several files: give --out FILE.")
+    talk = Talk(as_json, quiet, table_on_stdout=out == "-")
+    columns = options.load_columns(data, missing)
+    fitted = fit_or_load(model, columns, options.read_schema(columns, rest["drop"], rest["kinds"]), talk, rest)
+    talk.say(fitted.note)
+    counts, never = _fill(fitted, columns, out, sd, multiple, rest["seed"], as_json)
+    say_unseen(talk, never)
+    total = sum(counts.values())
+    talk.say(f"{data}: filled {total} cells{_by_column(counts)}.")
+    written = [options.beside(out, str(i + 1)) for i in range(multiple)] if multiple else [out]
+    if out != "-":
+        talk.say(f"Written: {', '.join([*written, *([sd] if sd else [])])}.")
+    talk.found({"model": fitted.kind, "why": fitted.note, "filled": counts, "out": written, "sd": sd})
+
+
+def _fill(
+    model: TableModel, columns: Columns, out: str, sd: str | None, multiple: int | None, seed: int, as_json: bool
+) -> tuple[dict[str, int], dict[str, list[int]]]:
+    """Write the tables; how many cells of each column were filled, and values never seen."""
+    import numpy as np
+    from numpy.random import RandomState
+
+    from emnet.applications.impute import impute, impute_many
+    from emnet.data.writing import write_columns
+    from emnet.estimators.table_tasks import TASKS
+
+    if model.task is not TASKS["density"]:
+        raise InvalidInputError(f"A {model.kind} model does not explain all columns; fill with gmm or mixture.")
+    schema = model.schema
+    rows, unseen = model.rows(columns)
+    if multiple is not None:
+        for number, table in enumerate(impute_many(model.estimator, rows.X, multiple, RandomState(seed)), start=1):
+            write_columns(options.beside(out, str(number)), schema.filled(columns, np.asarray(table)), schema)
+    found = impute(model.estimator, rows.X)
+    if multiple is None and (out != "-" or not as_json):
+        write_columns(out, schema.filled(columns, found.table), schema)
+    if sd is not None:
+        write_columns(sd, _uncertainty(schema, rows.X, found.uncertainty))
+    return {name: int(np.isnan(rows.X[:, j]).sum()) for j, name in enumerate(schema.names)}, unseen
+
+
+def _uncertainty(schema: Schema, X: np.ndarray, uncertainty: np.ndarray) -> Columns:
+    """A number for each filled cell, and nothing for those that were there."""
+    import numpy as np
+
+    shown = np.where(np.isnan(X), uncertainty, np.nan)
+    return {name: short(shown[:, j]) for j, name in enumerate(schema.names)}
+
+
+def _by_column(counts: dict[str, int]) -> str:
+    named = ", ".join(f"{name!r} {count}" for name, count in counts.items() if count)
+    return f" ({named})" if named else ""

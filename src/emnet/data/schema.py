@@ -1,0 +1,146 @@
+"""The columns of a user's table, and what a model is told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from emnet.data.kinds import CATEGORY, LEFT_OUT, Field, kind_of_column
+from emnet.data.reading import Columns
+from emnet.exceptions import InvalidInputError
+
+_LISTED = 20
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Columns in order.
+
+    fields : of all columns of the table.
+    dropped : columns that the user left out.
+    target : the column that is explained from the others, or None.
+    sequence : the column that says to which sequence a row belongs, or None.
+    """
+
+    fields: tuple[Field, ...]
+    dropped: tuple[str, ...] = ()
+    target: str | None = None
+    sequence: str | None = None
+
+    @property
+    def inputs(self) -> tuple[Field, ...]:
+        """What the model is told of, without the target."""
+        apart = {self.target, self.sequence, *self.dropped}
+        return tuple(field for field in self.fields if field.is_modelled and field.name not in apart)
+
+    @property
+    def names(self) -> list[str]:
+        return [field.name for field in self.inputs]
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """{column that the model is not told of: why}."""
+        apart = {self.target, self.sequence, *self.dropped}
+        return {f.name: LEFT_OUT[f.kind] for f in self.fields if not f.is_modelled and f.name not in apart}
+
+    def field(self, name: str) -> Field:
+        """Raises InvalidInputError where there is no column of that name."""
+        for field in self.fields:
+            if field.name == name:
+                return field
+        raise InvalidInputError(f"No column {name!r}; {listed(field.name for field in self.fields)}")
+
+    def without(self, names: Iterable[str]) -> Schema:
+        """The schema of a model that is not told of those."""
+        return Schema(self.fields, (*self.dropped, *names), self.target, self.sequence)
+
+    def encode(self, columns: Columns) -> tuple[np.ndarray, dict[str, list[int]]]:
+        """The inputs as numbers, (n, d), and {column: rows whose value is none of those it was fitted with}.
+
+        Raises InvalidInputError for a column that is missing, or a cell that is no number.
+        """
+        self.require(columns, self.names)
+        encoded = {field.name: field.encode(columns[field.name]) for field in self.inputs}
+        unseen = {name: rows for name, (_, rows) in encoded.items() if rows}
+        return np.column_stack([numbers for numbers, _ in encoded.values()]), unseen
+
+    def decode(self, X: np.ndarray) -> Columns:
+        """Cells of the inputs, of (n, d) numbers."""
+        return {field.name: field.decode(X[:, j]) for j, field in enumerate(self.inputs)}
+
+    def filled(self, columns: Columns, X: np.ndarray) -> Columns:
+        """The table with cells of (n, d) numbers where it has nothing; every other cell as it came."""
+        out = dict(columns)
+        for j, field in enumerate(self.inputs):
+            missing = np.isnan(field.encode(columns[field.name])[0])
+            cells = list(columns[field.name])
+            for row in np.flatnonzero(missing):
+                cells[row] = field.decode(X[row : row + 1, j])[0]
+            out[field.name] = cells
+        return out
+
+    def typed(self, columns: Columns) -> Columns:
+        """The table with its cells as values of their kinds, for files that have types."""
+        known = {field.name: field for field in self.fields}
+        return {name: known[name].typed(cells) if name in known else cells for name, cells in columns.items()}
+
+    def require(self, columns: Columns, names: Iterable[str]) -> None:
+        """Raise InvalidInputError where the table lacks one of the columns."""
+        for name in names:
+            if name not in columns:
+                raise InvalidInputError(
+                    f"The table lacks the column {name!r}, which the model needs; {listed(columns)}"
+                )
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Schema:
+        fields = tuple(Field(**{**field, "values": tuple(field["values"])}) for field in record["fields"])
+        return cls(fields, tuple(record["dropped"]), record["target"], record["sequence"])
+
+
+def schema_of(
+    columns: Columns,
+    *,
+    target: str | None = None,
+    sequence: str | None = None,
+    drop: Sequence[str] = (),
+    kinds: Mapping[str, str] | None = None,
+) -> Schema:
+    """What the columns are, and what they are for; `kinds` says what some are to be taken as.
+
+    Raises InvalidInputError where a column that is named is not there, or nothing is left to learn from.
+    """
+    kinds = kinds or {}
+    for name in (*drop, *kinds, *([target] if target else []), *([sequence] if sequence else [])):
+        if name not in columns:
+            raise InvalidInputError(f"No column {name!r}; {listed(columns)}")
+    if target is not None and target in (*drop, sequence):
+        raise InvalidInputError(f"Column {target!r} is the target, so it cannot be left out or name the sequences.")
+    fields = tuple(
+        Field(name, "id") if name in (*drop, sequence) else kind_of_column(name, cells, kinds.get(name))
+        for name, cells in columns.items()
+    )
+    schema = Schema(fields, tuple(drop), target, sequence)
+    if not schema.inputs:
+        why = "; ".join(f"{name!r} has {reason}" for name, reason in schema.left_out.items())
+        raise InvalidInputError(f"No columns are left to learn from{f': {why}' if why else ''}. {_AS}")
+    return schema
+
+
+_AS = "Say what a column is with --as COLUMN=number, category or date."
+
+
+def with_classes(field: Field, cells: Sequence[Any]) -> Field:
+    """The field as categories, where its cells are labels."""
+    return field if field.kind == CATEGORY else kind_of_column(field.name, cells, CATEGORY)
+
+
+def listed(names: Iterable[str]) -> str:
+    names = list(names)
+    return f"the columns are {', '.join(map(str, names[:_LISTED]))}{', …' if len(names) > _LISTED else ''}."

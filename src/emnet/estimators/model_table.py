@@ -1,0 +1,199 @@
+"""The models that the command line knows, one a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from emnet.algorithms.base import Callback
+from emnet.data.schema import Schema
+
+_ITERATIONS, _ITERATIONS_COMPARED = 300, 100
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an estimator is made with besides its size and variant."""
+
+    seed: int
+    callbacks: Sequence[Callback] = ()
+    thorough: bool = True  # whether it is the fit that counts, and not one of those that are compared
+
+    @property
+    def starts(self) -> int:
+        return 3 if self.thorough else 1
+
+    @property
+    def iterations(self) -> int:
+        return _ITERATIONS if self.thorough else _ITERATIONS_COMPARED
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A model.
+
+    about : in a line, for people.
+    named : in a sentence, before "of 3 components".
+    part : what there are several of.
+    sizes : how many to try, in growing order.
+    variants : {how it is told from its siblings, in words: what the builder is given}.
+    task : "density", "target" or "sequences".
+    takes_categories : whether columns of words are part of it; else they are left out.
+    build : an estimator from a schema, a size, a variant and options.
+    """
+
+    about: str
+    named: str
+    part: str
+    sizes: tuple[int, ...]
+    variants: Mapping[str, Any]
+    task: str
+    takes_categories: bool
+    build: Callable[[Schema, int, Any, Options], Any]
+
+    def described(self, size: int, variant: str) -> str:
+        with_variant = f", {variant}" if variant else ""
+        return f"{self.named} of {size} {self.part}{'s' * (size != 1)}{with_variant}"
+
+
+def _gmm(schema: Schema, size: int, variant: Any, options: Options) -> Any:
+    from emnet.estimators.gaussian_mixture import GaussianMixture
+
+    return GaussianMixture(
+        size,
+        covariance_type=variant,
+        prior="auto",
+        max_iter=options.iterations,
+        tol=1e-4,
+        n_init=options.starts,
+        random_state=options.seed,
+        callbacks=options.callbacks,
+    )
+
+
+def _mixture(schema: Schema, size: int, variant: Any, options: Options) -> Any:
+    from emnet.estimators.mixture_model import MixtureModel
+
+    return MixtureModel(
+        size,
+        emissions=table_emissions(schema, together=variant),
+        max_iter=options.iterations,
+        n_init=options.starts,
+        random_state=options.seed,
+        callbacks=options.callbacks,
+    )
+
+
+def table_emissions(schema: Schema, together: bool) -> dict[Any, str]:
+    """The family of each input by its number: categories as they are, numbers and dates Gaussian."""
+    numbers = [j for j, field in enumerate(schema.inputs) if not field.is_category]
+    words = {j: "categorical" for j, field in enumerate(schema.inputs) if field.is_category}
+    if not together or len(numbers) < 2:
+        return {**dict.fromkeys(numbers, "gaussian"), **words}
+    return {tuple(numbers): "gaussian", **words}
+
+
+def _em_mlp(schema: Schema, size: int, variant: Any, options: Options) -> Any:
+    from emnet.estimators.em_mlp import EMMLPClassifier
+    from emnet.estimators.em_mlp_regressor import EMMLPRegressor
+
+    estimator = EMMLPClassifier if _has_classes(schema) else EMMLPRegressor
+    return estimator(
+        size,
+        n_init=None if options.thorough else 1,
+        random_state=options.seed,
+        callbacks=options.callbacks,
+    )
+
+
+def _moe(schema: Schema, size: int, variant: Any, options: Options) -> Any:
+    from emnet.estimators.mixture_of_experts_classifier import MixtureOfExpertsClassifier
+    from emnet.estimators.mixture_of_experts_regressor import MixtureOfExpertsRegressor
+
+    estimator = MixtureOfExpertsClassifier if _has_classes(schema) else MixtureOfExpertsRegressor
+    starts: dict[str, Any] = {} if options.thorough else {"n_init": 1}
+    return estimator(size, random_state=options.seed, callbacks=options.callbacks, **starts)
+
+
+def _hmm(schema: Schema, size: int, variant: Any, options: Options) -> Any:
+    from emnet.estimators.gaussian_hmm import GaussianHMM
+
+    return GaussianHMM(
+        size,
+        variant,
+        n_iter=options.iterations,
+        n_init=options.starts,
+        random_state=options.seed,
+        callbacks=options.callbacks,
+    )
+
+
+def _has_classes(schema: Schema) -> bool:
+    assert schema.target is not None
+    return schema.field(schema.target).is_category
+
+
+_COVARIANCES = {"full covariances": "full", "diagonal covariances": "diag"}
+
+KINDS: Mapping[str, Kind] = {
+    "gmm": Kind(
+        "clusters of numbers; cells may be missing",
+        "a Gaussian mixture",
+        "component",
+        (1, 2, 3, 4, 5, 6, 8, 10, 12),
+        _COVARIANCES,
+        "density",
+        False,
+        _gmm,
+    ),
+    "mixture": Kind(
+        "the same for numbers, dates and words together",
+        "a mixed-type mixture",
+        "component",
+        (1, 2, 3, 4, 5, 6, 8, 10, 12),
+        {"numbers correlated": True, "columns independent": False},
+        "density",
+        True,
+        _mixture,
+    ),
+    "em-mlp": Kind(
+        "a target from the other columns, by a network of hidden bits",
+        "an EM-MLP",
+        "hidden unit",
+        (2, 4, 8, 12),
+        {"": None},
+        "target",
+        True,
+        _em_mlp,
+    ),
+    "moe": Kind(
+        "a target from the other columns, by simple rules, each for a part of them",
+        "a mixture",
+        "expert",
+        (1, 2, 3, 4),
+        {"": None},
+        "target",
+        True,
+        _moe,
+    ),
+    "hmm": Kind(
+        "sequences of numbers that go through hidden states",
+        "a hidden Markov model",
+        "state",
+        (1, 2, 3, 4, 5, 6, 8),
+        _COVARIANCES,
+        "sequences",
+        False,
+        _hmm,
+    ),
+}
+
+
+def kinds_for(schema: Schema) -> list[str]:
+    """The models that "auto" chooses from, by what there is to explain."""
+    if schema.target is not None:
+        return ["em-mlp", "moe"]
+    if schema.sequence is not None:
+        return ["hmm"]
+    return ["mixture"] if any(field.is_category for field in schema.inputs) else ["gmm"]

@@ -1,0 +1,241 @@
+"""A model fitted to a user's table: of the kind and size that explain best what they have not seen."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from emnet.algorithms.base import Callback
+from emnet.applications.select import Candidate, Tried, select
+from emnet.data.reading import Columns
+from emnet.data.schema import Schema, listed, with_classes
+from emnet.estimators.mixture_model import MixtureModel
+from emnet.estimators.model_table import KINDS, Kind, Options, kinds_for, table_emissions
+from emnet.estimators.table_model import TableModel, coded_rows, filled_inputs
+from emnet.estimators.table_tasks import TASKS, Rows, Task, design, with_inputs
+from emnet.exceptions import InvalidInputError
+
+_MOST_ROWS = 10_000  # for choosing: more make no difference to the choice, and take their time
+_FOLDS, _FEW_ROWS = 3, 2000  # below which every row is held out once; else a quarter of them is
+_MOST_CLASSES = 20  # different whole numbers in a target that are taken as classes
+_FILLER_COMPONENTS = 3
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for.
+
+    kind : a name of `KINDS`, or "auto".
+    sizes : what to choose from, or None for those of the kind.
+    seconds : the budget of the choice.
+    note, tried, callback : told of what is left out, of every model compared, and of every iteration of the last fit.
+    """
+
+    kind: str = "auto"
+    sizes: Sequence[int] | None = None
+    seconds: float = 30.0
+    seed: int = 0
+    note: Callable[[str], None] = field(default=lambda text: None)
+    tried: Callable[[Tried, int], None] = field(default=lambda tried, total: None)
+    callback: Callback | None = None
+
+
+@dataclass(frozen=True)
+class _Option:
+    """A row of the table of models, with a size and a variant."""
+
+    kind: str
+    size: int
+    variant: str
+
+    @property
+    def row(self) -> Kind:
+        return KINDS[self.kind]
+
+    def build(self, schema: Schema, options: Options) -> Any:
+        return self.row.build(schema, self.size, self.row.variants[self.variant], options)
+
+
+def fit_table(columns: Columns, schema: Schema, request: Request) -> TableModel:
+    """Choose and fit a model of the table.
+
+    Raises InvalidInputError where the model and what there is to explain do not go together.
+    """
+    schema = _with_target(columns, schema, request)
+    names = kinds_for(schema) if request.kind == "auto" else [request.kind]
+    schema = fitting_schema(schema, names, request)
+    columns = _known_targets(columns, schema, request)
+    rows, _ = coded_rows(columns, schema, with_target=True)
+    filler = _filler(rows, schema, request)
+    task = TASKS[_task_of(schema, names[0])]
+    if task.name == "sequences" and rows.lengths is None:
+        rows = replace(rows, lengths=np.array([len(rows.X)]))
+    if schema.target is not None:
+        rows = with_inputs(rows, design(filled_inputs(rows.X, filler, schema), schema))
+    option, note = _chosen(names, rows, schema, task, request)
+    callbacks = () if request.callback is None else (request.callback,)
+    estimator = task.fit(option.build(schema, Options(request.seed, callbacks)), rows)
+    estimator.set_params(callbacks=())
+    return TableModel(estimator, schema, option.kind, task, filler, note)
+
+
+def _with_target(columns: Columns, schema: Schema, request: Request) -> Schema:
+    """The schema, with a target of few whole numbers as classes."""
+    if schema.target is None:
+        return schema
+    own = schema.field(schema.target)
+    if own.kind == "date" or (not own.is_modelled and own.kind != "id"):
+        raise InvalidInputError(f"The target {own.name!r} holds {own.kind}s; a number or a category was expected.")
+    different = {cell for cell in columns[own.name] if cell not in ("", None)}
+    labels = own.kind == "whole" and len(different) <= min(_MOST_CLASSES, max(2, len(columns[own.name]) // 10))
+    if labels:
+        request.note(
+            f"The target {own.name!r} has {len(different)} different values, which are taken as classes (if they are "
+            f"amounts: --as {own.name!r}=number)."
+        )
+    if labels or own.kind == "id":
+        own = with_classes(own, columns[own.name])
+    return replace(schema, fields=tuple(own if f.name == own.name else f for f in schema.fields))
+
+
+def fitting_schema(schema: Schema, names: Sequence[str], request: Request) -> Schema:
+    """The schema without the columns that those models do not take."""
+    task = KINDS[names[0]].task
+    if task == "target" and schema.target is None:
+        raise InvalidInputError(
+            f"--model {names[0]} explains a column from the others: say which, --target COLUMN; "
+            f"{listed(f.name for f in schema.fields)}"
+        )
+    if task != "target" and schema.target is not None:
+        raise InvalidInputError(f"--model {names[0]} has no target; leave --target out, or take em-mlp or moe.")
+    if task == "density" and schema.sequence is not None:
+        raise InvalidInputError(f"--model {names[0]} is not of sequences; leave --sequence out, or take hmm.")
+    words = [field.name for field in schema.inputs if field.is_category]
+    if words and not KINDS[names[0]].takes_categories:
+        request.note(f"{names[0]} is for numbers, so it leaves out {', '.join(words)}.")
+        schema = schema.without(words)
+    if not schema.inputs:
+        raise InvalidInputError(f"No columns are left for --model {names[0]}; take --model mixture, or auto.")
+    return schema
+
+
+def _known_targets(columns: Columns, schema: Schema, request: Request) -> Columns:
+    """The rows that have a target."""
+    if schema.target is None:
+        return columns
+    numbers, _ = schema.field(schema.target).encode(columns[schema.target])
+    known = np.flatnonzero(~np.isnan(numbers))
+    missing = len(numbers) - len(known)
+    if not missing:
+        return columns
+    request.note(f"Left out the {missing} rows in which the target {schema.target!r} is missing.")
+    return {name: [cells[row] for row in known] for name, cells in columns.items()}
+
+
+def _task_of(schema: Schema, kind: str) -> str:
+    if schema.target is not None:
+        return "classes" if schema.field(schema.target).is_category else "numbers"
+    return KINDS[kind].task
+
+
+def _filler(rows: Rows, schema: Schema, request: Request) -> Any:
+    """Of models that take no holes, what fills them."""
+    holes = int(np.isnan(rows.X).sum())
+    if schema.target is None or not holes:
+        return None
+    request.note(
+        f"{holes} cells of the inputs are missing: they are filled by a mixture of the columns, which the model keeps."
+    )
+    size = min(_FILLER_COMPONENTS, len(rows.X))
+    filler = MixtureModel(size, emissions=table_emissions(schema, together=True), random_state=request.seed)
+    with _quiet():
+        return filler.fit(rows.X)
+
+
+def _chosen(names: Sequence[str], rows: Rows, schema: Schema, task: Task, request: Request) -> tuple[_Option, str]:
+    """The option, and a sentence that says why."""
+    options = list(_options(names, rows, request))
+    if len(options) == 1:
+        return options[0], f"Fitted {options[0].row.described(options[0].size, options[0].variant)}, as asked for."
+    folds = list(_folds(rows, task, request.seed))
+    candidates = [
+        Candidate(
+            option.row.described(option.size, option.variant),
+            f"{option.kind} {option.variant}",
+            partial(_held_out, option, folds, schema, task, request.seed),
+            option,
+        )
+        for option in options
+    ]
+    choice = select(candidates, request.seconds, lambda tried: request.tried(tried, len(candidates)), task.unit)
+    return choice.best.what, choice.sentence
+
+
+def _options(names: Sequence[str], rows: Rows, request: Request) -> Iterator[_Option]:
+    """Small ones of every family first, so that a short budget leaves none out."""
+    sizes = sorted(set(request.sizes or [size for name in names for size in KINDS[name].sizes]))
+    few = [size for size in sizes if size <= max(1, len(rows.X) // 5)] or sizes[:1]
+    for size in sizes if request.sizes else few:
+        for name in names:
+            if request.sizes or size in KINDS[name].sizes:
+                alike = rows.X.shape[1] == 1 and name in ("gmm", "hmm", "mixture")
+                variants = list(KINDS[name].variants)
+                yield from (_Option(name, size, variant) for variant in (variants[:1] if alike else variants))
+
+
+def _folds(rows: Rows, task: Task, seed: int) -> Iterator[tuple[Rows, Rows]]:
+    """What is fitted to, and what is held out: rows, or sequences."""
+    if rows.lengths is not None and len(rows.lengths) == 1:
+        rows = replace(rows, lengths=_cut(len(rows.X)))
+    order = np.random.default_rng(seed).permutation(rows.n_units)
+    if task.name == "classes" and rows.y is not None:
+        order = order[np.argsort(rows.y[order], kind="stable")]  # so that every part has its share of each class
+    if len(order) > _MOST_ROWS:
+        order = order[:: -(-len(order) // _MOST_ROWS)]
+    if len(order) < 2:
+        raise InvalidInputError(f"One {task.unit} is too few to choose a size by; say which, --size.")
+    parts = min(_FOLDS, len(order)) if len(order) < _FEW_ROWS else 4
+    for number in range(parts if len(order) < _FEW_ROWS else 1):
+        held = np.arange(len(order)) % parts == number
+        yield rows.units(np.sort(order[~held])), rows.units(np.sort(order[held]))
+
+
+def _cut(n: int) -> np.ndarray:
+    """Lengths of the pieces of a single sequence, of which each may be held out."""
+    return np.array([len(piece) for piece in np.array_split(np.arange(n), min(n, 2 * _FOLDS))])
+
+
+def _held_out(option: _Option, folds: Sequence[tuple[Rows, Rows]], schema: Schema, task: Task, seed: int) -> np.ndarray:
+    """log p of each unit that was held out."""
+    found = []
+    for kept, held in folds:
+        with _quiet():
+            fitted = task.fit(option.build(schema, Options(seed, thorough=False)), kept)
+            evidence = task.evidence(fitted, _seen_before(kept, held, schema))
+        found.append(np.where(np.isnan(evidence), -np.log(1 + len(kept.X)), evidence))
+    return np.concatenate(found)
+
+
+def _seen_before(kept: Rows, held: Rows, schema: Schema) -> Rows:
+    """Rows whose categories are those that were fitted to: one that is new is missing, for all candidates alike."""
+    if schema.target is not None:
+        return held
+    X = held.X.copy()
+    for j, column in enumerate(schema.inputs):
+        if column.is_category:
+            X[~np.isin(X[:, j], kept.X[:, j]), j] = np.nan
+    return with_inputs(held, X)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings of fits that only stand to be compared."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

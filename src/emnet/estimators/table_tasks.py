@@ -1,0 +1,174 @@
+"""What is asked of a model of a table: a density of rows, a column from the others, or sequences of rows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from emnet.data.reading import Columns
+from emnet.data.schema import Field, Schema
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """A table as numbers: inputs (n, d), the target (n,) where there is one, and the lengths of sequences."""
+
+    X: np.ndarray
+    y: np.ndarray | None = None
+    lengths: np.ndarray | None = None
+
+    @property
+    def n_units(self) -> int:
+        """Rows, or sequences."""
+        return len(self.X) if self.lengths is None else len(self.lengths)
+
+    def units(self, index: np.ndarray) -> Rows:
+        """Some of the rows, or of the sequences."""
+        if self.lengths is None:
+            return Rows(self.X[index], None if self.y is None else self.y[index])
+        starts = np.cumsum(self.lengths) - self.lengths
+        rows = np.concatenate([np.arange(starts[i], starts[i] + self.lengths[i]) for i in index])
+        return Rows(self.X[rows], None, self.lengths[index])
+
+
+class Task(ABC):
+    """How an estimator is fitted to rows, what it says of them, and how likely it finds them."""
+
+    name: str
+    unit = "row"
+
+    @abstractmethod
+    def fit(self, estimator: Any, rows: Rows) -> Any:
+        """The estimator, fitted."""
+
+    @abstractmethod
+    def evidence(self, estimator: Any, rows: Rows) -> np.ndarray:
+        """log p of each row (of its target given the rest, where there is one), in nats, (n,)."""
+
+    @abstractmethod
+    def answers(self, estimator: Any, rows: Rows, schema: Schema) -> Columns:
+        """Columns to put beside the rows."""
+
+    def figures(self, estimator: Any, rows: Rows) -> dict[str, float]:
+        """What is said of how good it is besides the evidence."""
+        return {}
+
+
+class Density(Task):
+    """p(row)."""
+
+    name = "density"
+
+    def fit(self, estimator: Any, rows: Rows) -> Any:
+        return estimator.fit(rows.X)
+
+    def evidence(self, estimator: Any, rows: Rows) -> np.ndarray:
+        return np.asarray(estimator.score_samples(rows.X))
+
+    def answers(self, estimator: Any, rows: Rows, schema: Schema) -> Columns:
+        return _of_states("component", estimator.predict_proba(rows.X))
+
+
+class Classes(Task):
+    """p(class | the other columns)."""
+
+    name = "classes"
+
+    def fit(self, estimator: Any, rows: Rows) -> Any:
+        return estimator.fit(rows.X, rows.y)
+
+    def evidence(self, estimator: Any, rows: Rows) -> np.ndarray:
+        chances = estimator.predict_log_proba(rows.X)
+        column = {label: j for j, label in enumerate(estimator.classes_.tolist())}
+        assert rows.y is not None
+        found = [chances[i, column[y]] if y in column else np.nan for i, y in enumerate(rows.y.tolist())]
+        return np.asarray(found)
+
+    def answers(self, estimator: Any, rows: Rows, schema: Schema) -> Columns:
+        field = _target(schema)
+        chances = estimator.predict_proba(rows.X)
+        best = estimator.classes_[chances.argmax(axis=1)]
+        named = {f"p({field.values[int(c)]})": _short(chances[:, j]) for j, c in enumerate(estimator.classes_)}
+        return {f"predicted {field.name}": field.decode(best.astype(float)), **named}
+
+    def figures(self, estimator: Any, rows: Rows) -> dict[str, float]:
+        return {"accuracy": float(np.mean(estimator.predict(rows.X) == rows.y))}
+
+
+class Numbers(Task):
+    """p(number | the other columns)."""
+
+    name = "numbers"
+
+    def fit(self, estimator: Any, rows: Rows) -> Any:
+        return estimator.fit(rows.X, rows.y)
+
+    def evidence(self, estimator: Any, rows: Rows) -> np.ndarray:
+        return np.asarray(estimator.log_density(rows.X, rows.y))
+
+    def answers(self, estimator: Any, rows: Rows, schema: Schema) -> Columns:
+        mean, sd = estimator.predict(rows.X, return_std=True)
+        name = _target(schema).name
+        return {f"predicted {name}": _short(mean), f"sd of {name}": _short(sd)}
+
+    def figures(self, estimator: Any, rows: Rows) -> dict[str, float]:
+        away = estimator.predict(rows.X) - rows.y
+        spread = float(np.var(rows.y)) or 1.0  # type: ignore[arg-type]
+        return {"rmse": float(np.sqrt(np.mean(away**2))), "r2": float(1 - np.mean(away**2) / spread)}
+
+
+class Sequences(Task):
+    """p(sequence)."""
+
+    name = "sequences"
+    unit = "sequence"
+
+    def fit(self, estimator: Any, rows: Rows) -> Any:
+        return estimator.fit(rows.X, rows.lengths)
+
+    def evidence(self, estimator: Any, rows: Rows) -> np.ndarray:
+        return np.asarray(estimator.score_sequences(rows.X, rows.lengths))
+
+    def answers(self, estimator: Any, rows: Rows, schema: Schema) -> Columns:
+        found = _of_states("state", estimator.predict_proba(rows.X, rows.lengths))
+        return {**found, "state": np.asarray(estimator.predict(rows.X, rows.lengths)).tolist()}
+
+
+TASKS: Mapping[str, Task] = {task.name: task for task in (Density(), Classes(), Numbers(), Sequences())}
+
+
+def design(X: np.ndarray, schema: Schema) -> np.ndarray:
+    """Inputs as regressions take them: numbers, and for each category but the first whether it is that: (n, p)."""
+    parts = []
+    for j, field in enumerate(schema.inputs):
+        column = X[:, j : j + 1]
+        parts.append(column if not field.is_category else _indicators(column, len(field.values)))
+    return np.hstack(parts)
+
+
+def _indicators(column: np.ndarray, n_values: int) -> np.ndarray:
+    hot = (column == np.arange(min(1, n_values - 1), n_values)).astype(float)
+    return np.where(np.isnan(column), np.nan, hot)
+
+
+def with_inputs(rows: Rows, X: np.ndarray) -> Rows:
+    return replace(rows, X=X)
+
+
+def _target(schema: Schema) -> Field:
+    assert schema.target is not None
+    return schema.field(schema.target)
+
+
+def _of_states(name: str, chances: np.ndarray) -> Columns:
+    columns = {f"p({name} {k})": _short(chances[:, k]) for k in range(chances.shape[1])}
+    return {name: chances.argmax(axis=1).tolist(), **columns}
+
+
+def _short(values: Any) -> list[float]:
+    """Six digits: more say nothing."""
+    return [float(f"{value:.6g}") for value in np.asarray(values)]

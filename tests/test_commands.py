@@ -1,0 +1,301 @@
+"""The commands on a messy table, run inside this process; one or two as a process of their own."""
+
+import csv
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import emnet
+from emnet.cli import SECTIONS, cli
+from emnet.data.reading import read_columns
+from emnet.estimators.model_table import KINDS
+from emnet.exceptions import InvalidInputError
+
+HEADER = ["id", "Größe (cm)", "пол", "age", "city", "signup", "note", "empty", "smoker"]
+
+
+def run(*arguments, code=0, stdin=None):
+    done = CliRunner().invoke(cli, [str(a) for a in arguments], input=stdin)
+    assert done.exit_code == code, (done.output, done.exception)
+    return done
+
+
+def messy_rows(n=90, seed=0):
+    """Heights by sex, an id, a date, free text, an empty column, formulas for cities, holes of several kinds."""
+    rng = np.random.default_rng(seed)
+    sex = rng.choice(["f", "m"], n)
+    height = np.where(sex == "m", 182.0, 163.0) + rng.normal(0, 4, n)
+    day = np.datetime64("2020-01-01") + rng.integers(0, 900, n)
+    rows = [
+        [
+            f"P{i:03d}",
+            f"{height[i]:.1f}",
+            sex[i],
+            str(int(rng.normal(45, 9))),
+            rng.choice(["Zürich", "Łódź", "=1+1"]),
+            str(day[i]),
+            f"remark {i}, written {rng.integers(10**6)}",
+            "",
+            rng.choice(["yes", "no"]),
+        ]
+        for i in range(n)
+    ]
+    for i in range(2, n):
+        for j in (1, 2, 3, 4, 5):
+            if rng.random() < 0.08:
+                rows[i][j] = rng.choice(["", "NA", "?"])
+    return rows
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """With a messy table in it, and a model of it."""
+    folder = tmp_path_factory.mktemp("commands")
+    with open(folder / "messy.csv", "w", encoding="utf-8-sig", newline="") as file:
+        csv.writer(file, delimiter=";").writerows([HEADER, *messy_rows()])
+    run("fit", folder / "messy.csv", "--size", 2, "--out", folder / "m.emnet", "--model", "mixture", "--seconds", 3)
+    return folder
+
+
+def test_fit_says_what_it_left_out_what_it_chose_and_why(folder):
+    done = run("fit", folder / "messy.csv", "--size", "1,2", "--out", folder / "a.emnet", "--seconds", 5)
+    assert "'id' (different in every row); 'note' (different in every row); 'empty' (nothing in it)" in done.stderr
+    assert "compared 1 of 4: a mixed-type mixture of 1 component" in done.stderr
+    assert "Chose a mixed-type mixture of 2 components" in done.stdout
+    assert "on rows that it had not seen its log evidence is" in done.stdout
+    model = emnet.load(folder / "a.emnet")
+    assert model.schema.names == ["Größe (cm)", "пол", "age", "city", "signup", "smoker"]
+    assert model.estimator.n_components == 2
+
+
+def test_json_is_one_document_and_quiet_is_quiet(folder):
+    content = json.loads(run("fit", folder / "messy.csv", "--size", 1, "--model", "gmm", "--json").stdout)
+    assert content["model"] == "gmm"
+    assert content["columns"] == {"Größe (cm)": "number", "age": "whole", "signup": "date"}
+    assert content["reason"] == "converged"
+    assert np.isfinite(content["figures"]["log_evidence"])
+    assert run("score", folder / "m.emnet", folder / "messy.csv", "--quiet").output == ""
+    scored = json.loads(run("score", folder / "m.emnet", folder / "messy.csv", "--json").stdout)
+    assert scored["rows"] == 90
+
+
+def test_info_speaks_of_the_users_columns(folder):
+    said = run("info", folder / "m.emnet").stdout
+    for text in ("Größe (cm)", "Zürich", "component 0", "± ", "days", "MixtureModel; converged after"):
+        assert text in said
+    content = json.loads(run("info", folder / "m.emnet", "--json").stdout)
+    assert sum(part["share"] for part in content["parts"]) == pytest.approx(1)
+    assert {field["name"]: field["kind"] for field in content["kinds"]}["signup"] == "date"
+
+
+def test_impute_fills_every_hole_and_changes_nothing_else(folder):
+    out = folder / "filled.csv"
+    done = run("impute", folder / "messy.csv", "--model", folder / "m.emnet", "--out", out)
+    assert "filled.sd.csv" in done.stdout
+    before, after, sd = (read_columns(str(folder / name)) for name in ("messy.csv", "filled.csv", "filled.sd.csv"))
+    for name in ("Größe (cm)", "пол", "age", "city", "signup"):
+        for old, new, unsure in zip(before[name], after[name], sd[name], strict=True):
+            hole = old in ("", "NA", "?")
+            assert (unsure != "") == hole
+            assert new == (new if hole else old.replace("=1", "'=1"))
+            assert new not in ("", "NA", "?")
+    assert set(after["пол"]) == {"f", "m"}
+    assert after["note"] == before["note"]
+    assert all(0 < float(u) <= 0.5 for u in sd["пол"] if u)
+    assert all(1 < float(u) < 15 for u in sd["Größe (cm)"] if u)
+
+
+def test_multiple_imputations_differ_where_nothing_was_known(folder):
+    run("impute", folder / "messy.csv", "--model", folder / "m.emnet", "--multiple", 2, "--out", folder / "d.parquet")
+    one, two = (read_columns(str(folder / f"d.{k}.parquet")) for k in (1, 2))
+    heights = read_columns(str(folder / "messy.csv"))["Größe (cm)"]
+    same = [a == b for a, b in zip(one["Größe (cm)"], two["Größe (cm)"], strict=True)]
+    assert same == [cell not in ("", "NA", "?") for cell in heights]
+    assert type(one["signup"][0]).__name__ == "date"
+
+
+def test_detect_flags_the_odd_row_and_says_why(folder):
+    odd = folder / "odd.csv"
+    rows = messy_rows(20, seed=1)
+    rows[0][1:3] = ["235.0", "f"]
+    rows[1][4] = "Atlantis"
+    with open(odd, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([HEADER, *rows])
+    arguments = ("detect", odd, "--fit-on", folder / "messy.csv", "--model", "mixture", "--size", 2, "--seconds", 2)
+    done = run(*arguments, "--out", folder / "scores.csv")
+    scores = read_columns(str(folder / "scores.csv"))
+    assert scores["outlier"][:2] == ["True", "True"]
+    assert scores["why"][0].startswith("Größe (cm) (")
+    assert scores["why"][1].startswith("city (never seen)")
+    assert float(scores["score"][0]) == max(map(float, scores["score"]))
+    assert "'city' has values that the model has never seen in 1 rows (the first is row 2)" in done.stderr
+
+
+def test_cluster_prints_criteria_and_profiles(folder):
+    arguments = ("cluster", folder / "messy.csv", "--clusters", "1..2", "--drop", "city", "--save", folder / "c.emnet")
+    done = run(*arguments, "--out", folder / "c.csv")
+    assert "it has the lowest ICL of 4" in done.stdout
+    assert "Cluster 0: " in done.stdout
+    assert "sd above all rows" in done.stdout
+    labels = read_columns(str(folder / "c.csv"))["cluster"]
+    sex = read_columns(str(folder / "messy.csv"))["пол"]
+    of = [{label for label, s in zip(labels, sex, strict=True) if s == x} for x in "fm"]
+    assert [len(found) for found in of] == [1, 1]
+    assert of[0] != of[1]
+    assert run("predict", folder / "c.emnet", folder / "messy.csv").stdout.count("\n") == 91
+
+
+def test_sample_gives_the_same_columns_and_what_is_given(folder):
+    out = folder / "new.csv"
+    run("sample", folder / "m.emnet", "-n", 60, "--given", "пол=m,age=30", "--out", out)
+    drawn = read_columns(str(out))
+    assert list(drawn) == ["Größe (cm)", "пол", "age", "city", "signup", "smoker"]
+    assert set(drawn["пол"]) == {"m"}
+    assert set(drawn["age"]) == {"30"}
+    assert abs(np.mean([float(cell) for cell in drawn["Größe (cm)"]]) - 182) < 4
+    assert all(len(cell.partition(".")[2]) <= 1 for cell in drawn["Größe (cm)"])
+    assert drawn["signup"][0].startswith("20")
+    once, again = (run("sample", folder / "m.emnet", "-n", 3).stdout for _ in range(2))
+    assert once == again
+
+
+@pytest.mark.parametrize(("model", "target"), [("moe", "пол"), ("em-mlp", "Größe (cm)")])
+def test_targets_with_holes_among_the_inputs(folder, model, target):
+    path, out = folder / "t.emnet", folder / "t.csv"
+    done = run("fit", folder / "messy.csv", "--model", model, "--target", target, "--size", 2, "--out", path)
+    assert "rows in which the target" in done.stderr
+    assert "cells of the inputs are missing: they are filled by a mixture" in done.stderr
+    assert "accuracy" in done.stdout or "R²" in done.stdout
+    run("predict", path, folder / "messy.csv", "--out", out)
+    answers = read_columns(str(out))
+    assert f"predicted {target}" in answers
+    assert len(answers["id"]) == 90
+    scored = json.loads(run("score", path, folder / "messy.csv", "--json").stdout)
+    assert scored.get("accuracy", 0) > 0.9 or scored["rmse"] < 8
+
+
+def test_sequences(tmp_path):
+    rng = np.random.default_rng(0)
+    states = np.repeat(rng.integers(0, 2, 24), 5)
+    rows = [[f"s{i % 3}", f"{x:.2f}"] for i, x in enumerate(rng.normal(5.0 * states, 1))]
+    path = tmp_path / "s.csv"
+    path.write_text("walk,speed\n" + "".join(f"{a},{b}\n" for a, b in rows))
+    done = run("fit", path, "--sequence", "walk", "--size", "2", "--out", tmp_path / "h.emnet")
+    assert "a hidden Markov model of 2 states" in done.stdout
+    table = read_columns_of(run("predict", tmp_path / "h.emnet", path).stdout)
+    assert table["walk"][:4] == ["s0", "s1", "s2", "s0"]
+    fast = [float(x) > 2.5 for x in table["speed"]]
+    agree = np.mean([f == (state == "1") for f, state in zip(fast, table["state"], strict=True)])
+    assert max(agree, 1 - agree) > 0.9
+    assert run("sample", tmp_path / "h.emnet", "-n", 4).stdout.count("\n") == 5
+    assert "state 1" in run("info", tmp_path / "h.emnet").stdout
+
+
+def read_columns_of(text):
+    header, *rows = csv.reader(text.splitlines())
+    return dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+
+
+def test_standard_input_and_bundled_sets(folder):
+    text = "\n".join(["a,b", *(f"{i % 7},{(i * 3) % 5}.5" for i in range(30)), "?,1.5"])
+    done = run("impute", "-", "--model", "gmm", "--size", 1, "--missing", "1.5", stdin=text)
+    assert done.stdout.splitlines()[0] == "a,b"
+    assert "filled 8 cells ('a' 1, 'b' 7)" in done.stderr
+    done = run("datasets", "--json")
+    assert [d["name"] for d in json.loads(done.stdout)["datasets"]] == ["iris", "wine", "breast_cancer", "digits"]
+    assert (
+        "Fitted an EM-MLP of 2 hidden units"
+        in run("fit", "iris", "--target", "target", "--model", "em-mlp", "--size", 2).stdout
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "nowhere.csv"], "nowhere.csv: no such file"),
+        (["fit", "irish"], "'irish': neither a bundled data set"),
+        (["fit", "iris", "--model", "moe"], "say which, --target COLUMN"),
+        (["fit", "iris", "--model", "gmm", "--target", "target"], "has no target"),
+        (["fit", "iris", "--model", "gmm", "--sequence", "target"], "is not of sequences"),
+        (["fit", "iris", "--target", "species"], "No column 'species'"),
+        (["fit", "iris", "--size", "0"], "neither a number of at least 1"),
+        (["fit", "iris", "--as", "target"], "COLUMN=KIND was expected"),
+        (["fit", "iris", "--model", "vae"], "is not one of 'auto', 'gmm'"),
+        (["fit", "iris", "--out", "/no/such/folder/m.emnet"], "no such folder"),
+        (["predict", "README.md", "iris"], "not an emnet model file"),
+        (["detect", "iris", "--contamination", "0.9"], "Invalid value for '--contamination'"),
+        (["impute", "iris", "--multiple", "2"], "give --out FILE"),
+        (["impute", "iris", "--model", "moe"], "nor a file that ends in .emnet"),
+        (["completion", "tcsh"], "is not one of 'bash', 'zsh', 'fish'"),
+    ],
+)
+def test_wrong_words_end_in_a_sentence_and_code_two(arguments, message):
+    done = run(*arguments, code=2)
+    assert message in done.stderr
+    assert done.stdout == ""
+
+
+def test_given_values_are_checked(folder):
+    for given, message in (
+        ("sex=f", "the model has no column 'sex'; it has Größe (cm)"),
+        ("пол=x", "'пол' is never 'x'; it is f, m"),
+        ("age=old", "holds 'old', where a number was expected"),
+        ("age", "NAME=VALUE was expected; got 'age'"),
+    ):
+        assert message in run("sample", folder / "m.emnet", "--given", given, code=2).stderr
+    model = folder / "python.emnet"
+    emnet.GaussianMixture(1, random_state=0).fit([[0.0], [1.0]]).save(model)
+    assert "a GaussianMixture that Python saved" in run("info", model, code=2).stderr
+
+
+def test_work_that_fails_ends_in_code_one(monkeypatch):
+    def missing(name, missing):
+        raise emnet.MissingDependencyError("Parquet files need pyarrow: pip install 'emnet[io]'.")
+
+    monkeypatch.setattr("emnet.cli.options.load_columns", missing)
+    assert "pip install" in run("fit", "x.parquet", code=1).stderr
+
+
+def test_every_model_is_a_row_and_every_command_has_an_example():
+    for commands in SECTIONS.values():
+        for command in commands:
+            said = run(command.name, "--help").stdout
+            assert "--help" in said
+            if command.name != "compare":
+                assert f"emnet {command.name}" in said
+    offered = run("fit", "--help").stdout
+    for name, kind in KINDS.items():
+        assert f"{name:8s} {kind.about}" in offered
+
+
+def test_a_model_file_that_was_altered_is_refused(folder):
+    content = (folder / "m.emnet").read_bytes()
+    (folder / "bad.emnet").write_bytes(content.replace(b"Zuerich", b"").replace(b"density", b"densitx"))
+    assert run("info", folder / "bad.emnet", code=2).stderr.count("\n") == 1
+    model = emnet.load(folder / "m.emnet")
+    with pytest.raises(InvalidInputError, match="lacks the column 'Größe"):
+        model.answers({"age": [1]})
+
+
+def test_as_a_process():
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "emnet", "--help"], capture_output=True, text=True)
+    assert time.perf_counter() - began < 5  # half a second on a quiet machine
+    assert "A table and a question" in done.stdout
+    wrong = subprocess.run([sys.executable, "-m", "emnet", "fit", "nowhere.csv"], capture_output=True, text=True)
+    assert (wrong.returncode, wrong.stderr) == (2, "Error: nowhere.csv: no such file.\n")
+
+
+def test_completion_knows_the_columns(folder):
+    from click.shell_completion import ShellComplete
+
+    complete = ShellComplete(cli, {}, "emnet", "_EMNET_COMPLETE")
+    found = complete.get_completions(["fit", str(folder / "messy.csv"), "--target"], "Gr")
+    assert [item.value for item in found] == ["Größe (cm)"]
+    assert [item.value for item in complete.get_completions(["fit", "iris", "--model"], "g")] == ["gmm"]
+    assert "_EMNET_COMPLETE" in run("completion", "bash").stdout
