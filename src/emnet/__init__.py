@@ -11,6 +11,7 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "CollapsedComponentWarning": "emnet.exceptions",
     "ConvergenceMonitor": "emnet.estimators.monitor",
     "DegenerateFitError": "emnet.exceptions",
+    "distributed": "emnet.distributed",
     "EMImputer": "emnet.estimators.em_imputer",
     "EMMLPClassifier": "emnet.estimators.em_mlp",
     "EMMLPRegressor": "emnet.estimators.em_mlp_regressor",
@@ -38,8 +39,10 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "pool_estimates": "emnet.applications.rubin",
     "PooledEstimate": "emnet.applications.rubin",
     "SampleCollapseWarning": "emnet.exceptions",
+    "ProcessLostError": "emnet.exceptions",
     "SequenceClassifier": "emnet.estimators.sequence_classifier",
     "SeparationWarning": "emnet.exceptions",
+    "stream": "emnet.data.stream",
 }
 
 __all__ = sorted(_WHERE)
@@ -48,7 +51,8 @@ __all__ = sorted(_WHERE)
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'emnet' has no attribute {name!r}")
-    value = getattr(import_module(_WHERE[name]), name)
+    module = import_module(_WHERE[name])
+    value = getattr(module, name, module)  # `emnet.distributed` is itself a module
     globals()[name] = value
     return value
 
