@@ -99,11 +99,11 @@ class CheckedMixture(FittedMixture):
     def _checked(self, chunk: Chunk) -> Units:
         """Rows of a chunk that count, and their weights and labels."""
         try:
-            return self._units(chunk)
+            return self._rows_that_count(chunk)
         except InvalidInputError as error:
             raise type(error)(f"{chunk.label}: {error}") from error
 
-    def _units(self, chunk: Chunk) -> Units:
+    def _rows_that_count(self, chunk: Chunk) -> Units:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "X does not have valid feature names")  # they are the stream's
             X = self._check_rows(chunk.X, reset=False)
