@@ -122,6 +122,11 @@ class Batches(Collection[Batch]):
     def total_weight(self) -> float:
         """How many units they stand for, without a pass."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes have batches of these data, too."""
+        return False
+
     def combined(self, sums: Mapping[int, Derived]) -> Derived:
         """What a pass has summed up by block, as one sum: here, where all batches are this process's, in order."""
         return in_order(sums)
@@ -158,6 +163,15 @@ class MiniBatches(Batches):
 def total_weight(data: Data) -> float:
     """How many units the data stand for."""
     return data.total_weight if isinstance(data, Batches) else sum(batch.total_weight for batch in data)
+
+
+def require_own(data: Data, algorithm: str) -> None:
+    """Raise InvalidInputError if other processes have a share of the data, for algorithms that go batch by batch."""
+    if isinstance(data, Batches) and data.is_shared:
+        raise InvalidInputError(
+            f"The algorithm {algorithm!r} takes one batch after another, and so one process. For many take 'em', "
+            "'squarem' or 'lbfgs'."
+        )
 
 
 def combined(data: Data, sums: Mapping[int, Derived]) -> Derived:

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from emnet.exceptions import InvalidInputError, ProcessLostError
-from emnet.statistics import Statistics
+from emnet.statistics import Statistics, require_constant_size
 
 S = TypeVar("S", bound=Statistics)
 _ROLL_CALL = 3.0  # seconds in which a process that lives says so
@@ -51,7 +51,7 @@ class Group:
         Of vectors of length L every process is sent all blocks' rows of L/P columns, adds them up and gives the result
         to all: B/P + 1 vectors of traffic a process, two where each has one block, as the best all-reduce.
         """
-        _require_constant_size(next(iter(sums.values())))
+        require_constant_size(next(iter(sums.values())))
         sums = self._in_one_frame(sums)
         like = next(iter(sums.values()))
         vector = self._summed({block: _flat(part.numbers()) for block, part in sums.items()}, blocks)
@@ -88,7 +88,7 @@ class Group:
         return (share if self.size == 1 else self._joined(share))[: len(like)]
 
     def _exchanged(self, own: Tensor) -> Tensor:
-        """Rows of this process by owner of the columns, (turns, P, width) → all rows of its columns, (turns P, width)."""
+        """Own rows by owner of the columns, (turns, P, width) → all rows of own columns, (turns P, width)."""
         sent = own.transpose(0, 1).contiguous()
         received = torch.empty_like(sent)
         with self._guarded():
@@ -229,11 +229,3 @@ def shared(argument: Any, group: Group) -> Any:
 def _flat(tensors: list[Tensor]) -> Tensor:
     place = tensors[-1].device  # of the statistics, where the rows are
     return torch.cat([tensor.detach().to(place).double().flatten() for tensor in tensors])
-
-
-def _require_constant_size(part: Statistics) -> None:
-    if (growing := part.growing()) is not None:
-        raise InvalidInputError(
-            f"An M-step asks for the rows themselves ({type(growing).__name__}), which streams do not keep and processes "
-            "do not exchange. Take m_step='mm' or 'gradient', or algorithm='lbfgs'."
-        )

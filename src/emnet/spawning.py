@@ -6,7 +6,7 @@ import multiprocessing
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Any
 
 import torch
@@ -44,22 +44,25 @@ def spawned(
             worker.kill()
 
 
-def _result(pipes: list[Connection]) -> Any:
+def _result(pipes: list[Any]) -> Any:
     """What the first process gives, once all have ended well."""
     found: dict[int, Any] = {}
     failed: dict[int, BaseException] = {}
-    waiting = {pipe: rank for rank, pipe in enumerate(pipes)}
+    waiting: dict[Any, int] = {pipe: rank for rank, pipe in enumerate(pipes)}
     while waiting:
-        ready = wait(list(waiting), _LAST_WORDS if failed else None)
+        ready: list[Any] = wait(list(waiting), _LAST_WORDS if failed else None)
         if not ready:
             break
         for pipe in ready:
-            rank = waiting.pop(pipe)  # type: ignore[arg-type]
+            rank = waiting.pop(pipe)
             try:
-                ended_well, value = pipe.recv()  # type: ignore[union-attr]
+                ended_well, value = pipe.recv()
             except EOFError:
                 ended_well, value = False, ProcessLostError(f"Lost: process {rank} of {len(pipes)} (killed).")
-            (found if ended_well else failed)[rank] = value
+            if ended_well:
+                found[rank] = value
+            else:
+                failed[rank] = value
     if failed:
         causes = [error for error in failed.values() if not isinstance(error, ProcessLostError)]
         raise (causes or list(failed.values()))[0]
@@ -67,7 +70,7 @@ def _result(pipes: list[Connection]) -> Any:
 
 
 def _work(
-    pipe: Connection,
+    pipe: Any,
     rank: int,
     size: int,
     port: int,

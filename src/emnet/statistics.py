@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from emnet.exceptions import InvalidInputError
+
 
 class Statistics(ABC):
     """A vector: s + t, s − t, c·s; a dataclass whose tensors, statistics and mappings of those are its numbers.
@@ -72,6 +74,16 @@ class Statistics(ABC):
             value = getattr(self, field.name)
             if isinstance(value, (Tensor, Statistics, Mapping)):
                 yield field.name, value
+
+
+def require_constant_size(statistics: Statistics) -> None:
+    """Raise InvalidInputError for statistics that hold rows, where those would pile up or have to travel."""
+    if (growing := statistics.growing()) is not None:
+        raise InvalidInputError(
+            f"An M-step asks for the rows themselves ({type(growing).__name__}), which are kept neither of streams nor "
+            "from pass to pass, and which processes do not exchange. Take m_step='mm' or 'gradient', or "
+            "algorithm='lbfgs'."
+        )
 
 
 def _parts(value: Any) -> list[Statistics]:

@@ -30,12 +30,16 @@ class Parts:
 
 @dataclass(frozen=True)
 class Columns:
-    """The roles of columns, by name or, of arrays, position; `inputs` None is every column without a role."""
+    """The roles of columns, by name or, of arrays, position; `inputs` None is every column without a role.
+
+    as_frames : whether inputs of tables stay data frames though all of them are numbers.
+    """
 
     inputs: tuple[Column, ...] | None = None
     target: Column | None = None
     weight: Column | None = None
     sequence: Column | None = None
+    as_frames: bool = False
 
     @property
     def roles(self) -> tuple[Column, ...]:
@@ -74,7 +78,7 @@ class Columns:
         if self.inputs is None and not roles:
             X = table
         else:
-            X = table[:, [j for j in range(d) if j not in roles] if self.inputs is None else list(self.inputs)]
+            X = table[:, [j for j in range(d) if j not in roles] if self.inputs is None else list(self.inputs)]  # type: ignore[index]
 
         def of(column: Any) -> np.ndarray | None:
             return None if column is None else table[:, column]
@@ -100,21 +104,36 @@ class Columns:
         def of(column: Any) -> np.ndarray | None:
             return None if column is None else _plain(frame[column].to_numpy())
 
-        return Parts(_inputs(frame, inputs), of(self.target), of(self.weight), of(self.sequence), tuple(inputs))
+        X = _as_frame(frame.select(inputs)) if self.as_frames else _inputs(frame, inputs)
+        return Parts(X, of(self.target), of(self.weight), of(self.sequence), tuple(inputs))
 
 
-def _inputs(frame: Any, names: Sequence[str]) -> Any:
-    """The columns as one float64 array, or where one is no number as a data frame."""
+def _inputs(frame: Any, names: Sequence[str]) -> np.ndarray:
+    """The columns as one float64 array, (n, d)."""
     import narwhals as nw
 
-    kinds = [frame.schema[name] for name in names]
-    if not all(kind.is_numeric() or kind == nw.Boolean for kind in kinds):
-        return _as_frame(frame.select(list(names)))
+    for name in names:
+        kind = frame.schema[name]
+        if not kind.is_numeric() and kind != nw.Boolean:
+            raise InvalidInputError(
+                f"Column {name!r} holds no numbers ({kind}){_first_word(frame[name])}. Leave it out of columns=, or "
+                "take emnet.MixtureModel, which explains words too."
+            )
     out = np.empty((len(frame), len(names)))
     for j, name in enumerate(names):
         cells = frame[name].to_numpy()
         out[:, j] = cells if cells.dtype != object else frame[name].cast(nw.Float64).to_numpy()
     return out
+
+
+def _first_word(column: Any) -> str:
+    """The first cell that is none, and its row in the batch."""
+    for row, cell in enumerate(column.to_list()):
+        try:
+            float("nan" if cell is None else cell)
+        except (TypeError, ValueError):
+            return f"; its row {row} is {cell!r}"
+    return ""
 
 
 def _as_frame(frame: Any) -> Any:

@@ -102,6 +102,4 @@ def end_to_end(parts: Sequence[Units]) -> Units:
         return None if values[0] is None else np.concatenate(values)  # type: ignore[arg-type]
 
     X = np.concatenate([part.X for part in parts])
-    return Units(
-        X, joined(p.target for p in parts), joined(p.weights for p in parts), joined(p.lengths for p in parts)
-    )
+    return Units(X, joined(p.target for p in parts), joined(p.weights for p in parts), joined(p.lengths for p in parts))

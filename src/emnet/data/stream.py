@@ -49,7 +49,7 @@ class Stream:
     """Chunks of a source, as often as they are asked for; made by `emnet.stream`."""
 
     source: Source
-    columns: Columns = Columns()
+    columns: Columns = field(default_factory=Columns)
     batch_rows: int = _ROWS
     blocks: int = _BLOCKS
     prefetch: int = 2
@@ -63,6 +63,10 @@ class Stream:
                 f"emnet.stream(…, blocks={group.size}), or a multiple of that."
             )
         return replace(self, group=group)
+
+    def as_frames(self) -> Stream:
+        """The stream whose tables stay data frames, for what tells integers and booleans from other numbers."""
+        return replace(self, columns=replace(self.columns, as_frames=True))
 
     def __iter__(self) -> Iterator[Chunk]:
         return prefetched(self._chunks(), self.prefetch)
@@ -85,11 +89,21 @@ class Stream:
 
     def _parts_of(self, piece: Piece) -> Iterator[tuple[Parts, int, np.ndarray | None]]:
         """Rows with the number of the first within the piece, and the lengths of sequences."""
-        tables = (parts for table in piece.tables() for parts in self._sliced(self.columns.parts(table)) if len(parts.X))
+        tables = (
+            parts for table in piece.tables() for parts in self._sliced(self._parts(table, piece)) if len(parts.X)
+        )
         start = 0
-        for parts, lengths in (_in_sequences(tables) if self.columns.sequence is not None else ((p, None) for p in tables)):
+        for parts, lengths in (
+            _in_sequences(tables) if self.columns.sequence is not None else ((p, None) for p in tables)
+        ):
             yield parts, start, lengths
             start += len(parts.X)
+
+    def _parts(self, table: Any, piece: Piece) -> Parts:
+        try:
+            return self.columns.parts(table)
+        except InvalidInputError as error:
+            raise type(error)(f"{piece.label}: {error}") from error
 
     def _sliced(self, parts: Parts) -> Iterator[Parts]:
         """Batches as a source gives them, cut where they are longer than was asked for."""
@@ -191,7 +205,8 @@ def _rows_of(parts: Parts, rows: slice) -> Parts:
     """Some of the rows."""
     own = (parts.y, parts.weights, parts.sequence)
     X = parts.X.iloc[rows] if hasattr(parts.X, "iloc") else parts.X[rows]
-    return Parts(X, *(None if part is None else part[rows] for part in own), parts.names)
+    y, weights, sequence = (None if part is None else part[rows] for part in own)
+    return Parts(X, y, weights, sequence, parts.names)
 
 
 def joined(parts: Sequence[Parts]) -> Parts:
@@ -200,5 +215,5 @@ def joined(parts: Sequence[Parts]) -> Parts:
     if len(parts) == 1:
         return parts[0]
     X, *own = zip(*((p.X, p.y, p.weights, p.sequence) for p in parts), strict=True)
-    together = (None if part[0] is None else np.concatenate(part) for part in own)
-    return Parts(np.concatenate(X), *together, parts[0].names)
+    y, weights, sequence = (None if part[0] is None else np.concatenate(part) for part in own)
+    return Parts(np.concatenate(X), y, weights, sequence, parts[0].names)

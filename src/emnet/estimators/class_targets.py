@@ -93,13 +93,13 @@ class ClassTargets:
             labels, where = np.unique(plain_labels(chunk.y), return_inverse=True)
             weights = None if chunk.weights is None else np.asarray(chunk.weights, dtype=float)
             own.update(dict(zip(labels.tolist(), np.bincount(where, weights).tolist(), strict=True)))
-        totals = sum(stream.group.gathered(own), Counter())
+        totals: Counter[Any] = sum(stream.group.gathered(own), Counter())
         self.classes_, before = np.unique(list(totals)), vars(self).get("classes_")
         self._require_classes(before)
-        self._multipliers = {label: float(w) for label, w in zip(self.classes_.tolist(), self._by_class(totals), strict=True)}
+        self._multipliers = self._by_class(totals)
 
     def _by_class(self, totals: Mapping[Any, float]) -> np.ndarray:
-        """The multiplier of each class's weights."""
+        """The multiplier of each class's weights, (g,)."""
         codes = np.arange(len(self.classes_))
         return class_weights(
             self.class_weight, self.classes_, codes, np.array([totals[label] for label in self.classes_.tolist()])
@@ -109,7 +109,7 @@ class ClassTargets:
         X, y = self._check_features(chunk.X, plain_labels(chunk.y), reset=False)
         codes = self._codes(column_or_1d(y, warn=True))
         weights = _check_sample_weight(chunk.weights, X, dtype=np.float64, ensure_non_negative=True)
-        weights = weights * np.array([self._multipliers[label] for label in self.classes_.tolist()])[codes]
+        weights = weights * self._multipliers[codes]
         seen = weights > 0
         return Units(X[seen], codes[seen], weights[seen])
 

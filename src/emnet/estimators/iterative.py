@@ -164,9 +164,8 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
         if not self._continues():
             self._standardize_stream(found)
         self.prior_ = self._resolve_prior(self.n_features_in_)
-        own = self._as_fitted(found.sample)
-        weights = np.ones(own.n_units) if own.weights is None else own.weights
-        train = self._batch(*merge_repeated_rows(own.X, own.target, weights))
+        own: Any = self._as_fitted(found.sample)
+        train = self._batch(*merge_repeated_rows(own.X, own.target, own.weights))
         data = StreamedBatches(stream, self._batches_of, found)
         self._streams = True
         try:
@@ -174,6 +173,7 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
         finally:
             self._streams = False
 
+    n_features_in_: int
     m_step: Any = "auto"
     _streams = False  # whether statistics must be constant in size
 
@@ -226,7 +226,7 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
         self.input_scale_ = np.where(constant, 1.0, found.deviation)[:p]
 
     def _batches_of(self, chunk: Chunk) -> list[Batch]:
-        units = self._as_fitted(self._checked(chunk))
+        units: Any = self._as_fitted(self._checked(chunk))
         return [self._batch(units.X, units.target, units.weights)] if len(units.X) else []
 
     def _continues(self) -> bool:

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from emnet import serialization
 from emnet.algorithms.base import Fit, Iteration, Reason, e_step, evaluate, run
+from emnet.algorithms.online import blended
 from emnet.applications.standard_errors import standard_errors
 from emnet.batch import Batch, Data, total_weight
 from emnet.data.stream import Chunk, Stream
@@ -38,8 +39,6 @@ from emnet.inference.exact import Exact
 from emnet.models.mixture import Mixture
 from emnet.posteriors import Discrete, EvidenceKind
 from emnet.statistics import ModelStatistics
-
-_STEPWISE_POWER = 0.6
 
 
 class LearningMixture(CheckedMixture):
@@ -200,6 +199,7 @@ class LearningMixture(CheckedMixture):
 
     def _fit_stream(self, stream: Stream) -> Self:
         """Fit to a stream: starts from a sample of it, statistics from all of it."""
+        stream = self._read(stream)
         self._meet(stream)
         found = survey(stream, self._checked)
         self._require_survey(found)
@@ -239,9 +239,8 @@ class LearningMixture(CheckedMixture):
         self._log_scale, rows = self._log_scale_of(X, weights), total_weight(data)
         with torch.no_grad():
             before, found = e_step(model, data, Exact())
-            share = (self._passes + 1) ** -_STEPWISE_POWER
-            kept = self._online or _implied(model)
-            self._online = found * (share / rows) + kept * (1 - share) if self._passes else found * (1 / rows)
+            kept = (self._online or _implied(model)) if self._passes else None
+            self._online = blended(kept, found * (1 / rows), self._passes + 1)
             self._rows_seen, self._passes = self._rows_seen + rows, self._passes + 1
             model.m_step(self._online * self._rows_seen)
             after = evaluate(model, data, Exact())
@@ -319,14 +318,16 @@ class LearningMixture(CheckedMixture):
             self.n_iter_, self.lower_bound_, self.lower_bounds_, self.history_ = 0, -np.inf, [], []
             self.reason_, self.log_evidence_ = str(Reason.MAX_ITER), float("nan")
             return
-        self.converged_, self.reason_, self.n_iter_ = fit.converged, str(fit.reason), len(fit.history)
+        self.converged_, self.reason_ = fit.converged, str(fit.reason)
+        self.n_iter_ = fit.n_iter if fit.history[0].progress.kind is EvidenceKind.ESTIMATE else len(fit.history)
         self.lower_bounds_ = [(line.log_evidence - self._log_scale) / rows for line in fit.history]
         self.lower_bound_ = self.lower_bounds_[-1]
         self.history_ = [shifted(as_dict(line), -self._log_scale) for line in fit.history]
         self.log_evidence_ = fit.last.log_evidence - self._log_scale
 
     def _warn_if_not_converged(self) -> None:
-        if self.max_iter > 0 and not self.converged_ and self.reason_ == Reason.MAX_ITER:
+        estimated = bool(self.history_) and self.history_[0]["kind"] == EvidenceKind.ESTIMATE  # which ends no run
+        if self.max_iter > 0 and not self.converged_ and self.reason_ == Reason.MAX_ITER and not estimated:
             warnings.warn(
                 "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
                 "tol, or check for degenerate data.",

@@ -88,11 +88,15 @@ class CheckedMixture(FittedMixture):
             self._require_something_in_each_column(X)
         return X, weights, labels
 
+    def _read(self, stream: Stream) -> Stream:
+        """The stream as its chunks are to come."""
+        return stream
+
     def _meet(self, stream: Stream) -> None:
         """Take down the columns of a stream, from its first chunk."""
         first = next((chunk for chunk in stream if len(chunk)), None)
         if first is not None:
-            self._check_rows(first.X, reset=True)
+            self._check_rows(np.repeat(first.X[:1], 2, axis=0), reset=True)  # of two rows, as a fit needs at least
             if first.names is not None:
                 self.feature_names_in_ = np.array(first.names, dtype=object)
 

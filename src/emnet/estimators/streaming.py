@@ -115,6 +115,46 @@ def _require_rows_for_all(rows: list[int], stream: Stream) -> None:
         )
 
 
+def witnesses(stream: Stream) -> Any:
+    """A table of a few rows with every word of each column, and the least and the largest of its integers.
+
+    Of streams of arrays, the first chunk. None if there are no rows.
+    """
+    import narwhals as nw
+
+    kept: list[Any] = []
+    seen: dict[str, set[Any]] = {}
+    for chunk in stream:
+        if isinstance(chunk.X, np.ndarray):
+            return chunk.X
+        frame = nw.from_native(chunk.X, eager_only=True)
+        rows = {0, 1} if not kept else set()
+        for name in frame.columns:
+            rows |= _news(frame[name], seen.setdefault(name, set()))
+        kept += [nw.to_native(frame[sorted(row for row in rows if row < len(frame))])] if rows else []
+    tables = [nw.from_native(table) for own in stream.group.gathered(kept) for table in own]
+    return nw.to_native(nw.concat(tables)) if tables else None
+
+
+def _news(column: Any, seen: set[Any]) -> set[int]:
+    """The first rows of the column that have a word not seen, or a number beyond those seen; adds them to `seen`."""
+    if column.dtype.is_float():
+        return set()
+    cells = column.to_numpy()
+    there = np.flatnonzero(~column.is_null().to_numpy())
+    if column.dtype.is_integer() and len(there):
+        there = there[[cells[there].argmin(), cells[there].argmax()]]
+        beyond = [r for r in there if not seen or not min(seen) <= cells[r] <= max(seen)]
+        seen.update(cells[beyond].tolist())
+        return set(map(int, beyond))
+    rows: dict[Any, int] = {}
+    for row in there:
+        if cells[row] not in seen:
+            rows.setdefault(cells[row], int(row))
+    seen.update(rows)
+    return set(rows.values())
+
+
 class StreamedBatches(Batches):
     """A stream's chunks as batches, made by a thread a little ahead of the pass."""
 
@@ -135,6 +175,10 @@ class StreamedBatches(Batches):
     @property
     def total_weight(self) -> float:
         return self.found.total_weight
+
+    @property
+    def is_shared(self) -> bool:
+        return self.stream.group.size > 1
 
     def combined(self, sums: Mapping[int, Derived]) -> Derived:
         return self.stream.group.combined(sums, self.stream.blocks)  # type: ignore[type-var]
