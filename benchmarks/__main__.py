@@ -22,6 +22,7 @@ SUITES = (
     "sequences",
     "tomita",
     "autoencoders",
+    "streams",
 )
 PARTS = {"autoencoders": ("speed", "memory", "imputation", "clustering", "anomaly", "mnist")}
 

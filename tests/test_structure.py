@@ -14,6 +14,7 @@ LAYERS = [  # a layer may import from its own and from those before it
     {"exceptions"},
     {"kernels", "batch"},
     {"statistics", "posteriors"},
+    {"distributed", "spawning"},
     {"factors"},
     {"models", "inference"},
     {"algorithms", "applications", "data", "serialization"},
@@ -21,7 +22,18 @@ LAYERS = [  # a layer may import from its own and from those before it
     {"report", "cli", "__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
-CORE = ("kernels", "factors", "models", "inference", "algorithms", "batch", "statistics", "posteriors", "exceptions")
+CORE = (
+    "kernels",
+    "factors",
+    "models",
+    "inference",
+    "algorithms",
+    "batch",
+    "statistics",
+    "posteriors",
+    "exceptions",
+    "distributed",
+)
 
 
 def imports_of(path):

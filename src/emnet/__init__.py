@@ -12,6 +12,7 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "ConvergenceMonitor": "emnet.estimators.monitor",
     "DegenerateFitError": "emnet.exceptions",
     "EMClusterer": "emnet.estimators.em_clusterer",
+    "distributed": "emnet.distributed",
     "EMImputer": "emnet.estimators.em_imputer",
     "EMMLPClassifier": "emnet.estimators.em_mlp",
     "EMMLPRegressor": "emnet.estimators.em_mlp_regressor",
@@ -43,9 +44,11 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "PooledEstimate": "emnet.applications.rubin",
     "ProbabilisticPCA": "emnet.estimators.probabilistic_pca",
     "SampleCollapseWarning": "emnet.exceptions",
+    "ProcessLostError": "emnet.exceptions",
     "SequenceClassifier": "emnet.estimators.sequence_classifier",
     "SeparationWarning": "emnet.exceptions",
     "VariationalAutoencoder": "emnet.estimators.variational_autoencoder",
+    "stream": "emnet.data.stream",
 }
 
 __all__ = sorted(_WHERE)
@@ -54,7 +57,8 @@ __all__ = sorted(_WHERE)
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'emnet' has no attribute {name!r}")
-    value = getattr(import_module(_WHERE[name]), name)
+    module = import_module(_WHERE[name])
+    value = getattr(module, name, module)  # `emnet.distributed` is itself a module
     globals()[name] = value
     return value
 

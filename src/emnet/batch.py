@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterator
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import reduce
+from operator import add
 from typing import Any, TypeVar
 
 import torch
@@ -29,6 +32,7 @@ class Batch:
     weights : how many units each unit stands for: (n,), or (number of sequences,).
     lengths : (number of sequences,), where the rows are sequences end to end.
     labels : (n,), the latent state where it is known, else −1; or (n, k), what multiplies each state's probability.
+    block : which sum of a pass the batch goes into first; the sums of the blocks are added in their order.
     """
 
     target: Tensor
@@ -37,6 +41,7 @@ class Batch:
     weights: Tensor | None = None
     lengths: Tensor | None = None
     labels: Tensor | None = None
+    block: int = 0
     _derived: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
@@ -126,7 +131,33 @@ Data = Collection[Batch]
 """Training data: one or more batches, gone through in order by every pass."""
 
 
-class MiniBatches(Collection[Batch]):
+class Batches(Collection[Batch]):
+    """Batches that are made as they are asked for, by every pass anew."""
+
+    @property
+    @abstractmethod
+    def total_weight(self) -> float:
+        """How many units they stand for, without a pass."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes have batches of these data, too."""
+        return False
+
+    def combined(self, sums: Mapping[int, Derived]) -> Derived:
+        """What a pass has summed up by block, as one sum: here, where all batches are this process's, in order."""
+        return in_order(sums)
+
+    def __contains__(self, batch: object) -> bool:
+        return False  # they are made as they are asked for
+
+
+def in_order(sums: Mapping[int, Derived]) -> Derived:
+    """The sum of the blocks, from the first to the last."""
+    return reduce(add, (sums[block] for block in sorted(sums)))
+
+
+class MiniBatches(Batches):
     """A batch in pieces of at most `size` units, drawn anew in every pass.
 
     Parameters
@@ -164,13 +195,24 @@ class MiniBatches(Collection[Batch]):
     def __len__(self) -> int:
         return -(-(self.batch.n_units if self.among is None else len(self.among)) // self.size)
 
-    def __contains__(self, batch: object) -> bool:
-        return False  # its batches are made as they are asked for
-
 
 def total_weight(data: Data) -> float:
     """How many units the data stand for."""
-    return data.total_weight if isinstance(data, MiniBatches) else sum(batch.total_weight for batch in data)
+    return data.total_weight if isinstance(data, Batches) else sum(batch.total_weight for batch in data)
+
+
+def require_own(data: Data, algorithm: str) -> None:
+    """Raise InvalidInputError if other processes have a share of the data, for algorithms that go batch by batch."""
+    if isinstance(data, Batches) and data.is_shared:
+        raise InvalidInputError(
+            f"The algorithm {algorithm!r} takes one batch after another, and so one process. For many take 'em', "
+            "'squarem' or 'lbfgs'."
+        )
+
+
+def combined(data: Data, sums: Mapping[int, Derived]) -> Derived:
+    """What a pass over the data has summed up by block, as one sum."""
+    return data.combined(sums) if isinstance(data, Batches) else in_order(sums)
 
 
 def with_constant(inputs: Tensor) -> Tensor:

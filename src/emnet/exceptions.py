@@ -9,6 +9,7 @@
     ├── DegenerateFitError (ArithmeticError)    parameters or evidence became NaN; the last finite ones are kept
     │   └── CollapsedComponentError (ValueError) a component of a mixture has no positive definite covariance
     ├── ModelFileError (ValueError)             a model file is truncated, altered, foreign or too new
+    ├── ProcessLostError (RuntimeError)         one of many processes died or did not answer; names it
     └── MissingDependencyError (ImportError)    an optional package is needed; gives the pip command
     FitInterrupted (KeyboardInterrupt)          Ctrl-C during a fit; the best parameters are kept
     EmnetWarning (UserWarning)
@@ -67,6 +68,10 @@ class FitInterrupted(KeyboardInterrupt):
 
 class ModelFileError(EmnetError, ValueError):
     """A model file cannot be trusted or read."""
+
+
+class ProcessLostError(EmnetError, RuntimeError):
+    """Of the processes of a fit, one died, failed or did not answer in time."""
 
 
 class MissingDependencyError(EmnetError, ImportError):

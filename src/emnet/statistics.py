@@ -8,15 +8,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
-from typing import Self
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from emnet.exceptions import InvalidInputError
+
 
 class Statistics(ABC):
-    """A vector: s + t, s − t, c·s."""
+    """A vector: s + t, s − t, c·s; a dataclass whose tensors, statistics and mappings of those are its numbers.
+
+    frame : the fields that are no sums but what the sums are about; in the same frame statistics add number by number.
+    is_constant_in_size : whether it is as large for many rows as for one, as streams and many processes need.
+    """
+
+    frame: ClassVar[tuple[str, ...]] = ()
+    is_constant_in_size: ClassVar[bool] = True
 
     @abstractmethod
     def __add__(self, other: Self) -> Self: ...
@@ -32,6 +41,71 @@ class Statistics(ABC):
 
     def __sub__(self, other: Self) -> Self:
         return self + -other
+
+    def numbers(self) -> list[Tensor]:
+        """The tensors that add, in the order of the fields."""
+        own = [(name in self.frame, value) for name, value in self._values()]
+        return [x for framed, v in own if not framed for x in ([v] if isinstance(v, Tensor) else _each(v, "numbers"))]
+
+    def frames(self) -> list[Tensor]:
+        """The tensors of the frame, likewise."""
+        own = [(name in self.frame, value) for name, value in self._values()]
+        return [x for framed, v in own for x in ([v] * framed if isinstance(v, Tensor) else _each(v, "frames"))]
+
+    def with_numbers(self, numbers: Iterator[Tensor]) -> Self:
+        """The same kind, in the same frame, with those numbers, each reshaped."""
+        own = {name: _with(value, numbers) for name, value in self._values() if name not in self.frame}
+        return replace(self, **own)  # type: ignore[type-var]
+
+    def in_frame(self, frame: Iterator[Tensor]) -> Self:
+        """The same in another frame."""
+        own = {name: _framed(value, frame) for name, value in self._values() if not isinstance(value, Tensor)}
+        return replace(self, **own) if own else self  # type: ignore[type-var]
+
+    def growing(self) -> Statistics | None:
+        """A part that is not constant in size, None if there is none."""
+        if not self.is_constant_in_size:
+            return self
+        parts = (part for _, v in self._values() if not isinstance(v, Tensor) for part in _parts(v))
+        return next((found for part in parts if (found := part.growing()) is not None), None)
+
+    def _values(self) -> Iterator[tuple[str, Any]]:
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if isinstance(value, (Tensor, Statistics, Mapping)):
+                yield field.name, value
+
+
+def require_constant_size(statistics: Statistics) -> None:
+    """Raise InvalidInputError for statistics that hold rows, where those would pile up or have to travel."""
+    if (growing := statistics.growing()) is not None:
+        raise InvalidInputError(
+            f"An M-step asks for the rows themselves ({type(growing).__name__}), which are kept neither of streams nor "
+            "from pass to pass, and which processes do not exchange. Take m_step='mm' or 'gradient', or "
+            "algorithm='lbfgs'."
+        )
+
+
+def _parts(value: Any) -> list[Statistics]:
+    return [value] if isinstance(value, Statistics) else list(value.values())
+
+
+def _each(value: Any, what: str) -> list[Tensor]:
+    return [tensor for part in _parts(value) for tensor in getattr(part, what)()]
+
+
+def _with(value: Any, numbers: Iterator[Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return next(numbers).reshape(value.shape).to(value)
+    if isinstance(value, Statistics):
+        return value.with_numbers(numbers)
+    return {name: part.with_numbers(numbers) for name, part in value.items()}
+
+
+def _framed(value: Any, frame: Iterator[Tensor]) -> Any:
+    if isinstance(value, Statistics):
+        return value.in_frame(frame)
+    return {name: part.in_frame(frame) for name, part in value.items()}
 
 
 class Moments(Statistics):
@@ -53,6 +127,8 @@ class Observations(Statistics):
 
     They are a sum of point masses: + puts rows end to end, a scale multiplies their weights.
     """
+
+    is_constant_in_size = False
 
     target: Tensor  # (n, d)
     given: Tensor  # (n, p)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from emnet.algorithms.base import Progress, e_step
-from emnet.batch import Data, total_weight
+from emnet.batch import Data, require_own, total_weight
 from emnet.inference.base import EStep
 from emnet.models.base import LatentModel
 from emnet.posteriors import EvidenceKind
@@ -44,6 +44,7 @@ class Adam:
         self._square: Tensor | None = None
 
     def step(self, model: LatentModel, data: Data) -> Progress:
+        require_own(data, "adam")
         total = total_weight(data)
         rate, evidence, log_prior = self._rate(), 0.0, model.log_prior()
         diagnostics: dict[str, float] = {}

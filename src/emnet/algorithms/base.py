@@ -8,19 +8,17 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import reduce
-from operator import add
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from emnet.batch import Batch, Data, total_weight
+from emnet.batch import Batch, Data, combined, total_weight
 from emnet.exceptions import DegenerateFitError, EvidenceDecreasedWarning, FitInterrupted
 from emnet.inference.base import EStep
 from emnet.models.base import LatentModel
 from emnet.posteriors import EvidenceKind
-from emnet.statistics import ModelStatistics
+from emnet.statistics import ModelStatistics, Statistics
 
 _ROUNDING = 1e-9  # relative fall of the objective that is rounding (4e-16 a row is ordinary), not a fault
 
@@ -112,28 +110,51 @@ class Algorithm(Protocol):
 
 def e_step(model: LatentModel, data: Data, inference: EStep) -> tuple[Progress, ModelStatistics]:
     """Posterior, evidence and statistics over all batches."""
-    parts: list[ModelStatistics] = []
-    progress = evaluate(model, data, inference, parts.append)
-    return progress, reduce(add, parts)
+    total = _pass(model, data, inference, collects=True)
+    return total.progress(model), total.statistics
 
 
-def evaluate(
-    model: LatentModel,
-    data: Data,
-    inference: EStep,
-    collect: Callable[[ModelStatistics], None] | None = None,
-) -> Progress:
-    """The evidence over all batches; `collect` is given each one's statistics."""
-    total, rows, kind = 0.0, 0, EvidenceKind.EXACT
-    sums: dict[str, float] = {}
+def evaluate(model: LatentModel, data: Data, inference: EStep) -> Progress:
+    """The evidence over all batches."""
+    return _pass(model, data, inference, collects=False).progress(model)
+
+
+def _pass(model: LatentModel, data: Data, inference: EStep, *, collects: bool) -> Sums:
+    """Every batch goes into the sum of its block, and the data say how blocks become one: see `Batch.block`."""
+    blocks: dict[int, Sums] = {}
     for batch in data:
-        posterior = inference(model, batch)
-        total, rows, kind = total + posterior.total(batch.weights), rows + len(batch), posterior.kind
-        for name, value in posterior.diagnostics.items():
-            sums[name] = sums.get(name, 0.0) + len(batch) * value
-        if collect is not None:
-            collect(model.statistics(batch, posterior))
-    return Progress(total, model.log_prior(), kind, {name: value / rows for name, value in sums.items()})
+        part = _sums(model, batch, inference, collects)
+        blocks[batch.block] = blocks[batch.block] + part if batch.block in blocks else part
+    return combined(data, blocks)
+
+
+def _sums(model: LatentModel, batch: Batch, inference: EStep, collects: bool) -> Sums:
+    posterior = inference(model, batch)
+    diagnostics = posterior.diagnostics
+    totals = [posterior.total(batch.weights), len(batch), *(len(batch) * value for value in diagnostics.values())]
+    statistics = model.statistics(batch, posterior) if collects else ModelStatistics({})
+    return Sums(torch.tensor(totals, dtype=torch.float64), statistics, posterior.kind, tuple(diagnostics))
+
+
+@dataclass(frozen=True, eq=False)
+class Sums(Statistics):
+    """What a pass adds up; the kind of the evidence and the names of the diagnostics are those of every batch."""
+
+    totals: Tensor  # log evidence, rows, and of each diagnostic its sum over the rows
+    statistics: ModelStatistics
+    kind: EvidenceKind
+    names: tuple[str, ...]
+
+    def __add__(self, other: Sums) -> Sums:
+        return replace(self, totals=self.totals + other.totals, statistics=self.statistics + other.statistics)
+
+    def __mul__(self, scale: float) -> Sums:
+        return replace(self, totals=scale * self.totals, statistics=scale * self.statistics)
+
+    def progress(self, model: LatentModel) -> Progress:
+        evidence, rows, *sums = self.totals.tolist()
+        means = {name: value / rows for name, value in zip(self.names, sums, strict=True)}
+        return Progress(evidence, model.log_prior(), self.kind, means)
 
 
 def run(

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from emnet.algorithms.base import Algorithm, Progress, evaluate
-from emnet.batch import Batch, Data, total_weight
-from emnet.exceptions import DegenerateFitError
+from emnet.batch import Batch, Batches, Data, total_weight
+from emnet.exceptions import DegenerateFitError, InvalidInputError
 from emnet.inference.base import EStep
 from emnet.models.base import LatentModel
 from emnet.posteriors import Discrete, require_discrete
@@ -69,6 +69,7 @@ class SplitMerge:
         """Take the candidate that ends highest, if it ends higher than here; whether it does."""
         here = best = model.coordinates()
         highest = floor = evaluate(model, data, self.inference).objective
+        _require_in_memory(data)
         posteriors = [self._posterior(model, batch) for batch in data]
         for candidate in islice(product(_candidates(data, posteriors), _AXES), self.candidates):
             try:
@@ -98,6 +99,14 @@ class SplitMerge:
 
     def _posterior(self, model: LatentModel, batch: Batch) -> Discrete:
         return require_discrete(self.inference(model, batch))
+
+
+def _require_in_memory(data: Data) -> None:
+    if isinstance(data, Batches):
+        raise InvalidInputError(
+            "Splitting and merging needs the posterior of every row at once: give an array, or take the algorithm "
+            "'annealing' or 'em'."
+        )
 
 
 def _candidates(data: Data, posteriors: list[Discrete]) -> Iterator[tuple[int, int, int]]:

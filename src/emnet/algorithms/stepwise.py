@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from emnet.algorithms.base import Progress, e_step
+from emnet.algorithms.online import blended
 from emnet.batch import Data, total_weight
 from emnet.inference.base import EStep
 from emnet.models.base import LatentModel
@@ -42,9 +43,7 @@ class Stepwise:
         if self._mean is None and self.learned is not None:
             self._mean, self._passes, self._units = self.learned(model, data) * (1 / units), 1, units
         progress, found = e_step(model, data, self.inference)
-        share = (self._passes + 1) ** -self.power
-        found = found * (1 / units)
-        self._mean = found if self._mean is None else found * share + self._mean * (1 - share)
+        self._mean = blended(self._mean, found * (1 / units), self._passes + 1, self.power)
         self._passes, self._units = self._passes + 1, self._units + units
         model.m_step(self._mean * self._units)
         return progress

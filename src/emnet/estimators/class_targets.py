@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Self, cast
 
 import numpy as np
@@ -10,8 +12,11 @@ from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from emnet import serialization
 from emnet.batch import Batch
+from emnet.data.sample import Units
+from emnet.data.stream import Chunk, Stream
 from emnet.estimators.callbacks import with_callbacks
 from emnet.estimators.keeping import keeping_what_was_fitted
+from emnet.estimators.streaming import require_alone
 from emnet.estimators.validation import class_weights, plain_labels
 from emnet.exceptions import InvalidInputError
 
@@ -28,11 +33,14 @@ class ClassTargets:
     _continues: Any
     _fit: Any
     _fit_pass: Any
+    _fit_stream: Any
     _batch: Any
 
     @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit to (n, p) inputs and (n,) labels: numbers, strings or booleans; weight 2 is the row twice, 0 no row.
+
+        An `emnet.stream` in place of X brings its labels and weights.
 
         An interrupted fit keeps the starts that had ended, or else the best parameters of the one that had not, and
         raises FitInterrupted, a KeyboardInterrupt. A fit that fails before leaves the estimator as it was.
@@ -45,6 +53,9 @@ class ClassTargets:
         """
         with keeping_what_was_fitted(self):
             self._check_parameters()
+            if isinstance(X, Stream):
+                require_alone(y, sample_weight)
+                return cast(Self, self._fit_stream(X))
             X, codes, weights = self._check_data(X, y, sample_weight)
             return cast(Self, self._fit(X, codes, weights, self.classes_[codes]))
 
@@ -75,15 +86,9 @@ class ClassTargets:
         X, y = self._check_features(X, y if y is None else plain_labels(y), reset=reset)
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
-        classes = np.unique(y) if known is None else known
         before: Any = vars(self).get("classes_")
-        if self._continues() and not np.array_equal(classes, before):
-            raise InvalidInputError("With warm_start the classes must be those of the last fit.")
-        if len(classes) < 2:
-            raise InvalidInputError(
-                f"A classifier needs at least two classes; y has one class only, {classes.tolist()[0]!r}."
-            )
-        self.classes_ = classes
+        self.classes_ = classes = np.unique(y) if known is None else known
+        self._require_classes(before)
         codes = self._codes(y)
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         weights = weights * class_weights(self.class_weight, classes, codes, weights)
@@ -91,6 +96,42 @@ class ClassTargets:
         if not seen.any():
             raise InvalidInputError("All sample weights are zero: there is nothing to fit.")
         return X[seen], codes[seen], weights[seen]
+
+    def _meet(self, stream: Stream) -> None:
+        """The classes of a stream, and how much each of them weighs: a pass."""
+        super()._meet(stream)  # type: ignore[misc]
+        own: Counter[Any] = Counter()
+        for chunk in stream:
+            labels, where = np.unique(plain_labels(chunk.y), return_inverse=True)
+            weights = None if chunk.weights is None else np.asarray(chunk.weights, dtype=float)
+            own.update(dict(zip(labels.tolist(), np.bincount(where, weights).tolist(), strict=True)))
+        totals: Counter[Any] = sum(stream.group.gathered(own), Counter())
+        self.classes_, before = np.unique(list(totals)), vars(self).get("classes_")
+        self._require_classes(before)
+        self._multipliers = self._by_class(totals)
+
+    def _by_class(self, totals: Mapping[Any, float]) -> np.ndarray:
+        """The multiplier of each class's weights, (g,)."""
+        codes = np.arange(len(self.classes_))
+        return class_weights(
+            self.class_weight, self.classes_, codes, np.array([totals[label] for label in self.classes_.tolist()])
+        )
+
+    def _rows_that_count(self, chunk: Chunk) -> Units:
+        X, y = self._check_features(chunk.X, plain_labels(chunk.y), reset=False)
+        codes = self._codes(column_or_1d(y, warn=True))
+        weights = _check_sample_weight(chunk.weights, X, dtype=np.float64, ensure_non_negative=True)
+        weights = weights * self._multipliers[codes]
+        seen = weights > 0
+        return Units(X[seen], codes[seen], weights[seen])
+
+    def _require_classes(self, before: Any) -> None:
+        if self._continues() and not np.array_equal(self.classes_, before):
+            raise InvalidInputError("With warm_start the classes must be those of the last fit.")
+        if len(self.classes_) < 2:
+            raise InvalidInputError(
+                f"A classifier needs at least two classes; y has one class only, {self.classes_.tolist()[0]!r}."
+            )
 
     def _codes(self, y: np.ndarray) -> np.ndarray:
         unknown = np.setdiff1d(y, self.classes_)

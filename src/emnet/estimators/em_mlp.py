@@ -153,7 +153,7 @@ class EMMLPClassifier(ClassifierMixin, ClassTargets, NetworkEstimator):
 
     def _network(self, hidden: list[Tensor], output: Tensor, seed: int) -> BernoulliNetwork:
         m_step = options.choose_m_step(
-            self.m_step, len(output), output.shape[1] - 1, self._e_step(seed), self.algorithm
+            self._m_step_for_data(), len(output), output.shape[1] - 1, self._e_step(seed), self.algorithm
         )
         dtype = options.DTYPES[self.dtype]
         top: Output = SoftmaxOutput(output.to(dtype), precision=self.prior_[1], m_step=m_step)

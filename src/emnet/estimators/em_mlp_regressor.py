@@ -130,7 +130,7 @@ class EMMLPRegressor(RegressorMixin, RealTargets, NetworkEstimator):
     def _network(self, hidden: list[Tensor], output: Tensor, seed: int) -> BernoulliNetwork:
         """`output` are the weights, and last the log variance."""
         e_step = self._e_step(seed)
-        m_step = options.choose_m_step(self.m_step, 1, 1, e_step, self.algorithm)
+        m_step = options.choose_m_step(self._m_step_for_data(), 1, 1, e_step, self.algorithm)
         weights = output[:, :-1].to(options.DTYPES[self.dtype])
         variance = output[:, -1].exp()
         top: Output = GaussianOutput(weights, variance, precision=self.prior_[1])

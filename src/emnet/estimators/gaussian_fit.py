@@ -10,13 +10,14 @@ import numpy as np
 import torch
 
 from emnet.algorithms.base import Fit
-from emnet.batch import Batch, total_weight
+from emnet.batch import Batch, Data, total_weight
 from emnet.estimators import gaussian_parameters, mixture_start, options
 from emnet.estimators.gaussian_parameters import gaussian_of
 from emnet.estimators.gaussian_use import FittedGaussianMixture
 from emnet.estimators.mixture_fit import LearningMixture, n_free, statistics_of
 from emnet.estimators.mixture_report import warn_of_collapse
-from emnet.estimators.standardize import center_and_scale
+from emnet.estimators.standardize import center_and_scale, common_scale
+from emnet.estimators.streaming import Survey
 from emnet.exceptions import InvalidInputError
 from emnet.factors.gaussian import Gaussian
 from emnet.factors.gaussian_priors import NormalInverseWishart
@@ -33,12 +34,25 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
     means_init: Any
     precisions_init: Any
     prior: Any
+    _spread: torch.Tensor  # mean square of what is there of each centered column, (d,); 1 of a column of zeros
 
     def _has_such_parameters(self, X: np.ndarray) -> bool:
         return hasattr(self, "means_") and self.means_.shape == (self.n_components, X.shape[1])
 
     def _measure(self, X: np.ndarray, weights: np.ndarray | None) -> None:
         self._center, self._scale = center_and_scale(X, weights)
+
+    def _measure_stream(self, found: Survey, continues: bool) -> None:
+        if not continues:
+            self._center = found.mean
+            self._scale = common_scale(found.mean / np.where(found.reach > 0, found.reach, 1.0), found.reach)
+        self._log_scale = float(found.mass.sum() * np.log(self._scale))
+        away = (found.mean - self._center) / self._scale
+        variances = torch.as_tensor((found.deviation / self._scale) ** 2 + away**2)
+        self._spread = torch.where(variances > 0, variances, 1.0).to(options.choose_device(self.device))
+
+    def _take_down(self, data: list[Batch]) -> None:
+        self._spread = _variances(data)
 
     def _is_monotone(self) -> bool:
         return self.reg_covar == 0 and self.dtype == "float64"
@@ -54,13 +68,11 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
         """The model after an M-step on the starting responsibilities, with what `…_init` gives in its place."""
         d = X.shape[1]
         if self._all_given():
-            covariances = self._given_covariances(d)
-            return self._mixture(self._given_weights(), self._given_means(d), covariances, data)
+            return self._mixture(self._given_weights(), self._given_means(d), self._given_covariances(d))
         found = mixture_start.start(self.init_params, X, self.n_components, rng, weights, labels)
-        k, variances = self.n_components, _variances(data)
-        first = self._mixture(
-            np.full(k, 1 / k), np.zeros((k, d)), variances.diag_embed().expand(k, d, d), data, fixed=()
-        )
+        k = self.n_components
+        alike = self._spread.diag_embed().expand(k, d, d)
+        first = self._mixture(np.full(k, 1 / k), np.zeros((k, d)), alike, fixed=())
         statistics = statistics_of(first, data, found)
         if self.precisions_init is not None:
             first.weights.maximize(statistics["weights"])
@@ -73,19 +85,17 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
             first.weights.log_probabilities.exp().cpu().numpy() if self.weights_init is None else self._given_weights(),
             emission.means.cpu() if self.means_init is None else self._given_means(d),
             emission.covariance.covariances() if self.precisions_init is None else self._given_covariances(d),
-            data,
         )
 
-    def _learnable(self, data: list[Batch]) -> Mixture:
+    def _learnable(self) -> Mixture:
         fitted = gaussian_of(self._fitted_model())
-        return self._mixture(self.weights_, fitted.means, fitted.covariance.covariances(), data)
+        return self._mixture(self.weights_, fitted.means, fitted.covariance.covariances())
 
     def _mixture(
         self,
         weights: Any,
         means: Any,
         covariances: torch.Tensor,
-        data: list[Batch],
         fixed: Collection[str] | None = None,
     ) -> Mixture:
         fixed = self.fixed if fixed is None else fixed
@@ -93,21 +103,20 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
         emission = Gaussian(
             torch.as_tensor(means),
             structure,
-            prior=self._prior(data),
+            prior=self._prior(),
             reg_covar=self.reg_covar / self._scale**2,
             fixed=set(fixed) - {"weights"},
         )
         concentration = torch.as_tensor(self.weight_concentration, dtype=torch.float64)
         mixing = MixingWeights(torch.as_tensor(weights), concentration=concentration, fixed="weights" in fixed)
-        return Mixture(mixing, emission).to(data[0].target.device)
+        return Mixture(mixing, emission).to(options.choose_device(self.device))
 
-    def _prior(self, data: list[Batch]) -> NormalInverseWishart | None:
+    def _prior(self) -> NormalInverseWishart | None:
         if self.prior is None:
             return None
         if isinstance(self.prior, NormalInverseWishart):
-            return self._in_units_of_the_model(self.prior, data[0].target.device)
-        variances = _variances(data)
-        return gaussian_parameters.default_prior(variances, self.n_components, torch.zeros_like(variances))
+            return self._in_units_of_the_model(self.prior, options.choose_device(self.device))
+        return gaussian_parameters.default_prior(self._spread, self.n_components, torch.zeros_like(self._spread))
 
     def _in_units_of_the_model(self, prior: NormalInverseWishart, device: torch.device) -> NormalInverseWishart:
         d = len(self._center)
@@ -143,7 +152,7 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
             if name in self.fixed
         }
 
-    def _warn(self, data: list[Batch]) -> None:
+    def _warn(self, data: Data) -> None:
         if self.max_iter == 0:
             return
         if self.prior is None and self.covariance_type not in gaussian_parameters.TIED:

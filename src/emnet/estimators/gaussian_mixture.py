@@ -49,7 +49,8 @@ class GaussianMixture(LearningGaussianMixture):
     warm_start : go on from the last fit's parameters.
     verbose, verbose_interval : 1 prints the iterations, 2 also changes and times; every so many.
     algorithm : "em"; "squarem", which is accelerated and ends at the same kind of maximum on another way; or, against
-        bad optima, "annealing" or "split_merge", which never end below "em"; or an object of those.
+        bad optima, "annealing" or "split_merge", which never end below "em"; batch by batch, for streams, "online"
+        (stepwise) or "incremental", which take `max_iter` passes; or an object of those.
     prior : None; "auto", a weak data-dependent Normal-inverse-Wishart (Fraley & Raftery 2007), which keeps components
         from collapsing; or a `NormalInverseWishart` in the units of the data.
     weight_concentration : α ≥ 1 of a Dirichlet prior on the weights, a number or one for each component.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Self, cast
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -14,7 +15,10 @@ from torch import Tensor
 from emnet.algorithms.base import Fit, Reason, run
 from emnet.algorithms.em import EM
 from emnet.algorithms.stepwise import Stepwise
-from emnet.batch import Batch
+from emnet.batch import Batch, Data
+from emnet.data.sample import Units
+from emnet.data.stream import Chunk, Stream
+from emnet.distributed import ALONE, Group
 from emnet.estimators import options
 from emnet.estimators.history import as_dict
 from emnet.estimators.keeping import keeping_what_was_fitted
@@ -23,10 +27,12 @@ from emnet.estimators.markov_start import StartingMarkov
 from emnet.estimators.mixture_report import warn_of_failed_starts, warn_of_idle_states
 from emnet.estimators.monitor import ConvergenceMonitor, Monitoring
 from emnet.estimators.sequences import pieces
+from emnet.estimators.streaming import StreamedBatches, random_numbers, require_alone, survey
 from emnet.exceptions import (
     CollapsedComponentError,
     DegenerateFitError,
     FitInterrupted,
+    InvalidInputError,
 )
 from emnet.factors.shared_states import SharedStates
 from emnet.factors.tables import MixingWeights, Transitions
@@ -42,12 +48,19 @@ class _Occupied:
     """The exact E-step, which takes down how many rows of each batch every state is expected to have."""
 
     def __init__(self) -> None:
-        self.counts: dict[Batch, Tensor] = {}
+        self.counts: WeakKeyDictionary[Batch, Tensor] = WeakKeyDictionary()  # batches of streams do not stay
 
     def __call__(self, model: Any, batch: Batch) -> Chain | Segments:
         posterior: Chain | Segments = model.posterior(batch)
         self.counts[batch] = posterior.responsibilities.sum(0)
         return posterior
+
+    def expected_rows(self, model: Any, data: Data) -> Tensor:
+        """Of every state, (k,); of a stream by one more pass."""
+        if not isinstance(data, StreamedBatches):
+            return torch.stack(list(self.counts.values())).sum(0)
+        own = torch.stack([model.posterior(batch).responsibilities.sum(0).cpu() for batch in data]).sum(0)
+        return torch.stack(data.stream.group.gathered(own)).sum(0)
 
 
 class LearningMarkov(StartingMarkov, MarkovInFile):
@@ -74,37 +87,91 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
 
         Parameters
         ----------
-        X : (n, d), sequences end to end, or a list of sequences, (t, d) each; NaN is a missing value.
+        X : (n, d), sequences end to end, or a list of sequences, (t, d) each; NaN is a missing value. Or an
+            `emnet.stream` with a column `sequence`, whose target is y and whose weight the sequences' weights.
         lengths : of the sequences.
         y : (n,), the state of each row where it is known, −1 where not.
         sample_weight : (s,), how many sequences each one counts for.
         """
         with keeping_what_was_fitted(self):
             self._check_parameters()
+            if isinstance(X, Stream):
+                require_alone(y, sample_weight if lengths is None else lengths)
+                return self._fit_stream(X)
             X, lengths, weights, y = self._check_data(X, lengths, y, sample_weight)
-            self.__dict__.pop("_stepper", None)
-            self.fits_: list[Fit] = []
-            failures: list[CollapsedComponentError] = []
-            for seed in self._seeds():
-                try:
-                    self._fit_start(X, lengths, weights, y, seed)
-                except CollapsedComponentError as error:
-                    failures.append(error)
-                    if len(failures) == self.n_init:
-                        raise
-            warn_of_failed_starts(failures, self.n_init)
+
+            def data() -> tuple[Data, float]:
+                batches = list(self._batches(X, lengths, weights, y))
+                return batches, sum(self._log_scale_of(batch) @ _weights(batch) for batch in batches)
+
+            return self._fit_starts(X, lengths, data, self._seeds())
+
+    def _fit_stream(self, stream: Stream) -> Self:
+        """Fit to a stream: starts from a sample of its sequences, statistics from all of them."""
+        names: list[tuple[str, ...] | None] = []
+
+        def checked(chunk: Chunk) -> Units:
+            names[:] = [chunk.names]
+            return self._checked_chunk(chunk)
+
+        found = survey(stream, checked)
+
+        def batches_of(chunk: Chunk) -> Iterable[Batch]:
+            units = self._checked_chunk(chunk)
+            return () if units.lengths is None else self._batches(units.X, units.lengths, units.weights, units.target)
+
+        def data() -> tuple[Data, float]:
+            return StreamedBatches(stream, batches_of, found), float(found.mass.sum() * np.log(self._scale))
+
+        assert found.sample.lengths is not None
+        self._fit_starts(found.sample.X, found.sample.lengths, data, self._seeds(stream.group))
+        if names[0] is not None:
+            self.feature_names_in_ = np.array(names[0], dtype=object)
         return self
 
-    def _seeds(self) -> list[Any]:
+    def _checked_chunk(self, chunk: Chunk) -> Units:
+        """Sequences of a chunk that count, with their known states and weights."""
+        if chunk.lengths is None:
+            raise InvalidInputError(
+                "A stream of rows does not say where sequences end: name the column that tells them apart, "
+                "emnet.stream(…, sequence=…)."
+            )
+        starts = np.cumsum(chunk.lengths) - chunk.lengths
+        weights = None if chunk.weights is None else np.asarray(chunk.weights, dtype=float)[starts]
+        if weights is not None and not weights.any():
+            return Units(np.empty((0, 1)))
+        try:
+            X, lengths, weights, y = self._check_data(_whole(chunk.X), chunk.lengths, chunk.y, weights)
+        except InvalidInputError as error:
+            raise type(error)(f"{chunk.label}: {error}") from error
+        return Units(X, y, weights, lengths)
+
+    def _fit_starts(
+        self, X: np.ndarray, lengths: np.ndarray, data: Callable[[], tuple[Data, float]], seeds: list[Any]
+    ) -> Self:
+        """Run from every start, made of those sequences; `data` gives batches, and what scaling adds."""
+        self.__dict__.pop("_stepper", None)
+        self.fits_: list[Fit] = []
+        failures: list[CollapsedComponentError] = []
+        for seed in seeds:
+            try:
+                self._fit_start(X, lengths, data, seed)
+            except CollapsedComponentError as error:
+                failures.append(error)
+                if len(failures) == self.n_init:
+                    raise
+        warn_of_failed_starts(failures, self.n_init)
+        return self
+
+    def _seeds(self, group: Group = ALONE) -> list[Any]:
         """What the starts draw from: of one start `random_state`, as hmmlearn does."""
+        numbers = random_numbers(self.random_state, group)
         if self.n_init == 1:
-            return [self.random_state]
-        rng = check_random_state(self.random_state)
+            return [numbers]
+        rng = check_random_state(numbers)
         return [np.random.RandomState(rng.randint(2**31)) for _ in range(self.n_init)]
 
-    def _fit_start(
-        self, X: np.ndarray, lengths: np.ndarray, weights: np.ndarray | None, y: np.ndarray | None, seed: Any
-    ) -> None:
+    def _fit_start(self, X: np.ndarray, lengths: np.ndarray, make: Callable[[], tuple[Data, float]], seed: Any) -> None:
         """One start, published in place of the last if it is better."""
         before = dict(vars(self))
         self._init(X, lengths, seed)
@@ -113,8 +180,7 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
         self._renew_monitor()
         if self.n_iter == 0:
             return
-        model, data = self._learnable(), list(self._batches(X, lengths, weights, y))
-        log_scale = sum(self._log_scale_of(batch) @ _weights(batch) for batch in data)
+        model, (data, log_scale) = self._learnable(), make()
         counted, rule = _Occupied(), Monitoring(self.monitor_, self.n_iter, log_scale)
         try:
             with options.few_threads(X.size * self.n_components):
@@ -139,7 +205,7 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
         self.fits_.append(fit)
         if fit.last.objective > best:
             self._publish(model, fit, log_scale)
-            warn_of_idle_states(sum(counted.counts.values()))
+            warn_of_idle_states(counted.expected_rows(model, data))
             self._warn_of_lifted(model)
         else:
             self.__dict__.clear()
@@ -258,6 +324,11 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
 def _weights(batch: Batch) -> np.ndarray:
     """Of the sequences, (s,)."""
     return np.ones(batch.n_units) if batch.weights is None else batch.weights.cpu().numpy()
+
+
+def _whole(X: np.ndarray) -> np.ndarray:
+    """A stream's floats as integers where they are, as symbols and counts have to be."""
+    return X.astype(np.int64) if np.isfinite(X).all() and (np.floor(X) == X).all() else X
 
 
 def _concentration(prior: Any) -> Tensor:

@@ -6,7 +6,7 @@ import copy
 import os
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from numbers import Integral
 from typing import Any, Self
@@ -19,8 +19,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from emnet import serialization
 from emnet.algorithms.base import Fit, Iteration, Reason, e_step, evaluate, run
+from emnet.algorithms.online import blended
 from emnet.applications.standard_errors import standard_errors
-from emnet.batch import Batch, total_weight
+from emnet.batch import Batch, Data, total_weight
+from emnet.data.stream import Chunk, Stream
+from emnet.distributed import ALONE, Group
 from emnet.estimators import options
 from emnet.estimators.history import as_dict
 from emnet.estimators.keeping import keeping_what_was_fitted
@@ -28,6 +31,7 @@ from emnet.estimators.mixture_input import CheckedMixture
 from emnet.estimators.mixture_report import Printer, shifted, warn_of_failed_starts
 from emnet.estimators.mixture_selection import LikelihoodRatioTest, bootstrap_test, repeated
 from emnet.estimators.stopping import MeanGain
+from emnet.estimators.streaming import StreamedBatches, Survey, random_numbers, require_alone, survey
 from emnet.estimators.trees import flattened, shaped_as
 from emnet.estimators.validation import require_positive_integer
 from emnet.exceptions import CollapsedComponentError, DegenerateFitError, FitInterrupted, InvalidInputError
@@ -35,8 +39,6 @@ from emnet.inference.exact import Exact
 from emnet.models.mixture import Mixture
 from emnet.posteriors import Discrete, EvidenceKind
 from emnet.statistics import ModelStatistics
-
-_STEPWISE_POWER = 0.6
 
 
 class LearningMixture(CheckedMixture):
@@ -61,6 +63,13 @@ class LearningMixture(CheckedMixture):
         """Take down the center and scale of the columns, and what else of them starts and priors need."""
 
     @abstractmethod
+    def _measure_stream(self, found: Survey, continues: bool) -> None:
+        """The same of a stream, but in a fit that goes on; and what it needs of the data in any case."""
+
+    def _take_down(self, data: list[Batch]) -> None:
+        """What else a model needs of the batches."""
+
+    @abstractmethod
     def _has_such_parameters(self, X: np.ndarray) -> bool:
         """Whether what was fitted is a mixture of such rows, so that a warm start can go on from it."""
 
@@ -76,7 +85,7 @@ class LearningMixture(CheckedMixture):
         """The model at the start of a run."""
 
     @abstractmethod
-    def _learnable(self, data: list[Batch]) -> Mixture:
+    def _learnable(self) -> Mixture:
         """The fitted parameters as a model that can go on learning."""
 
     @abstractmethod
@@ -91,7 +100,7 @@ class LearningMixture(CheckedMixture):
     def _publish(self, model: Mixture, fit: Fit | None, rows: float) -> None:
         """Set the attributes from a start's parameters and record."""
 
-    def _warn(self, data: list[Batch]) -> None:
+    def _warn(self, data: Data) -> None:
         """Say what is wrong with the fit."""
         self._warn_if_not_converged()
 
@@ -106,12 +115,15 @@ class LearningMixture(CheckedMixture):
 
         Parameters
         ----------
-        X : (n, d); NaN is a missing value.
+        X : (n, d); NaN is a missing value. Or an `emnet.stream`, whose target is y and whose weight the rows' weights.
         y : what is known of the rows' components: see `labels`.
         sample_weight : (n,), how many rows each row counts for.
         """
         with keeping_what_was_fitted(self):
             self._check_parameters()
+            if isinstance(X, Stream):
+                require_alone(y, sample_weight)
+                return self._fit_stream(X)
             X, weights, labels = self._check_data(X, y, sample_weight, True)
             with options.few_threads(X.size * self.n_components):
                 return self._fit(X, weights, labels)
@@ -151,8 +163,9 @@ class LearningMixture(CheckedMixture):
         check_is_fitted(self)
         X, weights, _ = self._check_data(X, None, sample_weight, False)
         data = list(self._batches(X, weights, dtype=torch.float64))
+        self._take_down(data)
         with torch.no_grad():
-            model = self._learnable(data)
+            model = self._learnable()
             flat = standard_errors(model, data, Exact(), lambda model: flattened(self._estimates(model)))
             return shaped_as(self._estimates(model), flat)
 
@@ -175,14 +188,44 @@ class LearningMixture(CheckedMixture):
             self._measure(X, weights)
         self._kept = self._values_to_keep(continues)
         data = list(self._batches(X, weights, labels))
+        self._take_down(data)
         self._rows_seen, self._passes, self._online = total_weight(data), 1, None
         self._log_scale = self._log_scale_of(X, weights)
         if continues:
-            self._fit_starts(data, self.lower_bound_, 1, lambda rng: self._learnable(data))
+            self._fit_starts(data, self.lower_bound_, 1, lambda rng: self._learnable())
         else:
             self._fit_starts(data, -np.inf, self.n_init, lambda rng: self._start(X, data, rng, weights, labels))
         self._warn(data)
         return self
+
+    def _fit_stream(self, stream: Stream) -> Self:
+        """Fit to a stream: starts from a sample of it, statistics from all of it."""
+        stream = self._read(stream)
+        self._meet(stream)
+        found = survey(stream, self._checked_chunk)
+        self._require_survey(found)
+        continues = self.warm_start and self._has_such_parameters(found.sample.X)
+        self._measure_stream(found, continues)
+        self._kept = self._values_to_keep(continues)
+        own = found.sample
+        few = list(self._batches(own.X, own.weights, own.target))
+        data = StreamedBatches(stream, self._batches_of, found)
+        self._rows_seen, self._passes, self._online = found.total_weight, 1, None
+        with options.few_threads(stream.batch_rows * own.X.shape[1] * self.n_components):
+            if continues:
+                self._fit_starts(data, self.lower_bound_, 1, lambda rng: self._learnable(), stream.group)
+            else:
+
+                def start(rng: np.random.RandomState) -> Mixture:
+                    return self._start(own.X, few, rng, own.weights, own.target)
+
+                self._fit_starts(data, -np.inf, self.n_init, start, stream.group)
+        self._warn(data)
+        return self
+
+    def _batches_of(self, chunk: Chunk) -> Iterator[Batch]:
+        units = self._checked_chunk(chunk)
+        return self._batches(units.X, units.weights, units.target)
 
     def _fit_pass(self, X: np.ndarray, weights: np.ndarray | None, labels: np.ndarray | None, first: bool) -> Self:
         """A pass of `partial_fit`."""
@@ -191,14 +234,14 @@ class LearningMixture(CheckedMixture):
             self._rows_seen, self._passes, self._online = 0.0, 0, None
         self._kept = self._values_to_keep(not first)
         data = list(self._batches(X, weights, labels))
+        self._take_down(data)
         rng = check_random_state(self.random_state)
-        model = self._start(X, data, rng, weights, labels) if first else self._learnable(data)
+        model = self._start(X, data, rng, weights, labels) if first else self._learnable()
         self._log_scale, rows = self._log_scale_of(X, weights), total_weight(data)
         with torch.no_grad():
             before, found = e_step(model, data, Exact())
-            share = (self._passes + 1) ** -_STEPWISE_POWER
-            kept = self._online or _implied(model)
-            self._online = found * (share / rows) + kept * (1 - share) if self._passes else found * (1 / rows)
+            kept = (self._online or _implied(model)) if self._passes else None
+            self._online = blended(kept, found * (1 / rows), self._passes + 1)
             self._rows_seen, self._passes = self._rows_seen + rows, self._passes + 1
             model.m_step(self._online * self._rows_seen)
             after = evaluate(model, data, Exact())
@@ -209,10 +252,15 @@ class LearningMixture(CheckedMixture):
         return self
 
     def _fit_starts(
-        self, data: list[Batch], before: float, n_init: int, start: Callable[[np.random.RandomState], Mixture]
+        self,
+        data: Data,
+        before: float,
+        n_init: int,
+        start: Callable[[np.random.RandomState], Mixture],
+        group: Group = ALONE,
     ) -> Self:
         """Run `n_init` starts and publish the best; those that collapse do not count while another one does not."""
-        rng = check_random_state(self.random_state)
+        rng = check_random_state(random_numbers(self.random_state, group))
         self.converged_, best = False, -np.inf
         self.fits_ = []
         failures: list[CollapsedComponentError] = []
@@ -226,7 +274,7 @@ class LearningMixture(CheckedMixture):
         warn_of_failed_starts(failures, n_init)
         return self
 
-    def _run(self, model: Mixture, data: list[Batch], before: float, best: float, number: int) -> float:
+    def _run(self, model: Mixture, data: Data, before: float, best: float, number: int) -> float:
         """One start; its parameters are published if its objective is the best so far, which is returned."""
         rows = total_weight(data)
         printer = Printer(self.verbose, self.verbose_interval, number)
@@ -272,14 +320,16 @@ class LearningMixture(CheckedMixture):
             self.reason_, self.log_evidence_ = str(Reason.MAX_ITER), float("nan")
             return
         self.converged_, self.reason_ = fit.converged, str(fit.reason)
-        self.n_iter_ = len(fit.history) - (fit.returned_to is not None)
+        moved = fit.history[0].progress.kind is EvidenceKind.ESTIMATE  # no line of the history says where it ended
+        self.n_iter_ = fit.n_iter if moved else len(fit.history) - (fit.returned_to is not None)
         self.lower_bounds_ = [(line.log_evidence - self._log_scale) / rows for line in fit.history]
         self.lower_bound_ = self.lower_bounds_[-1]
         self.history_ = [shifted(as_dict(line), -self._log_scale) for line in fit.history]
         self.log_evidence_ = fit.last.log_evidence - self._log_scale
 
     def _warn_if_not_converged(self) -> None:
-        if self.max_iter > 0 and not self.converged_ and self.reason_ == Reason.MAX_ITER:
+        estimated = bool(self.history_) and self.history_[0]["kind"] == EvidenceKind.ESTIMATE  # which ends no run
+        if self.max_iter > 0 and not self.converged_ and self.reason_ == Reason.MAX_ITER and not estimated:
             warnings.warn(
                 "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
                 "tol, or check for degenerate data.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterable
 from numbers import Integral
 from typing import Any
@@ -10,8 +11,11 @@ import numpy as np
 from sklearn.utils.validation import _check_sample_weight
 
 from emnet.algorithms.base import Callback
+from emnet.data.sample import Units
+from emnet.data.stream import Chunk, Stream
 from emnet.estimators import mixture_start, options
 from emnet.estimators.mixture_use import FittedMixture
+from emnet.estimators.streaming import Survey
 from emnet.estimators.validation import (
     require_callbacks,
     require_not_negative,
@@ -84,8 +88,51 @@ class CheckedMixture(FittedMixture):
             self._require_something_in_each_column(X)
         return X, weights, labels
 
+    def _read(self, stream: Stream) -> Stream:
+        """The stream as its chunks are to come."""
+        return stream
+
+    def _meet(self, stream: Stream) -> None:
+        """Take down the columns of a stream, from its first chunk."""
+        first = next((chunk for chunk in stream if len(chunk)), None)
+        if first is not None:
+            self._check_rows(np.repeat(first.X[:1], 2, axis=0), reset=True)  # of two rows, as a fit needs at least
+            if first.names is not None:
+                self.feature_names_in_ = np.array(first.names, dtype=object)
+
+    def _checked_chunk(self, chunk: Chunk) -> Units:
+        """Rows of a chunk that count, and their weights and labels."""
+        try:
+            return self._rows_that_count(chunk)
+        except InvalidInputError as error:
+            raise type(error)(f"{chunk.label}: {error}") from error
+
+    def _rows_that_count(self, chunk: Chunk) -> Units:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "X does not have valid feature names")  # they are the stream's
+            X = self._check_rows(chunk.X, reset=False)
+        labels = None
+        if chunk.y is not None and self.labels is not False:
+            labels = mixture_start.require_labels(chunk.y, len(X), self.n_components)
+        if chunk.weights is None:
+            return Units(X, labels)
+        weights = _check_sample_weight(chunk.weights, X, dtype=np.float64, ensure_non_negative=True)
+        seen = weights > 0
+        return Units(X[seen], None if labels is None else labels[seen], weights[seen])
+
+    def _require_survey(self, found: Survey) -> None:
+        if found.n_rows < self.n_components:
+            raise InvalidInputError(
+                f"Expected n_samples >= n_components but got n_components = {self.n_components}, n_samples = "
+                f"{found.n_rows}"
+            )
+        self._require_columns(found.mass > 0)
+
     def _require_something_in_each_column(self, X: np.ndarray) -> None:
-        empty = np.flatnonzero(np.isnan(X).all(axis=0))
+        self._require_columns(~np.isnan(X).all(axis=0))
+
+    def _require_columns(self, seen: np.ndarray) -> None:
+        empty = np.flatnonzero(~seen)
         if len(empty):
             column = self._column_name(int(empty[0]))
             raise InvalidInputError(

@@ -14,11 +14,13 @@ from emnet import serialization
 from emnet.algorithms.base import Callback
 from emnet.batch import Batch
 from emnet.data.frames import is_frame
+from emnet.data.stream import Stream
 from emnet.estimators import options
 from emnet.estimators.families import SUMMARIZED, Summary
 from emnet.estimators.history import fit_from_json, fit_to_json
 from emnet.estimators.mixture_blocks import Block, blocks_of, named
 from emnet.estimators.mixture_selection import Selection, select
+from emnet.estimators.streaming import witnesses
 from emnet.estimators.table_coding import ColumnCoding, TableCoding
 from emnet.estimators.table_fit import LearningMixtureModel
 from emnet.estimators.table_input import check_table
@@ -49,7 +51,8 @@ class MixtureModel(LearningMixtureModel):
     tol : EM ends when the mean log-likelihood of a row changes by less.
     max_iter, n_init, init_params, random_state, warm_start, verbose, verbose_interval, weight_concentration, labels,
         dtype, device, callbacks : as in `GaussianMixture`.
-    algorithm : "em", "squarem", "annealing" or "split_merge"; the last two look for better optima.
+    algorithm : "em", "squarem", "annealing" or "split_merge", which look for better optima, "online" or "incremental",
+        which take `max_iter` passes batch by batch; or an object of those.
 
     Attributes
     ----------
@@ -202,6 +205,15 @@ class MixtureModel(LearningMixtureModel):
         return self._model
 
     # -- input ------------------------------------------------------------------------------------------------------
+
+    def _read(self, stream: Stream) -> Stream:
+        return stream.as_frames()
+
+    def _meet(self, stream: Stream) -> None:
+        """Families and categories by rows that between them have all there are."""
+        table = witnesses(stream)
+        if table is not None:
+            self._check_rows(table, reset=True)
 
     def _check_rows(self, X: Any, reset: bool) -> np.ndarray:
         """The modelled columns as numbers, (n, d)."""

@@ -195,7 +195,7 @@ class MixtureOfExperts(CoordinatesInFile, FittedMixtureOfExperts):
             return ModuleGate(network, k, precision=self.prior_[0])
         if not self._is_softmax():
             return _even(k)
-        m_step = options.choose_expert_m_step(self.m_step)
+        m_step = options.choose_expert_m_step(self._m_step_for_data())
         nodes, count = [], 1
         for branches in self._levels():
             blank = torch.zeros(branches, 1 + p, dtype=dtype)

@@ -146,7 +146,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, ClassTargets, MixtureOfExperts
             copies = [fresh_module("expert", self.expert, dtype, seed + 1 + state) for state in range(k)]
             require_shape("expert", copies[0], p, g, dtype)
             return ClassExperts([ModuleOutput(copy, p, g, precision=self.prior_[1]) for copy in copies])
-        m_step, blank = options.choose_expert_m_step(self.m_step), torch.zeros(g, 1 + p, dtype=dtype)
+        m_step, blank = options.choose_expert_m_step(self._m_step_for_data()), torch.zeros(g, 1 + p, dtype=dtype)
         return ClassExperts([SoftmaxOutput(blank, precision=self.prior_[1], m_step=m_step) for _ in range(k)])
 
     def _as_features(self, target: Tensor) -> np.ndarray:

@@ -17,6 +17,8 @@ from emnet.algorithms.annealing import Annealing
 from emnet.algorithms.base import Algorithm
 from emnet.algorithms.em import EM
 from emnet.algorithms.gradient import LBFGS
+from emnet.algorithms.incremental import Incremental
+from emnet.algorithms.online import Online
 from emnet.algorithms.split_merge import SplitMerge
 from emnet.algorithms.squarem import Squarem
 from emnet.exceptions import InvalidInputError
@@ -46,6 +48,8 @@ ALGORITHMS: Mapping[str, Callable[[EStep, int], Algorithm]] = {
     "squarem": lambda e_step, passes: Squarem(EM(e_step)),
     "lbfgs": lambda e_step, passes: LBFGS(EM(e_step)),
     "adam": lambda e_step, passes: Adam(e_step, passes=passes),
+    "online": lambda e_step, passes: Online(e_step),
+    "incremental": lambda e_step, passes: Incremental(e_step),
 }
 COVARIANCES: Mapping[str, Callable[[torch.Tensor], Covariance]] = {
     "full": covariances.Full,
@@ -153,6 +157,8 @@ def choose_mixture_algorithm(value: Any, tol: float) -> Algorithm:
         "squarem": lambda: Squarem(EM(Exact())),
         "annealing": lambda: Annealing(EM(Exact()), Exact(), tol),
         "split_merge": lambda: SplitMerge(EM(Exact()), Exact(), tol),
+        "online": lambda: Online(Exact()),
+        "incremental": lambda: Incremental(Exact()),
     }
     return choose("algorithm", value, algorithms, Algorithm)  # type: ignore[no-any-return]
 

@@ -10,9 +10,12 @@ from torch import Tensor
 
 from emnet import serialization
 from emnet.batch import Batch
+from emnet.data.sample import Units
+from emnet.data.stream import Chunk, Stream
 from emnet.estimators.callbacks import with_callbacks
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.standardize import weighted_location_scale
+from emnet.estimators.streaming import Survey, require_alone
 from emnet.estimators.validation import require_finite, require_known_targets
 from emnet.exceptions import InvalidInputError
 
@@ -27,13 +30,17 @@ class RealTargets:
     _continues: Any
     _fit: Any
     _fit_pass: Any
+    _fit_stream: Any
+    n_features_in_: int
     _batch: Any
     target_mean_: np.ndarray
     target_scale_: np.ndarray
 
     @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit to (n, p) inputs and (n,) or (n, d) targets; weight 2 is the row twice, 0 no row.
+
+        An `emnet.stream` in place of X brings its targets and weights.
 
         An interrupted fit keeps the starts that had ended, or else the best parameters of the one that had not, and
         raises FitInterrupted, a KeyboardInterrupt. A fit that fails before leaves the estimator as it was.
@@ -46,6 +53,9 @@ class RealTargets:
         """
         with keeping_what_was_fitted(self):
             self._check_parameters()
+            if isinstance(X, Stream):
+                require_alone(y, sample_weight)
+                return cast(Self, self._fit_stream(X))
             X, target, weights = self._check_data(X, y, sample_weight, reset=True)
             return cast(Self, self._fit(X, self._scaled_anew(target, weights), weights, target))
 
@@ -76,6 +86,26 @@ class RealTargets:
         if not seen.any():
             raise InvalidInputError("All sample weights are zero: there is nothing to fit.")
         return X[seen], target[seen], weights[seen]
+
+    def _meet(self, stream: Stream) -> None:
+        super()._meet(stream)  # type: ignore[misc]
+        if not self._continues():
+            vars(self).pop("target_mean_", None)  # of another fit, whose targets may be more or fewer
+
+    def _rows_that_count(self, chunk: Chunk) -> Units:
+        """Inputs and targets side by side, so that both are measured."""
+        X, target, weights = self._check_data(chunk.X, chunk.y, chunk.weights, reset=False)
+        return Units(np.hstack((X, target)), None, weights)
+
+    def _as_fitted(self, units: Units) -> Units:
+        p = self.n_features_in_
+        return Units(units.X[:, :p], self._scaled(units.X[:, p:]), units.weights)
+
+    def _standardize_stream(self, found: Survey) -> None:
+        super()._standardize_stream(found)  # type: ignore[misc]
+        p = self.n_features_in_
+        self.target_mean_ = found.mean[p:]
+        self.target_scale_ = np.where(found.deviation == 0, 1.0, found.deviation)[p:]
 
     def _answered(self, X: Any, y: Any) -> Batch:
         """Rows with their targets."""

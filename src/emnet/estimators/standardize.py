@@ -57,6 +57,11 @@ def center_and_scale(X: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndar
         mass += share @ seen
     with np.errstate(invalid="ignore"):
         mean = total / mass
+    return mean * reach, common_scale(mean, reach)
+
+
+def common_scale(mean: np.ndarray, reach: np.ndarray) -> float:
+    """The power of two of `center_and_scale`, from the largest |x| of each column and its mean in units of that."""
     spread = float(np.nanmax((1 + np.abs(mean)) * reach))
     exponent = int(np.frexp(spread)[1])
     if abs(exponent) > _LARGEST_EXPONENT:
@@ -64,7 +69,7 @@ def center_and_scale(X: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndar
             f"The data reach {spread:.1g}, and their variance is beyond what float64 can hold. Divide the columns by "
             "their size first."
         )
-    return mean * reach, float(np.ldexp(1.0, exponent)) if abs(exponent) > _LARGE_EXPONENT else 1.0
+    return float(np.ldexp(1.0, exponent)) if abs(exponent) > _LARGE_EXPONENT else 1.0
 
 
 def location_scale_of_seen(X: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

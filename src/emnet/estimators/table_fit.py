@@ -13,12 +13,13 @@ from torch import Tensor
 
 from emnet.algorithms.base import Fit
 from emnet.batch import Batch
-from emnet.estimators import mixture_start
+from emnet.estimators import mixture_start, options
 from emnet.estimators.families import Summary, in_units_of_data
 from emnet.estimators.mixture_blocks import Block
 from emnet.estimators.mixture_fit import LearningMixture, n_free, statistics_of
 from emnet.estimators.mixture_given import Given, fixed_names, given_arrays, given_of
 from emnet.estimators.standardize import seen_location_scale
+from emnet.estimators.streaming import Survey
 from emnet.estimators.table_coding import TableCoding
 from emnet.exceptions import InvalidInputError
 from emnet.factors.tables import MixingWeights
@@ -62,6 +63,12 @@ class LearningMixtureModel(LearningMixture):
                 self._scale[columns] = np.exp2(np.round(np.log2(deviations)))
         scaled = (X - self._center) / self._scale
         self._summaries = tuple(block.summary(scaled, weights) for block in self._blocks)
+
+    def _measure_stream(self, found: Survey, continues: bool) -> None:
+        """By the sample: center and scale change nothing but rounding, and priors are weak."""
+        if not continues:
+            self._measure(found.sample.X, found.sample.weights)
+        self._log_scale = float(found.mass @ np.log(self._scale))
 
     def _given(self) -> Given:
         return given_of(
@@ -132,8 +139,8 @@ class LearningMixtureModel(LearningMixture):
         """Columns of variance 1, as distances between rows need them; categories are so far apart as they are."""
         return part if block.traits.single else part / seen_location_scale(part, weights)[1]
 
-    def _learnable(self, data: list[Batch]) -> Mixture:
-        model = self._mixture(self._given(), data[0].target.device)
+    def _learnable(self) -> Mixture:
+        model = self._mixture(self._given(), options.choose_device(self.device))
         return _with(model, dict(self._model.named_parameters()))
 
     # -- what was fitted --------------------------------------------------------------------------------------------

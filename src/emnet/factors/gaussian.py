@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -78,6 +78,8 @@ class GaussianMoments(Statistics):
     origin of the first of them.
     """
 
+    frame = ("origin",)
+
     counts: Tensor  # (k,)
     first: Tensor  # (k, d)
     second: Tensor  # (k, d, d), or (k, d) of squares alone; (1, …) where summed over the states
@@ -99,6 +101,9 @@ class GaussianMoments(Statistics):
             return self
         first = self.first - self.counts[:, None] * shift
         return GaussianMoments(self.counts, first, self.scatter(origin), origin)
+
+    def in_frame(self, frame: Iterator[Tensor]) -> GaussianMoments:
+        return self.about(next(frame))
 
     def scatter(self, means: Tensor) -> Tensor:
         """Σ r (x − m)(x − m)ᵀ, in the shape of `second`; differentiable in the means."""

@@ -1,0 +1,144 @@
+"""Streams beside memory, two processes beside one, and data larger than memory (`-m benchmarks.streams 20`: GB)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import timeit
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import emnet
+import emnet.distributed
+from benchmarks.memory import peak_bytes
+from benchmarks.mixture import clusters
+from benchmarks.results import markdown, write
+from benchmarks.timing import fastest
+from emnet.algorithms.em import EM
+from emnet.inference.exact import Exact
+
+_ROWS, _COLUMNS, _STATES = 200_000, 50, 20
+_GOAL, _RANKS_GOAL = 1.3, 1.7
+_VIRTUAL_ROWS, _VIRTUAL_COLUMNS = 50_000, 50  # of a batch that is made as it is asked for: 20 MB
+_PASSES = 3
+
+
+def passes(data: Any, start: dict, turns: int = _PASSES) -> float:
+    """Least seconds of an EM iteration over an array or a stream, on data that are on their way already."""
+    step = iteration(data, start)
+    step()
+    return min(timeit.repeat(step, number=1, repeat=turns))
+
+
+def iteration(data: Any, start: dict) -> Any:
+    """EM's step on the model and the batches that a fit would run on."""
+    seen = Seen()
+    emnet.GaussianMixture(max_iter=1, tol=0, algorithm=seen, **start).fit(data)
+
+    def step() -> None:
+        with torch.no_grad():
+            seen.em.step(*seen.last)
+
+    return step
+
+
+class Seen:
+    """Plain EM that remembers what it ran on."""
+
+    def __init__(self) -> None:
+        self.em = EM(Exact())
+        self.last: tuple[Any, Any] = (None, None)
+
+    def step(self, model: Any, data: Any) -> Any:
+        self.last = model, data
+        return self.em.step(model, data)
+
+    def reset(self) -> None:
+        """It keeps nothing that steps depend on."""
+
+
+def beside_memory(folder: Path) -> list[list[str]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    rows, start = clusters(_ROWS, _COLUMNS, _STATES, "full")
+    table = pyarrow.table({f"x{j}": rows[:, j] for j in range(_COLUMNS)})
+    pyarrow.parquet.write_table(table, folder / "rows.parquet", row_group_size=2**14)
+    np.save(folder / "rows.npy", rows)
+    sources = {
+        "array": rows,
+        "Parquet": emnet.stream(folder / "rows.parquet", batch_rows=2**14),
+        "memory map": emnet.stream(folder / "rows.npy", batch_rows=2**14),
+    }
+    seconds = fastest({name: iteration(data, start) for name, data in sources.items()}, 3)
+    whole = seconds["array"]
+    goals = {"Parquet": f" (goal {_GOAL:g})"}
+    return [[n, f"{1000 * s:.0f}", f"{s / whole:.2f} ×{goals.get(n, '')}"] for n, s in seconds.items()]
+
+
+def ranks(folder: Path) -> list[list[str]]:
+    _, start = clusters(_STATES, _COLUMNS, _STATES, "full")
+    data = emnet.stream(folder / "rows.npy", batch_rows=2**14)
+    seconds = {p: emnet.distributed.run(passes, data, start, processes=p, threads=1) for p in (1, 2)}
+    goal = f"{seconds[1] / seconds[2]:.2f} × (goal {_RANKS_GOAL:g})"
+    return [["1", f"{1000 * seconds[1]:.0f}", ""], ["2", f"{1000 * seconds[2]:.0f}", goal]]
+
+
+def virtual(batches: int) -> Iterator[np.ndarray]:
+    """Batches of clusters, drawn as they are asked for: the same in every pass."""
+    centers = 3 * np.random.default_rng(0).standard_normal((5, _VIRTUAL_COLUMNS))
+    for number in range(batches):
+        rng = np.random.default_rng([1, number])
+        rows = rng.standard_normal((_VIRTUAL_ROWS, _VIRTUAL_COLUMNS))
+        yield rows + centers[rng.integers(5, size=_VIRTUAL_ROWS)]
+
+
+def fit_virtual(gigabytes: float) -> None:
+    """A fit of one iteration; prints the seconds of its three passes and the most memory that was taken."""
+    batches = int(gigabytes * 1e9 / (8 * _VIRTUAL_ROWS * _VIRTUAL_COLUMNS))
+    data = emnet.stream(partial(virtual, batches), batch_rows=_VIRTUAL_ROWS)
+    model = emnet.GaussianMixture(5, covariance_type="diag", max_iter=1, random_state=0)
+    seconds = timeit.timeit(lambda: model.fit(data), number=1)
+    print(seconds, peak_bytes())
+
+
+def larger_than_memory(gigabytes: float) -> list[list[str]]:
+    lines = []
+    for size in (gigabytes / 10, gigabytes):
+        code = f"from benchmarks.streams import fit_virtual; fit_virtual({size})"
+        seconds, peak = map(float, subprocess.check_output([sys.executable, "-W", "ignore", "-c", code]).split())
+        # Two passes to measure and to sample, one of EM; the E-step that ends a fit is not made where max_iter does.
+        lines.append([f"{size:g} GB", f"{3 * size * 1000 / seconds:.0f}", f"{peak / 2**20:.0f}"])
+        print(lines[-1], flush=True)
+    return lines
+
+
+def main(gigabytes: float = 2.0) -> None:
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        memory = beside_memory(folder)
+        print(memory, flush=True)
+        processes = ranks(folder)
+        print(processes, flush=True)
+    size = f"{_ROWS:,} × {_COLUMNS}, K = {_STATES}, full covariances, float64"
+    body = [
+        f"An EM iteration over {size}, one thread, files in the page cache, least of three:",
+        markdown(["rows from", "ms", "beside the array"], memory),
+        "The same from a memory map by processes of one thread each on one machine:",
+        markdown(["processes", "ms", "faster by"], processes),
+        "Data that are drawn batch by batch and kept nowhere (d = 50, K = 5, diagonal covariances), three passes: the "
+        "time to draw them is in the throughput.",
+        markdown(["data", "MB/s", "most memory, MiB"], larger_than_memory(gigabytes)),
+    ]
+    write("streams", "Streams and processes", "\n\n".join(body))
+
+
+if __name__ == "__main__":
+    main(*map(float, sys.argv[1:]))

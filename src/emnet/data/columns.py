@@ -1,0 +1,163 @@
+"""Which columns of a table are inputs, target, weight and sequence, and the table as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from emnet.exceptions import InvalidInputError
+
+Column = str | int
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Rows of a table: `X` (n, d), float64 or, where there are words, a data frame; the others (n,), or None.
+
+    names : of the columns of X, None of arrays.
+    """
+
+    X: Any
+    y: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    sequence: np.ndarray | None = None
+    names: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The roles of columns, by name or, of arrays, position; `inputs` None is every column without a role.
+
+    as_frames : whether inputs of tables stay data frames though all of them are numbers.
+    """
+
+    inputs: tuple[Column, ...] | None = None
+    target: Column | None = None
+    weight: Column | None = None
+    sequence: Column | None = None
+    as_frames: bool = False
+
+    @property
+    def roles(self) -> tuple[Column, ...]:
+        return tuple(c for c in (self.target, self.weight, self.sequence) if c is not None)
+
+    def read(self) -> list[str] | None:
+        """What to ask a file for, None for all of it."""
+        return None if self.inputs is None else list(dict.fromkeys(map(str, (*self.inputs, *self.roles))))
+
+    def parts(self, table: Any) -> Parts:
+        """An array, a tuple (X, y) or (X, y, weights), or a table that narwhals knows, by roles."""
+        if isinstance(table, (tuple, list)):
+            return self._of_tuple(table)
+        table = _as_numpy(table)
+        return self._of_array(table) if isinstance(table, np.ndarray) else self._of_table(table)
+
+    def _of_tuple(self, table: Any) -> Parts:
+        if not 1 <= len(table) <= 3 or self.roles:
+            raise InvalidInputError(
+                f"A batch must be a table, or (X, y) or (X, y, weights) without target=, weight= and sequence=; got "
+                f"{len(table)} parts."
+            )
+        inputs, *rest = (_as_numpy(part) for part in table)
+        y, weights = (*rest, None, None)[:2]
+        own = self.parts(inputs)
+        return Parts(own.X, y, weights, names=own.names)
+
+    def _of_array(self, table: np.ndarray) -> Parts:
+        if table.ndim != 2:
+            raise InvalidInputError(f"A batch of rows must be (n, d); got an array of shape {table.shape}.")
+        d = table.shape[1]
+        for column in (*(self.inputs or ()), *self.roles):
+            if not isinstance(column, (int, np.integer)) or not -d <= column < d:
+                raise InvalidInputError(f"An array of {d} columns has no column {column!r}: give positions.")
+        roles = [column % d for column in self.roles]  # type: ignore[operator]
+        if self.inputs is None and not roles:
+            X = table
+        else:
+            X = table[:, [j for j in range(d) if j not in roles] if self.inputs is None else list(self.inputs)]  # type: ignore[index]
+
+        def of(column: Any) -> np.ndarray | None:
+            return None if column is None else table[:, column]
+
+        return Parts(np.asarray(X, dtype=np.float64), of(self.target), of(self.weight), of(self.sequence))
+
+    def _of_table(self, table: Any) -> Parts:
+        import narwhals as nw
+
+        try:
+            frame = nw.from_native(table, eager_only=True)
+        except TypeError as error:
+            raise InvalidInputError(
+                f"A batch must be an array, a tensor, or a pandas, polars or Arrow table; got {type(table).__name__}."
+            ) from error
+        names = frame.columns
+        for column in (*(self.inputs or ()), *self.roles):
+            if column not in names:
+                more = ", …" if len(names) > _SHOWN else ""
+                raise InvalidInputError(f"No column {column!r}; there are {', '.join(map(str, names[:_SHOWN]))}{more}.")
+        inputs = [n for n in names if n not in self.roles] if self.inputs is None else list(map(str, self.inputs))
+
+        def of(column: Any) -> np.ndarray | None:
+            return None if column is None else _plain(frame[column].to_numpy())
+
+        X = _as_frame(frame.select(inputs)) if self.as_frames else _inputs(frame, inputs)
+        return Parts(X, of(self.target), of(self.weight), of(self.sequence), tuple(inputs))
+
+
+def _inputs(frame: Any, names: Sequence[str]) -> np.ndarray:
+    """The columns as one float64 array, (n, d)."""
+    import narwhals as nw
+
+    for name in names:
+        kind = frame.schema[name]
+        if not kind.is_numeric() and kind != nw.Boolean:
+            raise InvalidInputError(
+                f"Column {name!r} holds no numbers ({kind}){_first_word(frame[name])}. Leave it out of columns=, or "
+                "take emnet.MixtureModel, which explains words too."
+            )
+    out = np.empty((len(frame), len(names)))
+    for j, name in enumerate(names):
+        cells = frame[name].to_numpy()
+        out[:, j] = cells if cells.dtype != object else frame[name].cast(nw.Float64).to_numpy()
+    return out
+
+
+def _first_word(column: Any) -> str:
+    """The first cell that is none, and its row in the batch."""
+    for row, cell in enumerate(column.to_list()):
+        try:
+            float("nan" if cell is None else cell)
+        except (TypeError, ValueError):
+            return f"; its row {row} is {cell!r}"
+    return ""
+
+
+def _as_frame(frame: Any) -> Any:
+    """A frame of the library that made it; an Arrow table as one of pandas or polars, whichever is there."""
+    native = frame.to_native()
+    if not type(native).__module__.startswith("pyarrow"):
+        return native
+    try:
+        return frame.to_pandas()
+    except ImportError:
+        return frame.to_polars()
+
+
+def _as_numpy(table: Any) -> Any:
+    """Tensors and record batches as what the others are."""
+    if hasattr(table, "detach") and hasattr(table, "numpy"):
+        return table.detach().cpu().numpy()
+    if type(table).__name__ == "RecordBatch":
+        import pyarrow
+
+        return pyarrow.Table.from_batches([table])
+    return table
+
+
+def _plain(cells: np.ndarray) -> np.ndarray:
+    """Words as objects, so that all batches have one type of them."""
+    return cells.astype(object) if cells.dtype.kind in "US" else cells

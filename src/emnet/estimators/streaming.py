@@ -1,0 +1,200 @@
+"""What estimators take down of a stream before they fit it, and the stream as batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from torch import Tensor
+
+from emnet.batch import Batch, Batches, Derived
+from emnet.data.prefetch import prefetched
+from emnet.data.sample import Sample, Units
+from emnet.data.stream import Chunk, Stream
+from emnet.distributed import Group
+from emnet.exceptions import InvalidInputError
+from emnet.statistics import Moments
+
+SAMPLE_ROWS = 2**15  # of which starts are made, by k-means among others
+_CONSTANT = 10 * np.finfo(np.float64).eps  # of a column's reach: the deviation that rounding leaves of a constant
+
+Checked = Callable[[Chunk], Units]
+"""A chunk as numbers that have been checked, without units of weight 0."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a stream holds, by two passes over it.
+
+    sample : at most `SAMPLE_ROWS` rows of it, in order; a stream of fewer is all there.
+    n_rows, total_weight : of its rows, and of its units: rows, or sequences.
+    n_batches : of this process.
+    reach, mass, mean, deviation : (d,), of what is there of each column the largest |x|, the weight, the weighted mean
+        and standard deviation, 0 of a constant; of a column with nothing in it reach and mass are 0.
+    """
+
+    sample: Units
+    n_rows: int
+    total_weight: float
+    n_batches: int
+    reach: np.ndarray
+    mass: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnSums(Moments):
+    """Σ w, and with u = (x − c) / reach Σ w u and Σ w u² of what is there of each column; and Σ w of the units."""
+
+    mass: Tensor  # (d,), as the next two
+    first: Tensor
+    second: Tensor
+    weight: Tensor  # (1,)
+
+
+def survey(stream: Stream, checked: Checked) -> Survey:
+    """Two passes: how far the numbers reach and a sample; and then moments about the sample's means."""
+    sample, reach, n_rows, n_batches = Sample(SAMPLE_ROWS), None, 0, 0
+    for chunk in stream:
+        units = checked(chunk)
+        if not len(units.X):
+            continue
+        sample.offer(units, chunk.place)
+        own = np.abs(np.nan_to_num(units.X)).max(axis=0)
+        reach = own if reach is None else np.maximum(reach, own)
+        n_rows, n_batches = n_rows + len(units.X), n_batches + 1
+    found = stream.group.gathered((n_rows, reach))
+    _require_rows_for_all([rows for rows, _ in found], stream)
+    reach = np.max([each for _, each in found], axis=0)
+    whole = sample.of_all(stream.group)
+    unit, center = np.where(reach > 0, reach, 1.0), _means(whole)
+    sums = _column_sums(stream, checked, unit, center)
+    mass = sums.mass.numpy()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        away = np.nan_to_num(sums.first.numpy() / mass)
+        deviation = np.sqrt(np.maximum(np.nan_to_num(sums.second.numpy() / mass) - away**2, 0.0))
+    deviation = np.where(deviation <= _CONSTANT, 0.0, deviation) * unit
+    total = sum(rows for rows, _ in found)
+    return Survey(whole, total, float(sums.weight), n_batches, reach, mass, center + away * unit, deviation)
+
+
+def _means(units: Units) -> np.ndarray:
+    """About what is there of each column, 0 where nothing is; exact of a constant."""
+    seen = ~np.isnan(units.X)
+    first = np.array([column[own][0] if own.any() else 0.0 for column, own in zip(units.X.T, seen.T, strict=True)])
+    away = np.where(seen, units.X / 2 - first / 2, 0.0)  # halves: differences of what is near the largest numbers
+    return first + 2 * (away.sum(axis=0) / np.maximum(seen.sum(axis=0), 1))
+
+
+def _column_sums(stream: Stream, checked: Checked, unit: np.ndarray, center: np.ndarray) -> ColumnSums:
+    blocks: dict[int, ColumnSums] = {}
+    for chunk in stream:
+        units = checked(chunk)
+        if not len(units.X):
+            continue
+        seen, weights = ~np.isnan(units.X), units.row_weights()
+        away = np.where(seen, units.X / unit - center / unit, 0.0)
+        parts = (weights @ seen, weights @ away, weights @ away**2, np.array([units.total_weight]))
+        own = ColumnSums(*map(torch.from_numpy, parts))
+        blocks[chunk.block] = blocks[chunk.block] + own if chunk.block in blocks else own
+    return stream.group.combined(blocks, stream.blocks)
+
+
+def _require_rows_for_all(rows: list[int], stream: Stream) -> None:
+    if not sum(rows):
+        raise InvalidInputError("The stream has no rows of a weight above 0.")
+    if not all(rows):
+        raise InvalidInputError(
+            f"Process {rows.index(0)} of {len(rows)} has no rows of the stream: its batches are too few. Take "
+            f"batch_rows below {stream.batch_rows}, or fewer processes."
+        )
+
+
+def witnesses(stream: Stream) -> Any:
+    """A table of a few rows with every word of each column, and the least and the largest of its integers.
+
+    Of streams of arrays, the first chunk. None if there are no rows.
+    """
+    import narwhals as nw
+
+    kept: list[Any] = []
+    seen: dict[str, set[Any]] = {}
+    for chunk in stream:
+        if isinstance(chunk.X, np.ndarray):
+            return chunk.X
+        frame = nw.from_native(chunk.X, eager_only=True)
+        rows = {0, 1} if not kept else set()
+        for name in frame.columns:
+            rows |= _news(frame[name], seen.setdefault(name, set()))
+        kept += [nw.to_native(frame[sorted(row for row in rows if row < len(frame))])] if rows else []
+    tables = [nw.from_native(table) for own in stream.group.gathered(kept) for table in own]
+    return nw.to_native(nw.concat(tables)) if tables else None
+
+
+def _news(column: Any, seen: set[Any]) -> set[int]:
+    """The first rows of the column that have a word not seen, or a number beyond those seen; adds them to `seen`."""
+    if column.dtype.is_float():
+        return set()
+    cells = column.to_numpy()
+    there = np.flatnonzero(~column.is_null().to_numpy())
+    if column.dtype.is_integer() and len(there):
+        there = there[[cells[there].argmin(), cells[there].argmax()]]
+        beyond = [r for r in there if not seen or not min(seen) <= cells[r] <= max(seen)]
+        seen.update(cells[beyond].tolist())
+        return set(map(int, beyond))
+    rows: dict[Any, int] = {}
+    for row in there:
+        if cells[row] not in seen:
+            rows.setdefault(cells[row], int(row))
+    seen.update(rows)
+    return set(rows.values())
+
+
+class StreamedBatches(Batches):
+    """A stream's chunks as batches, made by a thread a little ahead of the pass."""
+
+    def __init__(self, stream: Stream, made: Callable[[Chunk], Iterable[Batch]], found: Survey):
+        self.stream, self.made, self.found = stream, made, found
+
+    def __iter__(self) -> Iterator[Batch]:
+        return prefetched(self._batches(), self.stream.prefetch)
+
+    def _batches(self) -> Iterator[Batch]:
+        for chunk in replace(self.stream, prefetch=0):
+            for batch in self.made(chunk):
+                yield replace(batch, block=chunk.block)
+
+    def __len__(self) -> int:
+        return self.found.n_batches
+
+    @property
+    def total_weight(self) -> float:
+        return self.found.total_weight
+
+    @property
+    def is_shared(self) -> bool:
+        return self.stream.group.size > 1
+
+    def combined(self, sums: Mapping[int, Derived]) -> Derived:
+        return self.stream.group.combined(sums, self.stream.blocks)  # type: ignore[type-var]
+
+
+def random_numbers(random_state: Any, group: Group) -> Any:
+    """What starts draw from: of many processes that of the first, where chance would part them."""
+    if group.size == 1 or random_state is not None:
+        return random_state
+    return group.gathered(int(check_random_state(None).randint(2**31)))[0]
+
+
+def require_alone(y: Any, sample_weight: Any) -> None:
+    """A stream brings its own targets and weights."""
+    if y is not None or sample_weight is not None:
+        raise InvalidInputError(
+            "A stream has targets and weights among its columns, or with its batches: emnet.stream(…, target=…, "
+            "weight=…), and no y or sample_weight besides."
+        )

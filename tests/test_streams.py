@@ -1,0 +1,262 @@
+"""Streams: every source gives the same rows, and a fit to a stream is the fit to the rows in memory."""
+
+import threading
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.dataset
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import emnet
+from emnet.algorithms.incremental import Disk, Incremental, Memory
+from emnet.algorithms.online import Online, blended
+from emnet.data.sample import Sample, Units
+from emnet.distributed import Group
+from emnet.exceptions import InvalidInputError
+from emnet.inference.exact import Exact
+from tests.cases import CASES as MODELS
+from tests.streamed import CASES, frame
+
+pytestmark = pytest.mark.filterwarnings("ignore:EM stopped at max_iter", "ignore:Best performing")
+INPUTS = ["first", "second"]
+
+
+# -- exact ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_fit_to_a_stream_is_the_fit_in_memory(case):
+    whole, streamed = case.in_memory(), case.streamed()
+    case.compare(streamed, whole, 1e-10)
+    assert list(streamed.feature_names_in_) == list(case.inputs)
+
+
+def test_a_sample_makes_the_start_where_the_stream_is_longer(monkeypatch):
+    monkeypatch.setattr("emnet.estimators.streaming.SAMPLE_ROWS", 100)
+    case = CASES[0]
+    given = {
+        "weights_init": np.ones(3) / 3,
+        "means_init": [[0, 1e6], [4, 1e6], [8, 1e6]],
+        "precisions_init": [np.eye(2)] * 3,
+    }
+    case.estimator.set_params(max_iter=5, tol=0, **given)
+    try:  # from a given start, nothing but the start depends on the sample
+        case.compare(case.streamed(), case.in_memory(), 1e-10)
+    finally:
+        case.estimator.set_params(max_iter=100, tol=1e-3, **dict.fromkeys(given))
+    assert abs(case.streamed().score(frame()[INPUTS]) - case.in_memory().score(frame()[INPUTS])) < 0.1
+
+
+def test_warm_start_goes_on():
+    case = CASES[1]
+    model = case.streamed().set_params(warm_start=True)
+    before = model.history_[-1]["objective"]
+    assert model.fit(case.stream()).history_[-1]["objective"] >= before - 1e-9
+
+
+# -- sources ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("rows")
+    table = pa.Table.from_pandas(frame()[[*INPUTS, "label"]])
+    for number in range(2):
+        part = table.slice(180 * number, 180)
+        pq.write_table(part, path / f"{number}.parquet", row_group_size=25)
+        pa.csv.write_csv(part, path / f"{number}.csv")
+        with pa.OSFile(str(path / f"{number}.arrow"), "wb") as sink, pa.ipc.new_file(sink, part.schema) as writer:
+            writer.write_table(part)
+    np.save(path / "rows.npy", frame()[INPUTS].to_numpy())
+    return path
+
+
+def batches():
+    rows = torch.tensor(frame()[INPUTS].to_numpy())
+    return torch.utils.data.DataLoader(rows, batch_size=50)
+
+
+SOURCES = {
+    "parquet": lambda folder: f"{folder}/*.parquet",
+    "csv": lambda folder: [folder / "0.csv", folder / "1.csv"],
+    "arrow": lambda folder: f"{folder}/?.arrow",
+    "npy": lambda folder: folder / "rows.npy",
+    "dataset": lambda folder: pa.dataset.dataset([f"{folder}/0.parquet", f"{folder}/1.parquet"]),
+    "array": lambda folder: frame()[INPUTS].to_numpy(),
+    "pandas": lambda folder: frame(),
+    "polars": lambda folder: pl.from_pandas(frame()),
+    "table": lambda folder: pa.Table.from_pandas(frame()),
+    "loader": lambda folder: batches(),
+    "factory": lambda folder: lambda: iter([frame()[INPUTS][:100], frame()[INPUTS][100:]]),
+    "record batches": lambda folder: lambda: iter(pa.Table.from_pandas(frame()).to_batches(90)),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_source_gives_the_same_rows(source, folder):
+    named = source not in ("npy", "array", "loader")
+    rows = emnet.stream(SOURCES[source](folder), columns=INPUTS if named else None, batch_rows=40)
+    for _ in range(2):
+        chunks = list(rows)
+        np.testing.assert_array_equal(np.concatenate([chunk.X for chunk in chunks]), frame()[INPUTS].to_numpy())
+        assert max(map(len, chunks)) <= 40
+        assert all(chunk.names == (tuple(INPUTS) if named else None) for chunk in chunks)
+
+
+def test_processes_share_the_rows_whoever_reads_them(folder):
+    for data in (f"{folder}/*.parquet", frame()):  # by row groups, and by batches of fewer pieces than blocks
+        whole = list(emnet.stream(data, columns=INPUTS, batch_rows=40, blocks=5))
+        shares = [emnet.stream(data, columns=INPUTS, batch_rows=40, blocks=5).shared(Group(r, 3)) for r in range(3)]
+        found = sorted((chunk for share in shares for chunk in share), key=lambda chunk: chunk.place)
+        assert [(c.block, c.place, c.X.tobytes()) for c in found] == [(c.block, c.place, c.X.tobytes()) for c in whole]
+    with pytest.raises(InvalidInputError, match="blocks=8"):
+        emnet.stream(frame(), blocks=5).shared(Group(0, 8))
+
+
+def test_sequences_stay_whole_and_one_that_is_longer_than_a_batch_too(folder):
+    table = pd.DataFrame({"x": np.arange(100.0), "s": np.repeat([0, 1, 2, 3], [3, 70, 7, 20])})
+    chunks = list(emnet.stream(table, sequence="s", batch_rows=10))
+    assert np.concatenate([chunk.lengths for chunk in chunks]).tolist() == [3, 70, 7, 20]
+    np.testing.assert_array_equal(np.concatenate([chunk.X for chunk in chunks])[:, 0], table["x"])
+
+
+def test_the_thread_ends_with_the_pass_and_its_error_comes_through():
+    def rows():
+        yield np.zeros((2, 1))
+        raise RuntimeError("the source is gone")
+
+    before = threading.active_count()
+    next(iter(emnet.stream(frame(), columns=INPUTS, batch_rows=2)))
+    with pytest.raises(RuntimeError, match="the source is gone"):
+        list(emnet.stream(rows))
+    assert threading.active_count() == before
+
+
+def test_the_sample_does_not_depend_on_the_order_in_which_batches_come():
+    def sample(order, lengths=None):
+        found = Sample(40)
+        for number in order:
+            rows = np.arange(60.0)[:, None] + 60 * number
+            found.offer(Units(rows, rows[:, 0], None, lengths), (number, 0))
+        return found.of_all(Group())
+
+    one, other = sample(range(9)), sample(reversed(range(9)))
+    assert len(one.X) == 40
+    assert (np.diff(one.X[:, 0]) > 0).all()
+    np.testing.assert_array_equal(one.X, other.X)
+    whole = sample(range(9), np.full(12, 5))
+    assert (whole.X.reshape(-1, 5)[:, 4] - whole.X.reshape(-1, 5)[:, 0] == 4).all()
+
+
+# -- algorithms -------------------------------------------------------------------------------------------------------
+
+
+def mixture(seed=0):
+    case = next(case for case in MODELS if case.name == "gaussians-full-holes")
+    return case.make(seed, torch.float64), list(case.data(seed, torch.float64).split(10))
+
+
+@pytest.mark.parametrize("shelf", [Memory, Disk])
+@torch.no_grad()
+def test_incremental_em_is_the_sum_of_what_each_batch_was_last_seen_with(shelf):
+    model, data = mixture()
+    twin, kept = mixture()[0], {}
+    algorithm = Incremental(Exact(), shelf())
+    for _ in range(3):
+        algorithm.step(model, data)
+    for number, batch in enumerate(data):
+        kept[number] = twin.statistics(batch, twin.posterior(batch))
+    twin.m_step(sum(list(kept.values())[1:], start=kept[0]))
+    for _ in range(2):
+        for number, batch in enumerate(data):
+            kept[number] = twin.statistics(batch, twin.posterior(batch))
+            twin.m_step(sum(list(kept.values())[1:], start=kept[0]))
+    torch.testing.assert_close(model.coordinates(), twin.coordinates(), rtol=1e-9, atol=1e-9)
+    with pytest.raises(InvalidInputError, match="the same batches"):
+        algorithm.step(model, data[:2])
+
+
+@torch.no_grad()
+def test_online_em_blends_by_cappe_and_moulines_and_averages_parameters():
+    model, data = mixture()
+    twin, kept, path = mixture()[0], None, []
+    total = sum(batch.total_weight for batch in data)
+    algorithm = Online(Exact(), power=0.7, delay=2.0, average_from=1)
+    for t, batch in enumerate([*data, *data], start=1):
+        found = twin.statistics(batch, twin.posterior(batch)) * (1 / batch.total_weight)
+        share = (t + 2.0) ** -0.7
+        kept = found if kept is None else kept * (1 - share) + found * share
+        twin.m_step(kept * total)
+        path.append(twin.coordinates())
+    for _ in range(2):
+        algorithm.step(model, data)
+    torch.testing.assert_close(model.coordinates(), torch.stack(path[len(data) :]).mean(0), rtol=1e-9, atol=1e-9)
+    assert blended(None, found, 1) is found
+
+
+@pytest.mark.parametrize("algorithm", ["online", "incremental"])
+def test_a_fit_batch_by_batch_ends_near_the_maximum(algorithm):
+    table = frame()[["first"]].sample(frac=1, random_state=0)  # batches that are alike
+    best = emnet.GaussianMixture(3, random_state=0, tol=1e-9, max_iter=300).fit(table)
+    model = emnet.GaussianMixture(3, random_state=0, algorithm=algorithm, max_iter=20)
+    model.fit(emnet.stream(table, batch_rows=30))
+    assert model.n_iter_ == 20
+    assert model.history_[-1]["kind"] == "exact"
+    assert best.score(table) - model.score(table) < 0.01
+
+
+# -- what cannot be read ----------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_used_is_named(folder, tmp_path):
+    model = emnet.GaussianMixture(2)
+    bad = tmp_path / "bad.csv"
+    bad.write_text("a,b\n1,2\n3,4\n5,six\n")
+    whole = (folder / "0.parquet").read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(whole[: len(whole) // 2])
+    infinite = frame()[INPUTS].copy()
+    infinite.iloc[77, 1] = np.inf
+    for data, options, message in [
+        (f"{folder}/*.txt", {}, "no such file"),
+        (tmp_path / "cut.parquet", {}, "cut.parquet: cannot be read"),
+        (bad, {}, "bad.csv: Column 'b' holds no numbers .*its row 2 is 'six'"),
+        (frame(), {"columns": ["none"]}, "No column 'none'; there are p, q"),
+        (f"{folder}/*.parquet", {"columns": ["none"]}, "No column 'none'; there are first"),
+        (f"{folder}/*", {}, "files of one format"),
+        (infinite, {"batch_rows": 50}, "rows 50 to 99: row 27, column 1 holds infinity"),
+        ((row for row in [1]), {}, "gone through once: give a function"),
+        (3, {}, "takes a path"),
+        (np.zeros(4), {}, r"must be \(n, d\)"),
+        (np.zeros((4, 2)), {"columns": [5]}, "no column 5"),
+        ((np.zeros((4, 2)), np.zeros(3)), {}, "as many rows"),
+        (lambda: iter([]), {}, "no rows"),
+        (np.full((9, 2), np.nan), {}, "nothing but NaN"),
+        (np.zeros((1, 2)), {}, "n_samples = 1"),
+    ]:
+        with pytest.raises(InvalidInputError, match=message):
+            model.fit(emnet.stream(data, **options))
+    with pytest.raises(InvalidInputError, match="batch_rows must be"):
+        emnet.stream(frame(), batch_rows=0)
+    with pytest.raises(InvalidInputError, match="among its columns"):
+        model.fit(emnet.stream(frame(), columns=INPUTS), sample_weight=np.ones(360))
+    assert not hasattr(model, "weights_")
+
+
+def test_what_a_stream_is_not_for_is_named():
+    labeled = CASES[3].stream()
+    for model, message in [
+        (emnet.EMMLPClassifier(2, early_stopping=True), "early_stopping"),
+        (emnet.EMMLPClassifier(2, m_step="newton", algorithm="em"), "asks for the rows themselves"),
+        (emnet.GaussianHMM(2), "sequence="),
+    ]:
+        with pytest.raises(InvalidInputError, match=message):
+            model.fit(labeled)
+    with pytest.raises(InvalidInputError, match="no targets"):
+        emnet.EMMLPClassifier(2).fit(emnet.stream(frame(), columns=["p", "q"]))
+    with pytest.raises(InvalidInputError, match="posterior of every row"):
+        emnet.GaussianMixture(2, algorithm="split_merge").fit(emnet.stream(frame(), columns=["first"]))
