@@ -11,17 +11,28 @@ import emnet
 
 ROOT = Path(emnet.__file__).parent
 LAYERS = [  # a layer may import from its own and from those before it
-    {"exceptions"},
+    {"exceptions", "interruption"},
     {"kernels", "batch"},
     {"statistics", "posteriors"},
     {"factors"},
     {"models", "inference"},
-    {"algorithms", "applications", "data", "serialization"},
+    {"algorithms", "applications", "data", "envelope", "serialization"},
     {"estimators"},
     {"report", "cli", "__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
-CORE = ("kernels", "factors", "models", "inference", "algorithms", "batch", "statistics", "posteriors", "exceptions")
+CORE = (
+    "kernels",
+    "factors",
+    "models",
+    "inference",
+    "algorithms",
+    "batch",
+    "statistics",
+    "posteriors",
+    "exceptions",
+    "interruption",
+)
 
 
 def imports_of(path):

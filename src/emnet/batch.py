@@ -112,6 +112,8 @@ Data = Collection[Batch]
 class MiniBatches(Collection[Batch]):
     """A batch in pieces of at most `size` units, drawn anew in every pass."""
 
+    kept = ("_generator",)  # see emnet.algorithms.snapshot
+
     def __init__(self, batch: Batch, size: int, seed: int):
         self.batch, self.size = batch, size
         self._generator = torch.Generator().manual_seed(seed)

@@ -12,6 +12,7 @@ from emnet import serialization
 from emnet.batch import Batch
 from emnet.estimators.callbacks import with_callbacks
 from emnet.estimators.keeping import keeping_what_was_fitted
+from emnet.estimators.resuming import resumable
 from emnet.estimators.validation import class_weights, plain_labels
 from emnet.exceptions import InvalidInputError
 
@@ -29,6 +30,7 @@ class ClassTargets:
     _fit: Any
     _batch: Any
 
+    @resumable
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit to (n, p) inputs and (n,) labels: numbers, strings or booleans; weight 2 is the row twice, 0 no row.

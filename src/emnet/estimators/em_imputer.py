@@ -14,6 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from emnet.estimators.gaussian_mixture import GaussianMixture
 from emnet.estimators.mixture_selection import Selection
+from emnet.estimators.resuming import resumable
 from emnet.estimators.standardize import location_scale_of_seen
 from emnet.estimators.validation import require_one_of, require_positive_integer
 from emnet.exceptions import InvalidInputError
@@ -78,6 +79,7 @@ class EMImputer(TransformerMixin, BaseEstimator):
         self.keep_empty_features = keep_empty_features
         self.random_state = random_state
 
+    @resumable
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit the model to what is there of (n, d) rows; y is ignored.
 

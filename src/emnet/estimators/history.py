@@ -52,6 +52,7 @@ def fit_to_json(fit: Fit) -> dict[str, Any]:
                 "kind": str(line.progress.kind),
                 "diagnostics": line.progress.diagnostics,
                 "seconds": line.seconds,
+                **({"unsettled": True} if line.progress.unsettled else {}),
             }
             for line in fit.history
         ],
@@ -65,7 +66,13 @@ def fit_from_json(record: dict[str, Any]) -> Fit:
     history = tuple(
         Iteration(
             line["iteration"],
-            Progress(line["log_evidence"], line["log_prior"], EvidenceKind(line["kind"]), line["diagnostics"]),
+            Progress(
+                line["log_evidence"],
+                line["log_prior"],
+                EvidenceKind(line["kind"]),
+                line["diagnostics"],
+                line.get("unsettled", False),
+            ),
             line["seconds"],
         )
         for line in record["history"]

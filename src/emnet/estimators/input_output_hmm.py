@@ -17,6 +17,7 @@ from emnet.estimators import experts_start, options
 from emnet.estimators.callbacks import with_callbacks
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.modules import fresh_module, require_shape
+from emnet.estimators.resuming import resumable
 from emnet.estimators.sequence_estimator import SequenceEstimator
 from emnet.estimators.sequence_targets import KINDS, Blueprint, SequenceTargets, kind_of
 from emnet.estimators.sequences import joined_targets, require_sequence_weights
@@ -125,6 +126,7 @@ class InputOutputHMM(SequenceEstimator):
         self.verbose = verbose
         self.callbacks = callbacks
 
+    @resumable
     @with_callbacks
     def fit(self, X: Any, y: Any, lengths: Any = None, *, sample_weight: Any = None, states: Any = None) -> Self:
         """Fit to sequences of inputs and targets.

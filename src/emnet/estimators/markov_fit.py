@@ -28,14 +28,14 @@ from emnet.estimators.mixture_report import warn_of_failed_starts
 from emnet.estimators.mixture_selection import Selection, select
 from emnet.estimators.mixture_start import require_labels
 from emnet.estimators.monitor import ConvergenceMonitor, Monitoring
+from emnet.estimators.resuming import resumable
 from emnet.estimators.sequences import joined, pieces, require_lengths, require_sequence_weights
 from emnet.estimators.validation import require_callbacks, require_positive_integer
 from emnet.exceptions import (
     CollapsedComponentError,
     CollapsedComponentWarning,
-    DegenerateFitError,
-    FitInterrupted,
     InvalidInputError,
+    UnfinishedFit,
 )
 from emnet.factors.shared_states import SharedStates
 from emnet.factors.tables import MixingWeights, Transitions
@@ -52,6 +52,8 @@ _NO_ROWS = 1e-6  # expected rows of a state that nothing is learned of
 
 class _Occupied:
     """The exact E-step, which takes down how many rows of each batch every state is expected to have."""
+
+    kept = ("counts",)
 
     def __init__(self) -> None:
         self.counts: dict[Batch, Tensor] = {}
@@ -94,6 +96,7 @@ class LearningMarkov(FittedMarkov):
 
     # -- training ---------------------------------------------------------------------------------------------------
 
+    @resumable
     def fit(self, X: Any, lengths: Any = None, *, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit by EM; parameters that `init_params` does not name and that are set start from what they are.
 
@@ -152,7 +155,7 @@ class LearningMarkov(FittedMarkov):
                     callbacks=[*self.callbacks, rule],
                     monotone=self._is_monotone(),
                 )
-        except (FitInterrupted, DegenerateFitError) as end:
+        except UnfinishedFit as end:
             if end.fit.history and not self.fits_:
                 self._publish(model, end.fit, log_scale)
             raise

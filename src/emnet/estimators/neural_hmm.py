@@ -18,6 +18,7 @@ from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.lags import past_of
 from emnet.estimators.markov_paths import FittedChain
 from emnet.estimators.neural_emissions import EMISSIONS, TAKES_HOLES, Plan, of_module, reference_rows
+from emnet.estimators.resuming import resumable
 from emnet.estimators.sequence_estimator import SequenceEstimator
 from emnet.estimators.sequences import pieces, require_sequence_weights
 from emnet.estimators.validation import require_not_negative, require_one_of, require_positive_integer
@@ -127,6 +128,7 @@ class NeuralHMM(FittedChain, SequenceEstimator):
         self.verbose = verbose
         self.callbacks = callbacks
 
+    @resumable
     @with_callbacks
     def fit(self, X: Any, lengths: Any = None, *, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit to (n, d) rows of sequences end to end, or to a list of sequences, (t, d) each.

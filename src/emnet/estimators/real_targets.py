@@ -12,6 +12,7 @@ from emnet import serialization
 from emnet.batch import Batch
 from emnet.estimators.callbacks import with_callbacks
 from emnet.estimators.keeping import keeping_what_was_fitted
+from emnet.estimators.resuming import resumable
 from emnet.estimators.standardize import weighted_location_scale
 from emnet.estimators.validation import require_finite
 from emnet.exceptions import InvalidInputError
@@ -30,6 +31,7 @@ class RealTargets:
     target_mean_: np.ndarray
     target_scale_: np.ndarray
 
+    @resumable
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit to (n, p) inputs and (n,) or (n, d) targets; weight 2 is the row twice, 0 no row.

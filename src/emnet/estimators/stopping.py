@@ -17,6 +17,8 @@ class MeanGain:
     scikit-learn keeps the parameters of the last M-step, whose evidence it has not seen; `parameters` are those.
     """
 
+    kept = ("last", "converged", "parameters")
+
     def __init__(self, tol: float, max_iter: int, rows: float, before: float, report: Callable[[int, float], None]):
         self.tol, self.max_iter, self.rows, self.report = tol, max_iter, rows, report
         self.last, self.converged = before, False
