@@ -82,7 +82,7 @@ class FitInterrupted(UnfinishedFit, KeyboardInterrupt):
 
     def __init__(self, fit: Any, advice: str = ""):
         super().__init__(f"Interrupted; the best parameters so far are kept.{' ' if advice else ''}{advice}")
-        self.fit = fit
+        self.fit, self.advice = fit, advice
 
 
 class FitTerminated(FitInterrupted, SystemExit):

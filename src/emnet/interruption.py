@@ -26,7 +26,7 @@ def interrupted(fit: Any, cause: KeyboardInterrupt, advice: str = "") -> FitInte
     return (FitTerminated if isinstance(cause, Terminated) else FitInterrupted)(fit, advice)
 
 
-def exit_code(interrupt: KeyboardInterrupt) -> int:
+def exit_code(interrupt: BaseException) -> int:
     """130 after Ctrl-C, 143 after SIGTERM."""
     return 143 if isinstance(interrupt, (Terminated, FitTerminated)) else 130
 
