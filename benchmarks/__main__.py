@@ -21,6 +21,7 @@ SUITES = (
     "chains",
     "sequences",
     "tomita",
+    "kill",
 )
 
 

@@ -149,6 +149,7 @@ class GMMHMM(LearningMarkov):
                 found = KMeans(n_clusters=self.n_mix, random_state=self._seed, n_init=10).fit(own)
                 means.append(found.cluster_centers_)
             else:  # hmmlearn draws them around the center of all; rows of the cluster stay within the data
+                own = own if len(own) else X  # k-means has found fewer different rows than clusters
                 means.append(own[check_random_state(self._seed).randint(len(own), size=self.n_mix)])
         return np.stack(means)
 

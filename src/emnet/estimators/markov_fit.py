@@ -30,7 +30,7 @@ from emnet.estimators.mixture_start import require_labels
 from emnet.estimators.monitor import ConvergenceMonitor, Monitoring
 from emnet.estimators.resuming import resumable
 from emnet.estimators.sequences import joined, pieces, require_lengths, require_sequence_weights
-from emnet.estimators.validation import require_callbacks, require_positive_integer
+from emnet.estimators.validation import require_callbacks, require_positive_integer, require_something_in_each_column
 from emnet.exceptions import (
     CollapsedComponentError,
     CollapsedComponentWarning,
@@ -136,7 +136,6 @@ class LearningMarkov(FittedMarkov):
         before = dict(vars(self))
         self._init(X, lengths, seed)
         self._check_start(X)
-        self._measure(X)
         self._renew_monitor()
         if self.n_iter == 0:
             return
@@ -231,7 +230,6 @@ class LearningMarkov(FittedMarkov):
             X, lengths, weights, y = self._check_data(X, lengths, y, sample_weight)
             if first:
                 self._init(X, lengths, self.random_state)
-                self._measure(X)
                 self._online: ModelStatistics | None = None
                 self._passes, self._seen = 0, 0.0
             self._check_start(X)
@@ -263,7 +261,9 @@ class LearningMarkov(FittedMarkov):
         """Set the parameters that have to start from chance or from the rows; the draws are those of hmmlearn."""
         self._seed = self.random_state if seed is None else seed
         rng, k = check_random_state(self._seed), self.n_components
+        require_something_in_each_column(X)
         self._set_n_features(X)
+        self._measure(X)
         if self._needs_init("s", "startprob_"):
             self.startprob_ = rng.dirichlet(np.full(k, 1 / k))
         if self._needs_init("t", "transmat_"):

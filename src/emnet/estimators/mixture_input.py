@@ -17,6 +17,7 @@ from emnet.estimators.validation import (
     require_not_negative,
     require_one_of,
     require_positive_integer,
+    require_something_in_each_column,
 )
 from emnet.exceptions import InvalidInputError
 
@@ -81,16 +82,8 @@ class CheckedMixture(FittedMixture):
             seen = weights > 0
             X, weights, labels = X[seen], weights[seen], None if labels is None else labels[seen]
         if first:
-            self._require_something_in_each_column(X)
+            require_something_in_each_column(X, self._column_name)
         return X, weights, labels
-
-    def _require_something_in_each_column(self, X: np.ndarray) -> None:
-        empty = np.flatnonzero(np.isnan(X).all(axis=0))
-        if len(empty):
-            column = self._column_name(int(empty[0]))
-            raise InvalidInputError(
-                f"Column {column!r} has nothing but NaN: there is nothing to learn of it. Leave it out."
-            )
 
     def _column_name(self, position: int) -> Any:
         """Of a checked column, as the user knows it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -27,6 +27,15 @@ def require_finite(X: np.ndarray, names: np.ndarray | None, remedy: str) -> None
         f"Input X contains {what} (cells that are NaN or infinite, by column: {', '.join(parts)}{more}; "
         f"the first in row {int(np.flatnonzero(bad.any(axis=1))[0])}). {remedy}"
     )
+
+
+def require_something_in_each_column(X: np.ndarray, name: Callable[[int], Any] = int) -> None:
+    """Raise InvalidInputError that gives the name of a column with nothing but NaN."""
+    empty = np.flatnonzero(np.isnan(X).all(axis=0))
+    if len(empty):
+        raise InvalidInputError(
+            f"Column {name(int(empty[0]))!r} has nothing but NaN: there is nothing to learn of it. Leave it out."
+        )
 
 
 def require_positive_integer(name: str, value: Any) -> None:
