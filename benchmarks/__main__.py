@@ -22,6 +22,7 @@ SUITES = (
     "sequences",
     "tomita",
     "kill",
+    "fuzz",
 )
 
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 import warnings
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from emnet import CheckpointError, CheckpointWarning, FitInterrupted, GaussianMi
 from emnet import envelope as envelope_module
 from emnet.envelope import previous
 from emnet.estimators.checkpoints import checkpointing
+from tests.cases.altered import accidents, places, replaced
 from tests.cases.fits import FITS, X, digest
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -120,6 +123,24 @@ def test_a_damaged_file_gives_way_to_the_one_before_it(written, tmp_path):
         mixture().fit(X, checkpoint=path, resume=True)
 
 
+def test_an_altered_file_is_refused(written, tmp_path):
+    path = tmp_path / "fit.ckpt"
+    mixture().fit(X, checkpoint=path, checkpoint_every=0)
+    previous(path).unlink()
+    content = written[3]
+    for _, other in islice(accidents(content), 0, None, 3):
+        path.write_bytes(other)
+        with pytest.raises(ModelFileError):
+            mixture().fit(X, checkpoint=path, resume=True)
+    path.write_bytes(content)
+    name, (state, tensors) = envelope_module.read(path, {"Checkpoint"}, envelope_module.RUN_TYPES)
+    for place in list(places(state))[::3]:  # with a checksum that fits: refused, or what may stand there
+        envelope_module.write(path, name, replaced(state, place, ["odd"]), tensors)
+        with suppress(InvalidInputError, ModelFileError), warnings.catch_warnings():
+            warnings.simplefilter("ignore", CheckpointWarning)
+            mixture().fit(X, checkpoint=path, resume=True)
+
+
 def full(*_):
     raise OSError(28, "No space left on device")
 
@@ -201,6 +222,7 @@ def test_several_fits_in_one_file(written, tmp_path):
 
 _SCRIPT = """
 import sys, warnings
+from tests.cases.altered import accidents, places, replaced
 from tests.cases.fits import FITS, digest
 warnings.simplefilter("ignore")
 case = next(case for case in FITS if case.name == sys.argv[1])

@@ -5,10 +5,14 @@ A file names its class, from an allow-list, and has its parameters as JSON and w
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from emnet import envelope
 from emnet.envelope import State
@@ -42,6 +46,41 @@ _MALFORMED = (
 )
 
 
+def _is_number(own: Any) -> bool:
+    return type(own) in (int, float) and math.isfinite(own)
+
+
+def _are(kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda own: isinstance(own, list) and all(map(kind, own))
+
+
+_OUTLINE: dict[str, Callable[[Any], bool]] = {  # what stands under these names in the state of any class
+    "features": _are(lambda own: isinstance(own, str)),
+    "fits": _are(lambda own: isinstance(own, dict)),
+    "flat": lambda own: isinstance(own, bool),
+    "library": lambda own: own is None or isinstance(own, str),
+    "log_scale": _is_number,
+    "n_columns": lambda own: type(own) is int and own > 0,
+    "n_features": lambda own: type(own) is int and own > 0,
+    "n_free": lambda own: type(own) is int and own >= 0,
+    "parameters": lambda own: isinstance(own, dict) and len(own) > 0,
+    "prior": _are(_is_number),
+    "rows_seen": lambda own: _is_number(own) and own >= 0,
+    "scale": lambda own: _is_number(own) and own > 0,
+    "shares": _are(_are(_is_number)),
+}
+
+
+def _require_outline(state: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+    """Raise ValueError for what no model of any class has."""
+    for name, fits in _OUTLINE.items():
+        if name in state and not fits(state[name]):
+            raise ValueError(f"{name} is {state[name]!r:.60}")
+    for name, own in tensors.items():
+        if not np.isfinite(own).all():
+            raise ValueError(f"tensor {name!r} should be finite")
+
+
 def save(estimator: Any, path: str | os.PathLike) -> None:
     """Write a fitted estimator to `path`, whole or not at all.
 
@@ -71,6 +110,7 @@ def load(path: str | os.PathLike) -> Any:
     path = Path(path)
     name, (manifest, tensors) = envelope.read(path, _CLASSES)
     try:
+        _require_outline(manifest, tensors)
         return getattr(import_module(_CLASSES[name]), name)._from_state(manifest, tensors)
     except _MALFORMED as error:
         raise ModelFileError(f"{path}: the contents do not make a {name} ({error}).") from error

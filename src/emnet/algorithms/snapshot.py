@@ -54,7 +54,7 @@ class Changing:
         if names != expected:
             raise ValueError(f"it holds {', '.join(names) or 'nothing'}, and this fit has {', '.join(expected)}")
         found = [
-            {name: self._decoded(entry["state"][name], getattr(each, name), tensors) for name in each.kept}
+            {name: self._attribute(each, name, entry["state"][name], tensors) for name in each.kept}
             for each, entry in zip(self.objects, state, strict=True)
         ]
         for each, attributes in zip(self.objects, found, strict=True):
@@ -99,6 +99,14 @@ class Changing:
             if type(own) is sequence:
                 return {name: inner(own), "most": getattr(own, "maxlen", None)}
         raise TypeError(f"{where} is a {type(own).__name__}, which no checkpoint can hold")
+
+    def _attribute(self, each: Any, name: str, own: Any, tensors: Mapping[str, Tensor]) -> Any:
+        before = getattr(each, name)
+        found = self._decoded(own, before, tensors)
+        alike = isinstance(found, (int, float)) if isinstance(before, (int, float)) else type(found) is type(before)
+        if before is not None and not alike:
+            raise ValueError(f"{name} is a {type(found).__name__} there and a {type(before).__name__} here")
+        return found
 
     def _decoded(self, own: Any, before: Any, tensors: Mapping[str, Tensor]) -> Any:
         if not isinstance(own, dict):

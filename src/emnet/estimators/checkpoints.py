@@ -227,21 +227,24 @@ class Journal:
 
     def _restore(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> Fit | None:
         """Put the run where it was."""
-        run, number = self._run, len(self.records)
-        self._require_same_run(state, f"run {number}")
-        model = {key: torch.from_numpy(own) for key, own in _within(arrays, "model.").items()}
         try:
-            _require_shapes(run.model.state_dict(), model)
-            self._changing.restore(state["kept"], _tensors(_within(arrays, "kept.")))
-        except (ValueError, LookupError, TypeError, RuntimeError) as error:
+            self._require_same_run(state, f"run {len(self.records)}")
+            return self._put(state, arrays)
+        except InvalidInputError:
+            raise
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise InvalidInputError(f"{self.path} is the checkpoint of another fit: {error}.") from error
+
+    def _put(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> Fit | None:
+        run, fit = self._run, fit_from_json(state["fit"])
+        model = _tensors(_within(arrays, "model."))
+        _require_shapes(run.model.state_dict(), model)
+        self._changing.restore(state["kept"], _tensors(_within(arrays, "kept.")))
         run.model.load_state_dict(model)
-        fit = fit_from_json(state["fit"])
         if state["ended"]:
             self._run = None
             return fit
-        device = run.best.device
-        vectors = {key: own.to(device) for key, own in _tensors(_within(arrays, "run.")).items()}
+        vectors = {key: own.to(run.best.device) for key, own in _tensors(_within(arrays, "run.")).items()}
         highest = None if state["highest"] is None else (state["highest"], vectors["highest"])
         run.go_on(fit.history, vectors["best"], highest)
         return None

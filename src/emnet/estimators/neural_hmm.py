@@ -303,6 +303,8 @@ class NeuralHMM(FittedChain, SequenceEstimator):
         self = cls(**{k: options.from_json(v) for k, v in manifest["parameters"].items()})
         self._reference = torch.from_numpy(tensors["reference"]).to(options.DTYPES[self.dtype])
         self._restore(manifest, tensors)
+        if self._reference.dim() != 2 or self._reference.shape[1] != self.n_features_in_ or not len(self._reference):
+            raise ValueError("the reference rows are not those of so many columns")
         return self
 
     def __sklearn_tags__(self) -> Any:
