@@ -23,6 +23,8 @@ SUITES = (
     "tomita",
     "kill",
     "fuzz",
+    "checkpoints",
+    "soak",
 )
 
 

@@ -113,11 +113,10 @@ def _put(data: Any, model: tuple, path: Path) -> str:
 def _until(seconds: float, attempt: Any) -> None:
     end = time.monotonic() + seconds
 
-    @settings(max_examples=500, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=_CHECKS)
+    @settings(max_examples=100, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=_CHECKS)
     @given(st.data())
     def examples(data: Any) -> None:
-        if time.monotonic() < end:
-            attempt(data)
+        attempt(data)
 
     while time.monotonic() < end:
         examples()

@@ -6,7 +6,8 @@ import csv
 import io
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import repeat
 from pathlib import Path
 
@@ -14,10 +15,13 @@ import numpy as np
 
 from emnet.data.table import Table
 from emnet.exceptions import InvalidInputError, MissingDependencyError
+from emnet.kernels.memory import require_bytes
 
 MISSING = frozenset({"", "na", "nan", "n/a", "null", "none", "?", "-"})
 _DELIMITERS = ",;\t|"
 _SNIFFED_CHARACTERS, _SNIFFED_LINES = 2**16, 10
+_BYTES_A_CHARACTER, _BYTES_A_CELL = 16, 64  # of memory, as text and then as Python's numbers
+_PACKED = {b"PK\x03\x04": "zip", b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _BOOLEANS = {"false": 0.0, "true": 1.0}
 
 
@@ -30,8 +34,10 @@ def read_table(path: Path, target: str | None, drop: Sequence[str] = ()) -> Tabl
         raise InvalidInputError(f"{path}: a folder, where a CSV or Parquet file was expected.")
     if not path.exists():
         raise InvalidInputError(f"{path}: no such file.")
+    _require_plain(path)
     read = _read_parquet if path.suffix.lower() in (".parquet", ".pq") else _read_csv
-    columns = read(path)
+    with _unchanging(path):
+        columns = read(path)
     if target is None:
         raise InvalidInputError(f"{path}: say which column holds the classes, --target COLUMN; {_columns(columns)}")
     for name in (target, *drop):
@@ -49,7 +55,36 @@ def read_table(path: Path, target: str | None, drop: Sequence[str] = ()) -> Tabl
     return Table(path.name, X, labels, tuple(inputs), target)
 
 
+def _require_plain(path: Path) -> None:
+    """Raise InvalidInputError for an archive: what a small one unpacks to may fill the memory."""
+    if not path.is_file():
+        return  # a pipe, of which nothing may be taken beforehand
+    with path.open("rb") as file:
+        start = file.read(max(map(len, _PACKED)))
+    for mark, kind in _PACKED.items():
+        if start.startswith(mark):
+            raise InvalidInputError(f"{path}: a {kind} archive, whatever its name says; unpack it first.")
+
+
+@contextmanager
+def _unchanging(path: Path) -> Iterator[None]:
+    """Raise InvalidInputError if somebody writes to the file within the block."""
+    before = path.stat()
+    yield
+    after = path.stat()
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise InvalidInputError(
+            f"{path}: the file changed while it was read (from {before.st_size} to {after.st_size} bytes); read it "
+            "again when it is finished."
+        )
+
+
+def _require_memory(path: Path, needed: int) -> None:
+    require_bytes(needed, "cpu", purpose=f"{path}: the table", remedy="Take fewer rows or columns.")
+
+
 def _read_csv(path: Path) -> dict[str, list]:
+    _require_memory(path, _BYTES_A_CHARACTER * path.stat().st_size)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -86,6 +121,8 @@ def _read_parquet(path: Path) -> dict[str, list]:
     except ImportError as error:
         raise MissingDependencyError("Parquet files need pyarrow: pip install 'emnet[io]'.") from error
     try:
+        outline = pyarrow.parquet.read_metadata(path)
+        _require_memory(path, _BYTES_A_CELL * outline.num_rows * outline.num_columns)
         table = pyarrow.parquet.read_table(path)
     except (pyarrow.ArrowException, OSError) as error:
         raise InvalidInputError(f"{path}: not a whole Parquet file ({error}).") from error
@@ -119,11 +156,11 @@ def _number(path: Path, name: str, row: int, cell: object) -> float:
     except (TypeError, ValueError) as error:
         comma = " (write decimals with a point)" if "," in str(cell) else ""
         raise InvalidInputError(
-            f"{path}: column {name!r}, row {row} holds {cell!r}, which is not a number{comma}; leave the column out "
-            f"(--drop {name!r}) or encode it as numbers."
+            f"{path}: column {name!r}, row {row} holds {cell!r:.60}, which is not a number{comma}; leave the column "
+            f"out (--drop {name!r}) or encode it as numbers."
         ) from error
     if math.isinf(value):
-        raise InvalidInputError(f"{path}: column {name!r}, row {row} holds {cell!r}, beyond the range of numbers.")
+        raise InvalidInputError(f"{path}: column {name!r}, row {row} holds {cell!r:.60}, beyond the range of numbers.")
     return value
 
 
