@@ -23,6 +23,10 @@ SUITES = (
     "tomita",
     "autoencoders",
     "streams",
+    "kill",
+    "fuzz",
+    "checkpoints",
+    "soak",
 )
 PARTS = {"autoencoders": ("speed", "memory", "imputation", "clustering", "anomaly", "mnist")}
 

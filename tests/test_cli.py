@@ -231,7 +231,8 @@ def test_classic():
         assert figure in done.stdout
 
 
-def test_interrupt_ends_with_130():
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_ends_with_its_code(number, code):
     process = subprocess.Popen(
         [sys.executable, "-m", "emnet", "compare", "digits", "--repeats", "50", "--verbose"],
         stdout=subprocess.PIPE,
@@ -241,9 +242,9 @@ def test_interrupt_ends_with_130():
     )
     process.stdout.readline()
     time.sleep(1.0)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert errors.strip().endswith("Interrupted.")
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+import warnings
 
 import numpy as np
 import pytest
@@ -14,7 +15,13 @@ from sklearn.datasets import load_iris
 import emnet
 from emnet import EMMLPClassifier, InvalidInputError, ModelFileError
 from emnet.factors.regression import FixedBound
+from tests.cases.altered import accidents, foreign_classes, opened, purposes
+from tests.cases.fits import FITS
 
+MAY_STAND_THERE = (  # what is another model, but a model
+    *("features = []", "fits = []", "flat = True", "library = None", "library = 'x'", "scale = 1e+308"),
+    *("log_scale = -1", "log_scale = 1e+308", "rows_seen = 1e+308", "reference with a row more"),
+)
 X, Y = load_iris(return_X_y=True)
 NAMES = np.array(["setosa", "versicolor", "virginica"])
 
@@ -63,13 +70,41 @@ def test_labels_types_and_options_survive(labels, dtype, tmp_path):
     assert other.prior == (0.1, 0.2)
 
 
-def test_truncated_files(content, tmp_path):
-    for length in {0, 1, 7, 8, 9, 100, len(content) // 2, len(content) - 1}:
-        with pytest.raises(ModelFileError):
-            reload(tmp_path, content[:length])
+@pytest.fixture(scope="module", params=["GaussianMixture-em", "EMMLPRegressor", "MixtureModel", "GaussianHMM"])
+def saved(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("saved") / "m.emnet"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        next(case for case in FITS if case.name == request.param).fit().save(path)
+    return path
 
 
-@settings(max_examples=300, deadline=None)
+def loads(path):
+    try:
+        emnet.load(path)
+    except ModelFileError:
+        return False
+    return True
+
+
+def test_files_altered_by_accident(saved, tmp_path):
+    path, passed = tmp_path / "m.emnet", []
+    for what, content in accidents(saved.read_bytes()):
+        path.write_bytes(content)
+        passed += [what] * loads(path)
+    assert passed == []
+
+
+def test_files_altered_on_purpose(saved, tmp_path):
+    path, passed = tmp_path / "m.emnet", []
+    for what, put in (*purposes(opened(saved)), *foreign_classes(opened(saved))):
+        if not what.endswith(MAY_STAND_THERE):
+            put(path)
+            passed += [what] * loads(path)
+    assert passed == []
+
+
+@settings(max_examples=100, deadline=None)
 @given(share=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_any_flipped_bit_is_found(content, tmp_path_factory, share, bit):
     position = int(share * len(content))

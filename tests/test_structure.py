@@ -11,13 +11,13 @@ import emnet
 
 ROOT = Path(emnet.__file__).parent
 LAYERS = [  # a layer may import from its own and from those before it
-    {"exceptions"},
+    {"exceptions", "interruption"},
     {"kernels", "batch"},
     {"statistics", "posteriors"},
     {"distributed", "spawning"},
     {"factors"},
     {"models", "inference"},
-    {"algorithms", "applications", "data", "serialization"},
+    {"algorithms", "applications", "data", "envelope", "serialization"},
     {"estimators"},
     {"report", "cli", "__main__"},
 ]
@@ -33,6 +33,7 @@ CORE = (
     "posteriors",
     "exceptions",
     "distributed",
+    "interruption",
 )
 
 

@@ -7,6 +7,9 @@ __version__ = "0.1.0"
 
 _WHERE = {  # public name → module; imported when first used, so that `import emnet` stays as light as PyTorch
     "CategoricalHMM": "emnet.estimators.categorical_hmm",
+    "CheckpointError": "emnet.exceptions",
+    "checkpointing": "emnet.estimators.checkpoints",
+    "CheckpointWarning": "emnet.exceptions",
     "CollapsedComponentError": "emnet.exceptions",
     "CollapsedComponentWarning": "emnet.exceptions",
     "ConvergenceMonitor": "emnet.estimators.monitor",
@@ -22,6 +25,7 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "EvidenceDecreasedWarning": "emnet.exceptions",
     "FactorAnalysis": "emnet.estimators.factor_analysis",
     "FitInterrupted": "emnet.exceptions",
+    "FitTerminated": "emnet.exceptions",
     "GaussianHMM": "emnet.estimators.gaussian_hmm",
     "GaussianMixture": "emnet.estimators.gaussian_mixture",
     "GMMHMM": "emnet.estimators.gmm_hmm",

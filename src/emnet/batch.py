@@ -167,6 +167,8 @@ class MiniBatches(Batches):
     among : the units that are gone through, None for all.
     """
 
+    kept = ("_generator",)  # see emnet.algorithms.snapshot
+
     def __init__(
         self,
         batch: Batch,

@@ -8,16 +8,21 @@
     ├── InsufficientMemoryError (MemoryError)   what is asked for does not fit; gives the bytes and the alternatives
     ├── DegenerateFitError (ArithmeticError)    parameters or evidence became NaN; the last finite ones are kept
     │   └── CollapsedComponentError (ValueError) a component of a mixture has no positive definite covariance
-    ├── ModelFileError (ValueError)             a model file is truncated, altered, foreign or too new
+    ├── ModelFileError (ValueError)             a model file or checkpoint is truncated, altered, foreign or too new
+    ├── CheckpointError (OSError)               a checkpoint could not be written, and the fit was asked to stop then
     ├── ProcessLostError (RuntimeError)         one of many processes died or did not answer; names it
     └── MissingDependencyError (ImportError)    an optional package is needed; gives the pip command
     FitInterrupted (KeyboardInterrupt)          Ctrl-C during a fit; the best parameters are kept
+    └── FitTerminated (SystemExit)              SIGTERM during a fit; if nobody catches it the exit code is 143
     EmnetWarning (UserWarning)
+    ├── CheckpointWarning                       a checkpoint could not be written or read, or was made elsewhere
     ├── CollapsedComponentWarning               a component of a mixture has shrunk onto few rows or none
     ├── EvidenceDecreasedWarning                an update lowered the evidence; the best parameters are kept
     ├── HeywoodCaseWarning                      a factor model has left a column hardly any noise of its own
     ├── SampleCollapseWarning                   of a sampled E-step's draws a single one has nearly all the weight
     └── SeparationWarning                       classes are separable and no prior holds the weights finite
+
+DegenerateFitError, CheckpointError and FitInterrupted are an UnfinishedFit too: `fit` is the record of the run.
 """
 
 from __future__ import annotations
@@ -28,6 +33,12 @@ from typing import Any
 
 class EmnetError(Exception):
     """Base of every error that emnet raises on purpose."""
+
+
+class UnfinishedFit(BaseException):
+    """A run that did not come to its end; `fit` is its record, None where there was none."""
+
+    fit: Any
 
 
 class InvalidInputError(EmnetError, ValueError):
@@ -42,7 +53,7 @@ class InsufficientMemoryError(EmnetError, MemoryError):
     """The computation would not fit into the memory that is there."""
 
 
-class DegenerateFitError(EmnetError, ArithmeticError):
+class DegenerateFitError(EmnetError, ArithmeticError, UnfinishedFit):
     """A fit reached NaN; the model holds the last finite parameters, `fit` the history until then."""
 
     def __init__(self, message: str, fit: Any = None):
@@ -58,12 +69,28 @@ class CollapsedComponentError(DegenerateFitError, ValueError):
         self.components = tuple(components)
 
 
-class FitInterrupted(KeyboardInterrupt):
+class CheckpointError(EmnetError, OSError, UnfinishedFit):
+    """A checkpoint could not be written; the one before it is whole, and the model holds the best parameters."""
+
+    def __init__(self, message: str, fit: Any = None):
+        super().__init__(message)
+        self.fit = fit
+
+
+class FitInterrupted(UnfinishedFit, KeyboardInterrupt):
     """The user stopped a run. `fit` is its record; the model holds its best parameters."""
 
-    def __init__(self, fit: Any):
-        super().__init__("Interrupted; the best parameters so far are kept.")
-        self.fit = fit
+    code = 130  # what the command line exits with
+
+    def __init__(self, fit: Any, advice: str = ""):
+        super().__init__(f"Interrupted; the best parameters so far are kept.{' ' if advice else ''}{advice}")
+        self.fit, self.advice = fit, advice
+
+
+class FitTerminated(FitInterrupted, SystemExit):
+    """The system stopped a run by SIGTERM."""
+
+    code = 143  # what any program exits with that does not catch it
 
 
 class ModelFileError(EmnetError, ValueError):
@@ -80,6 +107,10 @@ class MissingDependencyError(EmnetError, ImportError):
 
 class EmnetWarning(UserWarning):
     """Base of every warning that emnet gives."""
+
+
+class CheckpointWarning(EmnetWarning):
+    """A checkpoint could not be written or read, or it was written under other circumstances."""
 
 
 class CollapsedComponentWarning(EmnetWarning):

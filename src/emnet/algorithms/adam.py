@@ -34,6 +34,7 @@ class Adam:
     inference: EStep
     learning_rate: float = 0.05
     passes: int | None = None
+    kept = ("_pass", "_updates", "_mean", "_square")
 
     def __post_init__(self) -> None:
         self.reset()

@@ -49,6 +49,7 @@ class Annealing:
     growth: float = 1.05
     jitter: float = 0.01
     seed: int = 0
+    kept = ("_sharpness", "_rising", "_generator", "_start", "_plain", "_settled", "_last")
 
     def __post_init__(self) -> None:
         if not (0 < self.first <= 1 <= self.peak and self.growth > 1 and self.jitter >= 0):

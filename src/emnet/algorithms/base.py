@@ -13,13 +13,17 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from emnet.algorithms.recording import RECORDER, Recorder
+from emnet.algorithms.snapshot import keepable
 from emnet.batch import Batch, Data, combined, total_weight
-from emnet.exceptions import DegenerateFitError, EvidenceDecreasedWarning, FitInterrupted
+from emnet.exceptions import CheckpointError, DegenerateFitError, EvidenceDecreasedWarning
 from emnet.inference.base import EStep
+from emnet.interruption import interrupted
 from emnet.models.base import LatentModel
 from emnet.posteriors import EvidenceKind
 from emnet.statistics import ModelStatistics, Statistics
 
+keepable(EvidenceKind)
 _ROUNDING = 1e-9  # relative fall of the objective that is rounding (4e-16 a row is ordinary), not a fault
 
 
@@ -34,6 +38,7 @@ class Reason(StrEnum):
     STOPPED = "stopped"
 
 
+@keepable
 @dataclass(frozen=True)
 class Progress:
     """What an E-step over the data says of the parameters it was done at."""
@@ -99,7 +104,10 @@ Callback = Callable[[LatentModel, Iteration], bool | None]
 
 @runtime_checkable
 class Algorithm(Protocol):
-    """One way up the evidence. `step` reports on the parameters it found, then improves them."""
+    """One way up the evidence. `step` reports on the parameters it found, then improves them.
+
+    What it remembers from step to step it names in `kept`, see `emnet.algorithms.snapshot`.
+    """
 
     def step(self, model: LatentModel, data: Data) -> Progress: ...
 
@@ -179,18 +187,33 @@ def run(
     the run ends below a line that it came by, that line's parameters are put back, and a last line says "returned_to".
     """
     data = [data] if isinstance(data, Batch) else data
-    loop = _Loop(model, total_weight(data), tuple(callbacks), monotone)
+    loop, recorder = _Loop(model, total_weight(data), tuple(callbacks), monotone), RECORDER.get()
     algorithm.reset()
+    ended: Fit | None = recorder.begin(loop, algorithm, (inference, data, *loop.callbacks))
+    if ended is not None:
+        return ended
     try:
         with torch.no_grad():
-            for _ in range(max_iter):
-                if reason := loop.judge(lambda: algorithm.step(model, data), tol):
-                    return loop.end(reason)
-            reason = loop.judge(lambda: evaluate(model, data, inference), tol)
-            return loop.end(reason or Reason.MAX_ITER)
+            fit = loop.end(_climb(loop, data, algorithm, inference, max_iter, tol, recorder))
     except KeyboardInterrupt as interrupt:
         loop.restore()
-        raise FitInterrupted(loop.end(Reason.INTERRUPTED)) from interrupt
+        raise interrupted(loop.end(Reason.INTERRUPTED), interrupt, recorder.advice) from interrupt
+    except CheckpointError as error:
+        loop.restore()
+        error.fit = loop.end(Reason.INTERRUPTED)
+        raise
+    recorder.end(fit)
+    return fit
+
+
+def _climb(
+    loop: _Loop, data: Data, algorithm: Algorithm, inference: EStep, max_iter: int, tol: float, recorder: Recorder
+) -> Reason:
+    for _ in range(len(loop.history), max_iter):
+        if reason := loop.judge(lambda: algorithm.step(loop.model, data), tol):
+            return reason
+        recorder.line()
+    return loop.judge(lambda: evaluate(loop.model, data, inference), tol) or Reason.MAX_ITER
 
 
 class _Loop:
@@ -236,6 +259,12 @@ class _Loop:
 
     def restore(self) -> None:
         self.model.set_coordinates(self.best)
+
+    def go_on(self, history: Iterable[Iteration], best: Tensor, highest: tuple[int, Tensor] | None) -> None:
+        """Stand where a run stood after those lines; `highest` is the number of a line, and its parameters."""
+        self.history, self.best = list(history), best
+        self.highest = None if highest is None else (self.history[highest[0]], highest[1])
+        self.began -= self.history[-1].seconds if self.history else 0.0
 
     def _record(self, progress: Progress) -> None:
         """A line of the history, of the parameters `best`."""

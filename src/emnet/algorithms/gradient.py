@@ -12,6 +12,7 @@ from torch import Tensor
 
 from emnet.algorithms.base import Progress, e_step
 from emnet.algorithms.em import EM
+from emnet.algorithms.snapshot import keepable
 from emnet.batch import Data
 from emnet.exceptions import ImpossibleRowError
 from emnet.models.base import LatentModel
@@ -21,6 +22,7 @@ _CURVATURE = 0.9
 _MAX_TRIALS = 25
 
 
+@keepable
 class _Point(NamedTuple):
     """An E-step and where it was done."""
 
@@ -40,6 +42,7 @@ class LBFGS:
 
     em: EM
     memory: int = 20
+    kept = ("_pairs", "_next")
 
     def __post_init__(self) -> None:
         self.reset()

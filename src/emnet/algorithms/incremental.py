@@ -90,6 +90,8 @@ class Incremental:
     inference: EStep
     shelf: Shelf = field(default_factory=Memory)
 
+    kept = ("shelf",)  # of a disk no checkpoint is made
+
     def __post_init__(self) -> None:
         self.reset()
 

@@ -45,6 +45,8 @@ class Online:
     delay: float = 0.0
     average_from: int | None = None
 
+    kept = ("_pass", "_batches", "_averaged", "_statistics", "_mean", "_last")
+
     def __post_init__(self) -> None:
         self.reset()
 

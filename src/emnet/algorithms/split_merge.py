@@ -46,6 +46,7 @@ class SplitMerge:
     tol: float = 1e-3
     candidates: int = 10
     max_iter: int = 200
+    kept = ("_last", "_exhausted")
 
     def __post_init__(self) -> None:
         self.reset()

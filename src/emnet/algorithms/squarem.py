@@ -26,6 +26,7 @@ class Squarem:
 
     em: EM
     first_longest: float = 4.0
+    kept = ("_longest",)
 
     def __post_init__(self) -> None:
         self.reset()

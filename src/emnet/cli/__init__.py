@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -27,6 +27,7 @@ from emnet.exceptions import (
     FitInterrupted,
     MissingDependencyError,
 )
+from emnet.interruption import exit_code, terminating_as_interrupts
 
 SECTIONS: Mapping[str, tuple[click.Command, ...]] = {
     "A table and a question": (impute, detect, cluster),
@@ -80,15 +81,15 @@ for _commands in SECTIONS.values():
 
 
 def main() -> None:
-    """Run the command line; bad input ends in one sentence and exit code 2, failed work in 1, Ctrl-C in 130."""
+    """Run the command line; bad input ends in exit code 2, failed work in 1, Ctrl-C in 130, SIGTERM in 143."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an arrow that the terminal cannot show is no reason to fail
     try:
-        cli.main(prog_name="emnet", standalone_mode=False)
-    except click.exceptions.Abort:
-        click.echo("Interrupted.", err=True)
-        sys.exit(130)
+        with terminating_as_interrupts():
+            cli.main(prog_name="emnet", standalone_mode=False)
+    except click.exceptions.Abort as abort:  # what click makes of a KeyboardInterrupt
+        _leave(abort.__cause__ or abort)
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
     except click.ClickException as error:
@@ -97,6 +98,10 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # of a reader that has seen enough, nothing more is to be said
         sys.exit(0)
-    except KeyboardInterrupt:
-        click.echo("Interrupted.", err=True)
-        sys.exit(130)
+    except KeyboardInterrupt as interrupt:
+        _leave(interrupt)
+
+
+def _leave(interrupt: BaseException) -> NoReturn:
+    click.echo(f"Interrupted. {getattr(interrupt, 'advice', '')}".strip(), err=True)
+    sys.exit(exit_code(interrupt))

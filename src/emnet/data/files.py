@@ -52,11 +52,11 @@ def _number(path: Path, name: str, row: int, cell: object) -> float:
     except (TypeError, ValueError) as error:
         comma = " (write decimals with a point)" if "," in str(cell) else ""
         raise InvalidInputError(
-            f"{path}: column {name!r}, row {row} holds {cell!r}, which is not a number{comma}; leave the column out "
-            f"(--drop {name!r}) or encode it as numbers."
+            f"{path}: column {name!r}, row {row} holds {cell!r:.60}, which is not a number{comma}; leave the column "
+            f"out (--drop {name!r}) or encode it as numbers."
         ) from error
     if math.isinf(value):
-        raise InvalidInputError(f"{path}: column {name!r}, row {row} holds {cell!r}, beyond the range of numbers.")
+        raise InvalidInputError(f"{path}: column {name!r}, row {row} holds {cell!r:.60}, beyond the range of numbers.")
     return value
 
 

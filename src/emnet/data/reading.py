@@ -9,7 +9,8 @@ import sys
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from emnet.exceptions import InvalidInputError, MissingDependencyError
+from emnet.kernels.memory import require_bytes
 
 Columns = dict[str, list]
 """Cells by column: text as a CSV file has it, or the values of a typed file."""
@@ -26,6 +28,8 @@ MISSING = frozenset({"", "na", "nan", "n/a", "null", "none", "?", "-"})
 _DELIMITERS = ",;\t|"
 _SNIFFED_CHARACTERS, _SNIFFED_LINES = 2**16, 10
 _NPY_HEADER, _MOST_BYTES = 2**16, 2**34
+_BYTES_A_CHARACTER, _BYTES_A_CELL = 16, 64  # of memory, as text and then as Python's numbers
+_PACKED = {b"PK\x03\x04": "zip", b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
 def read_columns(name: str) -> Columns:
@@ -39,10 +43,46 @@ def read_columns(name: str) -> Columns:
             raise InvalidInputError(f"{path}: a folder, where a CSV or Parquet file was expected.")
         if not path.exists():
             raise InvalidInputError(f"{path}: no such file.")
-    columns = _READERS.get(path.suffix.lower(), _read_csv)(path)
+    columns = _read(path)
     if not columns or not len(next(iter(columns.values()))):
         raise InvalidInputError(f"{path}: the table has no {'rows' if columns else 'columns'}.")
     return columns
+
+
+def _read(path: Path) -> Columns:
+    read = _READERS.get(path.suffix.lower(), _read_csv)
+    if not path.is_file():
+        return read(path)  # standard input, or a pipe, of which nothing may be taken beforehand
+    if read is not _read_npz:
+        _require_plain(path)
+    with _unchanging(path):
+        return read(path)
+
+
+def _require_plain(path: Path) -> None:
+    """Raise InvalidInputError for an archive: what a small one unpacks to may fill the memory."""
+    with path.open("rb") as file:
+        start = file.read(max(map(len, _PACKED)))
+    for mark, kind in _PACKED.items():
+        if start.startswith(mark):
+            raise InvalidInputError(f"{path}: a {kind} archive, whatever its name says; unpack it first.")
+
+
+@contextmanager
+def _unchanging(path: Path) -> Iterator[None]:
+    """Raise InvalidInputError if somebody writes to the file within the block."""
+    before = path.stat()
+    yield
+    after = path.stat()
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise InvalidInputError(
+            f"{path}: the file changed while it was read (from {before.st_size} to {after.st_size} bytes); read it "
+            "again when it is finished."
+        )
+
+
+def _require_memory(path: Path, needed: int) -> None:
+    require_bytes(needed, "cpu", purpose=f"{path}: the table", remedy="Take fewer rows or columns.")
 
 
 def require_pyarrow(what: str) -> None:
@@ -54,6 +94,8 @@ def require_pyarrow(what: str) -> None:
 
 
 def _read_csv(path: Path) -> Columns:
+    if path.is_file():
+        _require_memory(path, _BYTES_A_CHARACTER * path.stat().st_size)
     content = sys.stdin.buffer.read() if str(path) == STDIN else path.read_bytes()
     try:
         text = content.decode("utf-8-sig")
@@ -90,6 +132,8 @@ def _read_parquet(path: Path) -> Columns:
     import pyarrow.parquet
 
     try:
+        outline = pyarrow.parquet.read_metadata(path)
+        _require_memory(path, _BYTES_A_CELL * outline.num_rows * outline.num_columns)
         table = pyarrow.parquet.read_table(path)
     except (pyarrow.ArrowException, OSError) as error:
         raise InvalidInputError(f"{path}: not a whole Parquet file ({error}).") from error

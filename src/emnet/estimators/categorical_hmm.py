@@ -12,7 +12,6 @@ from sklearn.utils import check_random_state
 from emnet.algorithms.base import Callback
 from emnet.estimators.markov_fit import LearningMarkov
 from emnet.estimators.markov_use import require_distributions, require_shape
-from emnet.estimators.validation import require_known_columns
 from emnet.exceptions import InvalidInputError
 from emnet.factors.tables import Categorical
 
@@ -120,7 +119,6 @@ class CategoricalHMM(LearningMarkov):
 
     def _set_n_features(self, X: np.ndarray) -> None:
         if self.n_features is None:
-            require_known_columns(X)
             self.n_features = int(np.nanmax(X)) + 1
 
     def _start_emission(self, X: np.ndarray) -> None:

@@ -16,6 +16,7 @@ from emnet.data.sample import Units
 from emnet.data.stream import Chunk, Stream
 from emnet.estimators.callbacks import with_callbacks
 from emnet.estimators.keeping import keeping_what_was_fitted
+from emnet.estimators.resuming import resumable
 from emnet.estimators.streaming import require_alone
 from emnet.estimators.validation import class_weights, plain_labels
 from emnet.exceptions import InvalidInputError
@@ -36,6 +37,7 @@ class ClassTargets:
     _fit_stream: Any
     _batch: Any
 
+    @resumable
     @with_callbacks
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit to (n, p) inputs and (n,) labels: numbers, strings or booleans; weight 2 is the row twice, 0 no row.

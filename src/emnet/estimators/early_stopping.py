@@ -13,6 +13,8 @@ from emnet.models.base import LatentModel
 class EarlyStopping:
     """Ends a run when the evidence of held-out rows has not risen for `patience` iterations; keeps the best it saw."""
 
+    kept = ("best", "coordinates", "waited")
+
     def __init__(self, model: LatentModel, held_out: Data, inference: EStep, patience: int):
         self.model, self.held_out, self.inference, self.patience = model, held_out, inference, patience
         self.best, self.coordinates, self.waited = -math.inf, model.coordinates(), 0

@@ -16,6 +16,7 @@ from emnet.data.frames import has_words
 from emnet.estimators.auto_density import chosen_density, sizes_of
 from emnet.estimators.gaussian_mixture import GaussianMixture
 from emnet.estimators.mixture_selection import Selection
+from emnet.estimators.resuming import resumable
 from emnet.estimators.standardize import location_scale_of_seen
 from emnet.estimators.table_input import check_table
 from emnet.estimators.validation import require_one_of, require_positive_integer
@@ -84,6 +85,7 @@ class EMImputer(TransformerMixin, BaseEstimator):
         self.keep_empty_features = keep_empty_features
         self.random_state = random_state
 
+    @resumable
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit the model to what is there of (n, d) rows; y is ignored.
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from emnet.estimators.gaussian_parameters import default_prior
-from emnet.estimators.standardize import seen_location_scale
+from emnet.estimators.standardize import require_variance, seen_location_scale
 from emnet.factors.counting import Bernoulli, Poisson
 from emnet.factors.covariances import Diagonal, Full
 from emnet.factors.emission import Emission
@@ -86,6 +86,7 @@ def in_units_of_model(name: str, value: np.ndarray, center: np.ndarray, scale: n
 def summary_of(X: np.ndarray, weights: np.ndarray | None, n_categories: int = 0) -> Summary:
     """Of (n, d) cells, NaN for what is missing; of one column of categories their shares."""
     means, deviations = seen_location_scale(X, weights)
+    require_variance(max(1.0, float(deviations.max())))
     shares: tuple[float, ...] = ()
     if n_categories:
         seen = ~np.isnan(X[:, 0])

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from sklearn.cluster import KMeans
 
-from emnet.estimators.validation import require_known_columns, require_levels, require_one_of
+from emnet.estimators.validation import require_levels, require_one_of
 from emnet.exceptions import CollapsedComponentWarning, InvalidInputError
 from emnet.factors.covariances import Covariance, Diagonal, Full, Spherical, Tied
 from emnet.factors.gaussian import Gaussian
@@ -87,7 +87,6 @@ def spread(X: np.ndarray, min_covar: float) -> np.ndarray:
 
 def filled(X: np.ndarray) -> np.ndarray:
     """X with column means for what is missing: good enough for a start."""
-    require_known_columns(X)
     return np.where(np.isnan(X), np.nanmean(X, axis=0), X) if np.isnan(X).any() else X
 
 

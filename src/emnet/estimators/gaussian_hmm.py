@@ -211,7 +211,10 @@ class GaussianHMM(LearningMarkov):
         emissions.require_kind(self.covariance_type)
         self.means_ = np.asarray(self.means_, dtype=float)
         self.n_features = self.means_.shape[-1]
-        require_shape("means_", self.means_, (self.n_components, self.n_features))
+        k, d = self.n_components, self.n_features
+        require_shape("means_", self.means_, (k, d))
+        shapes = {"spherical": (k,), "diag": (k, d), "full": (k, d, d), "tied": (d, d)}
+        require_shape("covars_", self._covars_, shapes[self.covariance_type])
 
     def _n_columns(self) -> int:
         return self.means_.shape[1]

@@ -52,6 +52,7 @@ def fit_to_json(fit: Fit) -> dict[str, Any]:
                 "kind": str(line.progress.kind),
                 "diagnostics": line.progress.diagnostics,
                 "seconds": line.seconds,
+                **({"unsettled": True} if line.progress.unsettled else {}),
             }
             for line in fit.history
         ],
@@ -62,12 +63,23 @@ def fit_to_json(fit: Fit) -> dict[str, Any]:
 
 
 def fit_from_json(record: dict[str, Any]) -> Fit:
-    history = tuple(
-        Iteration(
-            line["iteration"],
-            Progress(line["log_evidence"], line["log_prior"], EvidenceKind(line["kind"]), line["diagnostics"]),
-            line["seconds"],
-        )
-        for line in record["history"]
+    """Raises ValueError, TypeError or LookupError for what `fit_to_json` does not give."""
+    history = tuple(map(_line, record["history"]))
+    return Fit(history, Reason(record["reason"]), _number(record["rows"]), _number(record["seconds"]))
+
+
+def _line(line: dict[str, Any]) -> Iteration:
+    progress = Progress(
+        _number(line["log_evidence"]),
+        _number(line["log_prior"]),
+        EvidenceKind(line["kind"]),
+        {name: _number(own) for name, own in line["diagnostics"].items()},
+        line.get("unsettled", False) is True,
     )
-    return Fit(history, Reason(record["reason"]), record["rows"], record["seconds"])
+    return Iteration(int(_number(line["iteration"])), progress, _number(line["seconds"]))
+
+
+def _number(own: Any) -> float:
+    if type(own) not in (int, float):
+        raise ValueError(f"a number was expected in the history; there is {own!r:.60}")
+    return own

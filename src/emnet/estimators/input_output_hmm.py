@@ -17,6 +17,7 @@ from emnet.estimators.callbacks import with_callbacks
 from emnet.estimators.input_output_use import FittedInputOutput
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.modules import fresh_module, require_shape
+from emnet.estimators.resuming import resumable
 from emnet.estimators.sequence_targets import KINDS, Blueprint, SequenceTargets, targets_of
 from emnet.estimators.sequences import joined_targets, require_sequence_weights
 from emnet.estimators.validation import require_not_negative, require_one_of
@@ -123,6 +124,7 @@ class InputOutputHMM(FittedInputOutput):
         self.verbose = verbose
         self.callbacks = callbacks
 
+    @resumable
     @with_callbacks
     def fit(self, X: Any, y: Any, lengths: Any = None, *, sample_weight: Any = None, states: Any = None) -> Self:
         """Fit to sequences of inputs and targets.

@@ -38,7 +38,7 @@ from emnet.estimators.validation import (
     require_positive_integer,
     require_tensors,
 )
-from emnet.exceptions import DegenerateFitError, FitInterrupted, InvalidInputError
+from emnet.exceptions import InvalidInputError, UnfinishedFit
 from emnet.models.base import LatentModel
 
 M = TypeVar("M", bound=LatentModel)
@@ -147,7 +147,7 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
             for seed, model in zip(seeds, starts, strict=True):
                 try:
                     fit = self._run(model, train, held_out, seed, sklearn_callbacks.restart(), data)
-                except (FitInterrupted, DegenerateFitError) as end:
+                except UnfinishedFit as end:
                     self._publish_unfinished(model, end.fit)
                     raise
                 self._publish(model, fit)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from emnet.exceptions import DegenerateFitError, FitInterrupted
+from emnet.exceptions import UnfinishedFit
 
 
 @contextmanager
@@ -16,7 +16,7 @@ def keeping_what_was_fitted(estimator: Any) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if not isinstance(error, (FitInterrupted, DegenerateFitError)) or error.fit is None:
+        if not isinstance(error, UnfinishedFit) or error.fit is None:
             estimator.__dict__.clear()
             estimator.__dict__.update(before)
         raise

@@ -26,13 +26,13 @@ from emnet.estimators.markov_file import MarkovInFile
 from emnet.estimators.markov_start import StartingMarkov
 from emnet.estimators.mixture_report import warn_of_failed_starts, warn_of_idle_states
 from emnet.estimators.monitor import ConvergenceMonitor, Monitoring
+from emnet.estimators.resuming import resumable
 from emnet.estimators.sequences import pieces
 from emnet.estimators.streaming import StreamedBatches, random_numbers, require_alone, survey
 from emnet.exceptions import (
     CollapsedComponentError,
-    DegenerateFitError,
-    FitInterrupted,
     InvalidInputError,
+    UnfinishedFit,
 )
 from emnet.factors.shared_states import SharedStates
 from emnet.factors.tables import MixingWeights, Transitions
@@ -46,6 +46,8 @@ _BATCH_ROWS = 2**20
 
 class _Occupied:
     """The exact E-step, which takes down how many rows of each batch every state is expected to have."""
+
+    kept = ("counts",)
 
     def __init__(self) -> None:
         self.counts: WeakKeyDictionary[Batch, Tensor] = WeakKeyDictionary()  # batches of streams do not stay
@@ -82,6 +84,7 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
 
     # -- training ---------------------------------------------------------------------------------------------------
 
+    @resumable
     def fit(self, X: Any, lengths: Any = None, *, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit by EM; parameters that `init_params` does not name and that are set start from what they are.
 
@@ -176,7 +179,6 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
         before = dict(vars(self))
         self._init(X, lengths, seed)
         self._check_start(X)
-        self._measure(X)
         self._renew_monitor()
         if self.n_iter == 0:
             return
@@ -194,7 +196,7 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
                     callbacks=[*self.callbacks, rule],
                     monotone=self._is_monotone(),
                 )
-        except (FitInterrupted, DegenerateFitError) as end:
+        except UnfinishedFit as end:
             if end.fit.history and not self.fits_:
                 self._publish(model, end.fit, log_scale)
             raise
@@ -266,7 +268,6 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
                 learned = hasattr(self, "fits_")
                 if not learned:
                     self._init(X, lengths, self.random_state)
-                    self._measure(X)
                 self._stepper = Stepwise(Exact(), learned=implied if learned else None)
             self._check_start(X)
             model, data = self._learnable(), list(self._batches(X, lengths, weights, y))

@@ -16,7 +16,12 @@ from emnet.estimators import markov_durations, options
 from emnet.estimators.markov_use import FittedMarkov
 from emnet.estimators.mixture_start import require_labels
 from emnet.estimators.sequences import joined, require_lengths, require_sequence_weights
-from emnet.estimators.validation import require_callbacks, require_one_of, require_positive_integer
+from emnet.estimators.validation import (
+    require_callbacks,
+    require_columns_seen,
+    require_one_of,
+    require_positive_integer,
+)
 from emnet.exceptions import InvalidInputError
 
 _log = logging.getLogger("emnet")
@@ -81,7 +86,9 @@ class StartingMarkov(FittedMarkov):
         """Set the parameters that have to start from chance or from the rows; the draws are those of hmmlearn."""
         self._seed = self.random_state if seed is None else seed
         rng, k = check_random_state(self._seed), self.n_components
+        require_columns_seen(~np.isnan(X).all(axis=0))
         self._set_n_features(X)
+        self._measure(X)
         if self._needs_init("s", "startprob_"):
             self.startprob_ = rng.dirichlet(np.full(k, 1 / k))
         if self._needs_init("t", "transmat_"):

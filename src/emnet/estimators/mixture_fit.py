@@ -30,11 +30,12 @@ from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.mixture_input import CheckedMixture
 from emnet.estimators.mixture_report import Printer, shifted, warn_of_failed_starts
 from emnet.estimators.mixture_selection import LikelihoodRatioTest, bootstrap_test, repeated
+from emnet.estimators.resuming import resumable
 from emnet.estimators.stopping import MeanGain
 from emnet.estimators.streaming import StreamedBatches, Survey, random_numbers, require_alone, survey
 from emnet.estimators.trees import flattened, shaped_as
 from emnet.estimators.validation import require_positive_integer
-from emnet.exceptions import CollapsedComponentError, DegenerateFitError, FitInterrupted, InvalidInputError
+from emnet.exceptions import CollapsedComponentError, InvalidInputError, UnfinishedFit
 from emnet.inference.exact import Exact
 from emnet.models.mixture import Mixture
 from emnet.posteriors import Discrete, EvidenceKind
@@ -110,6 +111,7 @@ class LearningMixture(CheckedMixture):
 
     # -- training ---------------------------------------------------------------------------------------------------
 
+    @resumable
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit by EM from `n_init` starts and keep the best.
 
@@ -293,7 +295,7 @@ class LearningMixture(CheckedMixture):
                 callbacks=[*self.callbacks, rule],
                 monotone=self._is_monotone(),
             )
-        except (FitInterrupted, DegenerateFitError) as end:
+        except UnfinishedFit as end:
             if end.fit.history and not self.fits_:
                 self._publish(model, end.fit, rows)
             if not isinstance(end, CollapsedComponentError):  # other starts may still end well

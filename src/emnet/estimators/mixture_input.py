@@ -18,6 +18,7 @@ from emnet.estimators.mixture_use import FittedMixture
 from emnet.estimators.streaming import Survey
 from emnet.estimators.validation import (
     require_callbacks,
+    require_columns_seen,
     require_not_negative,
     require_one_of,
     require_positive_integer,
@@ -85,7 +86,7 @@ class CheckedMixture(FittedMixture):
             seen = weights > 0
             X, weights, labels = X[seen], weights[seen], None if labels is None else labels[seen]
         if first:
-            self._require_something_in_each_column(X)
+            require_columns_seen(~np.isnan(X).all(axis=0), self._column_name)
         return X, weights, labels
 
     def _read(self, stream: Stream) -> Stream:
@@ -126,18 +127,7 @@ class CheckedMixture(FittedMixture):
                 f"Expected n_samples >= n_components but got n_components = {self.n_components}, n_samples = "
                 f"{found.n_rows}"
             )
-        self._require_columns(found.mass > 0)
-
-    def _require_something_in_each_column(self, X: np.ndarray) -> None:
-        self._require_columns(~np.isnan(X).all(axis=0))
-
-    def _require_columns(self, seen: np.ndarray) -> None:
-        empty = np.flatnonzero(~seen)
-        if len(empty):
-            column = self._column_name(int(empty[0]))
-            raise InvalidInputError(
-                f"Column {column!r} has nothing but NaN: there is nothing to learn of it. Leave it out."
-            )
+        require_columns_seen(found.mass > 0, self._column_name)
 
     def _column_name(self, position: int) -> Any:
         """Of a checked column, as the user knows it."""

@@ -26,6 +26,7 @@ class ConvergenceMonitor:
     iter : how many there were.
     """
 
+    kept = ("history", "iter")
     _template = "{iter:>10d} {log_prob:>16.8f} {delta:>+16.8f}"
 
     def __init__(self, tol: float, n_iter: int, verbose: bool):
@@ -57,6 +58,8 @@ class ConvergenceMonitor:
 
 class Monitoring:
     """Ends a run when its monitor says so, or after `n_iter` M-steps; `parameters` are those of the last of them."""
+
+    kept = ("parameters",)
 
     def __init__(self, monitor: ConvergenceMonitor, n_iter: int, log_scale: float):
         self.monitor, self.n_iter, self.log_scale = monitor, n_iter, log_scale

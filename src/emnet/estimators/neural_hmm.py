@@ -20,6 +20,7 @@ from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.lags import past_of
 from emnet.estimators.mixture_report import warn_of_idle_states
 from emnet.estimators.neural_emissions import EMISSIONS, TAKES_HOLES, Plan, of_module, reference_rows
+from emnet.estimators.resuming import resumable
 from emnet.estimators.sequence_estimator import SequenceEstimator
 from emnet.estimators.sequences import pieces, require_sequence_weights
 from emnet.estimators.validation import require_not_negative, require_one_of, require_positive_integer
@@ -130,6 +131,7 @@ class NeuralHMM(ForecastingChain, SequenceEstimator):
         self.verbose = verbose
         self.callbacks = callbacks
 
+    @resumable
     @with_callbacks
     def fit(self, X: Any, lengths: Any = None, *, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit to (n, d) rows of sequences end to end, or to a list of sequences, (t, d) each.
@@ -361,6 +363,8 @@ class NeuralHMM(ForecastingChain, SequenceEstimator):
         self = cls(**{k: options.from_json(v) for k, v in manifest["parameters"].items()})
         self._reference = torch.from_numpy(tensors["reference"]).to(options.DTYPES[self.dtype])
         self._restore(manifest, tensors)
+        if self._reference.dim() != 2 or self._reference.shape[1] != self.n_features_in_ or not len(self._reference):
+            raise ValueError("the reference rows are not those of so many columns")
         return self
 
     def __sklearn_tags__(self) -> Any:

@@ -13,9 +13,11 @@ from sklearn.utils import check_random_state
 from emnet.algorithms.base import Callback
 from emnet.estimators.markov_fit import LearningMarkov
 from emnet.estimators.markov_use import require_shape
-from emnet.estimators.validation import require_known_columns, require_levels
+from emnet.estimators.validation import require_levels
 from emnet.exceptions import InvalidInputError
 from emnet.factors.counting import Poisson
+
+_LARGEST = 2.0**53  # beyond it float64 has no longer every whole number
 
 
 class PoissonHMM(LearningMarkov):
@@ -102,18 +104,18 @@ class PoissonHMM(LearningMarkov):
     # -- the emission -----------------------------------------------------------------------------------------------
 
     def _read(self, X: np.ndarray) -> np.ndarray:
-        bad = (X < 0) | (np.floor(X) != X) & ~np.isnan(X.astype(float))
+        bad = (X < 0) | (X > _LARGEST) | (np.floor(X) != X) & ~np.isnan(X.astype(float))
         if bad.any():
             row, column = (int(index[0]) for index in np.nonzero(bad))
             raise InvalidInputError(
-                f"Expected counts, whole numbers of at least 0; row {row}, column {column} has {X[row, column]:g}."
+                f"Expected counts, whole numbers from 0 to {_LARGEST:g}; row {row}, column {column} has "
+                f"{X[row, column]:g}."
             )
         return X.astype(float)
 
     def _start_emission(self, X: np.ndarray) -> None:
+        mean, variance = (max(value, np.finfo(float).tiny) for value in (np.nanmean(X), np.nanvar(X)))
         if self._needs_init("l", "lambdas_"):
-            require_known_columns(X)
-            mean, variance = np.nanmean(X), max(np.nanvar(X), np.finfo(float).tiny)
             size = (self.n_components, X.shape[1])
             self.lambdas_ = check_random_state(self._seed).gamma(mean**2 / variance, variance / mean, size)
 

@@ -14,6 +14,7 @@ from emnet.data.sample import Units
 from emnet.data.stream import Chunk, Stream
 from emnet.estimators.callbacks import with_callbacks
 from emnet.estimators.keeping import keeping_what_was_fitted
+from emnet.estimators.resuming import resumable
 from emnet.estimators.standardize import weighted_location_scale
 from emnet.estimators.streaming import Survey, require_alone
 from emnet.estimators.validation import require_finite, require_known_targets
@@ -36,6 +37,7 @@ class RealTargets:
     target_mean_: np.ndarray
     target_scale_: np.ndarray
 
+    @resumable
     @with_callbacks
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit to (n, p) inputs and (n,) or (n, d) targets; weight 2 is the row twice, 0 no row.

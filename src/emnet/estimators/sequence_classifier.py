@@ -11,6 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from emnet.estimators.markov_fit import LearningMarkov
+from emnet.estimators.resuming import resumable
 from emnet.estimators.sequences import joined, require_lengths
 from emnet.exceptions import InvalidInputError
 
@@ -47,6 +48,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         self.model = model
         self.class_prior = class_prior
 
+    @resumable
     def fit(self, X: Any, y: Any, lengths: Any = None) -> Self:
         """Fit every class's model to its sequences.
 

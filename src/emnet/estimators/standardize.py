@@ -63,13 +63,18 @@ def center_and_scale(X: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndar
 def common_scale(mean: np.ndarray, reach: np.ndarray) -> float:
     """The power of two of `center_and_scale`, from the largest |x| of each column and its mean in units of that."""
     spread = float(np.nanmax((1 + np.abs(mean)) * reach))
+    require_variance(spread)
     exponent = int(np.frexp(spread)[1])
-    if abs(exponent) > _LARGEST_EXPONENT:
+    return float(np.ldexp(1.0, exponent)) if abs(exponent) > _LARGE_EXPONENT else 1.0
+
+
+def require_variance(spread: float) -> None:
+    """Raise InvalidInputError for data whose squares, or the inverses of these, are no numbers."""
+    if abs(int(np.frexp(spread)[1])) > _LARGEST_EXPONENT:
         raise InvalidInputError(
             f"The data reach {spread:.1g}, and their variance is beyond what float64 can hold. Divide the columns by "
             "their size first."
         )
-    return float(np.ldexp(1.0, exponent)) if abs(exponent) > _LARGE_EXPONENT else 1.0
 
 
 def location_scale_of_seen(X: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,8 @@ class MeanGain:
     Evidence that is an estimate ends nothing: the run goes on to its own end, an E-step over all rows.
     """
 
+    kept = ("last", "converged", "parameters")
+
     def __init__(self, tol: float, max_iter: int, rows: float, before: float, report: Callable[[int, float], None]):
         self.tol, self.max_iter, self.rows, self.report = tol, max_iter, rows, report
         self.last, self.converged = before, False

@@ -18,7 +18,7 @@ from emnet.estimators.families import Summary, in_units_of_data
 from emnet.estimators.mixture_blocks import Block
 from emnet.estimators.mixture_fit import LearningMixture, n_free, statistics_of
 from emnet.estimators.mixture_given import Given, fixed_names, given_arrays, given_of
-from emnet.estimators.standardize import seen_location_scale
+from emnet.estimators.standardize import require_variance, seen_location_scale
 from emnet.estimators.streaming import Survey
 from emnet.estimators.table_coding import TableCoding
 from emnet.exceptions import InvalidInputError
@@ -60,6 +60,7 @@ class LearningMixtureModel(LearningMixture):
             if block.is_measured:
                 columns = list(block.columns)
                 self._center[columns], deviations = seen_location_scale(X[:, columns], weights)
+                require_variance(max(1.0, float((np.abs(self._center[columns]) + deviations).max())))
                 self._scale[columns] = np.exp2(np.round(np.log2(deviations)))
         scaled = (X - self._center) / self._scale
         self._summaries = tuple(block.summary(scaled, weights) for block in self._blocks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -29,12 +29,12 @@ def require_finite(X: np.ndarray, names: np.ndarray | None, remedy: str) -> None
     )
 
 
-def require_known_columns(X: np.ndarray) -> None:
-    """Raise InvalidInputError for a column of nothing but NaN, from which nothing can start."""
-    empty = np.isnan(X.astype(float)).all(axis=0)
-    if empty.any():
+def require_columns_seen(seen: np.ndarray, name: Callable[[int], Any] = int) -> None:
+    """Raise InvalidInputError that gives the name of a column of which nothing is seen, (d,) bools."""
+    empty = np.flatnonzero(~seen)
+    if len(empty):
         raise InvalidInputError(
-            f"Column {int(empty.argmax())} of X has nothing but NaN: nothing can be learned of it. Leave it out."
+            f"Column {name(int(empty[0]))!r} has nothing but NaN: there is nothing to learn of it. Leave it out."
         )
 
 

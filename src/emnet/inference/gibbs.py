@@ -34,6 +34,8 @@ class Gibbs:
     seed : of the draws.
     """
 
+    kept = ("_chains",)
+
     def __init__(
         self,
         sweeps: int = 3,

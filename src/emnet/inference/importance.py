@@ -49,6 +49,8 @@ class Recognition:
     Where log p(y | z) is linear in φ(y) and in z and its normaliser varies little with z, B holds the exact posterior.
     """
 
+    kept = ("_shifts",)
+
     def __init__(self) -> None:
         self._shifts: list[Tensor] = []
 

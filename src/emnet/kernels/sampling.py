@@ -9,6 +9,8 @@ from torch import Tensor
 class SeededGenerator:
     """A source of random numbers that starts from one seed on whatever device it is first asked for."""
 
+    kept = ("_generator",)  # see emnet.algorithms.snapshot
+
     def __init__(self, seed: int):
         self._seed = seed
         self._generator: torch.Generator | None = None

@@ -1,0 +1,89 @@
+"""SIGKILL at random moments, 20 times for every model and algorithm: the fit goes on and ends bit for bit the same."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import torch
+
+from benchmarks.results import markdown, write
+from tests.cases.fits import FITS, FitCase, digest
+
+_KILLS = 20
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    rng = random.Random(0)
+    for case in FITS:
+        case.make()  # imported here, once for all processes
+    rows = [_row(case, rng) for case in FITS]
+    failed = sum(row[-1] != "yes" for row in rows)
+    header = ["fit", "kills", "before a first checkpoint", "fits that ended", "all the same, bit for bit"]
+    body = markdown(header, rows) + (
+        "\n\nA process fits with a checkpoint after every iteration and `resume=True`, and is killed after a random "
+        "time; when it comes to its end its result is compared with an uninterrupted fit, and the file removed. "
+        f"Kills: {_KILLS * len(rows)}; fits with a result that differs: {failed}."
+    )
+    write("kill", "Killed at random moments", body)
+    sys.exit(failed > 0)
+
+
+def _row(case: FitCase, rng: random.Random) -> list[object]:
+    with tempfile.TemporaryDirectory() as folder:
+        path, result = Path(folder) / "fit.ckpt", Path(folder) / "digest"
+        seconds = _fit(case, path, result, math.inf)
+        expected = result.read_text()
+        kills = early = ended = different = 0
+        path.unlink()
+        while kills < _KILLS:
+            result.unlink(missing_ok=True)
+            whole = not path.exists()
+            took = _fit(case, path, result, rng.uniform(0, seconds))
+            if took is None:
+                kills, early = kills + 1, early + (not path.exists())
+            else:
+                ended, different = ended + 1, different + (result.read_text() != expected)
+                seconds = min(seconds, took) if whole else seconds
+                path.unlink()
+        _fit(case, path, result, math.inf)
+        different += result.read_text() != expected
+    print(case.name, kills, ended + 1, different, flush=True)
+    return [case.name, kills, early, ended + 1, "no" if different else "yes"]
+
+
+def _fit(case: FitCase, path: Path, result: Path, patience: float) -> float | None:
+    """Fit in a process of its own, which is killed after so many seconds; how long it took, None if it was killed."""
+    began, child = time.perf_counter(), os.fork()
+    if not child:
+        _child(case, path, result)
+    while time.perf_counter() - began < patience:
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return time.perf_counter() - began
+        time.sleep(0.001)
+    os.kill(child, signal.SIGKILL)
+    return None if os.WIFSIGNALED(os.waitpid(child, 0)[1]) else time.perf_counter() - began
+
+
+def _child(case: FitCase, path: Path, result: Path) -> None:
+    try:
+        warnings.simplefilter("ignore")
+        found = digest(case.fit(checkpoint=path, checkpoint_every=0, resume=True))
+        result.with_suffix(".new").write_text(found)
+        result.with_suffix(".new").rename(result)
+        os._exit(0)
+    except BaseException as error:
+        print(case.name, repr(error), file=sys.stderr, flush=True)
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
