@@ -444,7 +444,7 @@ class TestErrors:
         make, data = FAMILIES[family]
         X = data().astype(float)
         X[:, -1] = np.nan
-        with pytest.raises(InvalidInputError, match=f"Column {X.shape[1] - 1} of X has nothing but NaN"):
+        with pytest.raises(InvalidInputError, match=f"Column {X.shape[1] - 1} has nothing but NaN"):
             make().fit(X)
 
     @pytest.mark.parametrize("family", ["gaussian", "gmm"])
