@@ -1,4 +1,4 @@
-"""Streams beside memory, two processes beside one, and data larger than memory (python -m benchmarks.streams 20: GB)."""
+"""Streams beside memory, two processes beside one, data larger than memory (python -m benchmarks.streams 20, of GB)."""
 
 from __future__ import annotations
 
