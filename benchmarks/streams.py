@@ -119,7 +119,7 @@ def larger_than_memory(gigabytes: float) -> list[list[str]]:
     return lines
 
 
-def main(gigabytes: float = 2.0) -> None:
+def main(gigabytes: float = 1.0) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
