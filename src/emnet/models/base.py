@@ -33,6 +33,9 @@ class LatentModel(nn.Module, ABC, Generic[P]):
     def statistics(self, batch: Batch, posterior: P) -> ModelStatistics:
         """Expected sufficient statistics of every factor. Pure."""
 
+    def prepare(self, batch: Batch) -> None:
+        """Have the batch keep what every pass needs of it and no parameter changes, if there is such: see `derived`."""
+
     def m_step(self, statistics: ModelStatistics) -> None:
         """Raise Q(θ; statistics) + log p(θ), factor by factor."""
         for name, factor in self.factors.items():
