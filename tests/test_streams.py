@@ -258,5 +258,7 @@ def test_what_a_stream_is_not_for_is_named():
             model.fit(labeled)
     with pytest.raises(InvalidInputError, match="no targets"):
         emnet.EMMLPClassifier(2).fit(emnet.stream(frame(), columns=["p", "q"]))
+    with pytest.raises(InvalidInputError, match="chunk by chunk"):
+        CASES[0].streamed().predict(CASES[0].stream())
     with pytest.raises(InvalidInputError, match="posterior of every row"):
         emnet.GaussianMixture(2, algorithm="split_merge").fit(emnet.stream(frame(), columns=["first"]))

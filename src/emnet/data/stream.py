@@ -71,6 +71,11 @@ class Stream:
     def __iter__(self) -> Iterator[Chunk]:
         return prefetched(self._chunks(), self.prefetch)
 
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        raise InvalidInputError(
+            "A stream is what `fit` takes; all else goes chunk by chunk: [model.predict(chunk.X) for chunk in stream]."
+        )
+
     def _chunks(self) -> Iterator[Chunk]:
         """Pieces go to blocks in turn; where there are fewer pieces than blocks, chunks do."""
         whole = self.columns.sequence is not None
@@ -170,7 +175,7 @@ def _require_rows(parts: Parts, start: int, label: str) -> None:
 
 def place_of_infinity(chunk: Chunk) -> str:
     """Where the first infinity of a chunk is, in words; "" of none."""
-    cells = np.argwhere(np.isinf(chunk.X)) if isinstance(chunk.X, np.ndarray) else ()
+    cells: Any = np.argwhere(np.isinf(chunk.X)) if isinstance(chunk.X, np.ndarray) else []
     return f"row {cells[0][0]} of them, column {cells[0][1]} holds infinity. " if len(cells) else ""
 
 
