@@ -1,4 +1,4 @@
-"""Streams beside memory, two processes beside one, and data larger than memory (`-m benchmarks.streams 20`: GB)."""
+"""Streams beside memory, two processes beside one, data larger than memory (python -m benchmarks.streams 20, of GB)."""
 
 from __future__ import annotations
 
@@ -119,23 +119,25 @@ def larger_than_memory(gigabytes: float) -> list[list[str]]:
     return lines
 
 
-def main(gigabytes: float = 2.0) -> None:
+def main(gigabytes: float = 1.0) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        memory = beside_memory(folder)
-        print(memory, flush=True)
-        processes = ranks(folder)
-        print(processes, flush=True)
+        memory, processes = beside_memory(folder), ranks(folder)
+    report(memory, processes, larger_than_memory(gigabytes))
+
+
+def report(memory: list[list[str]], processes: list[list[str]], large: list[list[str]], note: str = "") -> None:
     size = f"{_ROWS:,} × {_COLUMNS}, K = {_STATES}, full covariances, float64"
     body = [
+        *([note] if note else []),
         f"An EM iteration over {size}, one thread, files in the page cache, least of three:",
         markdown(["rows from", "ms", "beside the array"], memory),
         "The same from a memory map by processes of one thread each on one machine:",
         markdown(["processes", "ms", "faster by"], processes),
         "Data that are drawn batch by batch and kept nowhere (d = 50, K = 5, diagonal covariances), three passes: the "
         "time to draw them is in the throughput.",
-        markdown(["data", "MB/s", "most memory, MiB"], larger_than_memory(gigabytes)),
+        markdown(["data", "MB/s", "most memory, MiB"], large),
     ]
     write("streams", "Streams and processes", "\n\n".join(body))
 

@@ -39,5 +39,5 @@ def fails(share: Share) -> None:
 def sleeps(share: Share) -> None:
     """The first process is late by more than the timeout."""
     if share.group.is_first:
-        time.sleep(8)
+        time.sleep(4)
     share.group.gathered("waiting")

@@ -12,7 +12,7 @@ from sklearn.base import clone
 from tests.distributed_faults import Share
 from tests.streamed import CASES
 
-_NAMES = ("gaussians-prior-squarem", "tables", "em-mlp-lbfgs", "experts", "experts-regressor", "chain")
+_NAMES = ("gaussians-prior-squarem", "tables", "em-mlp-lbfgs", "experts", "chain")
 
 
 def digests(share: Share) -> dict[str, str]:

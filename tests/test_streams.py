@@ -228,7 +228,7 @@ def test_what_cannot_be_used_is_named(folder, tmp_path):
         (frame(), {"columns": ["none"]}, "No column 'none'; there are p, q"),
         (f"{folder}/*.parquet", {"columns": ["none"]}, "No column 'none'; there are first"),
         (f"{folder}/*", {}, "files of one format"),
-        (infinite, {"batch_rows": 50}, "rows 50 to 99: row 27, column 1 holds infinity"),
+        (infinite, {"batch_rows": 50}, "rows 50 to 99, from row 0 on: row 27 of them, column 1 holds infinity"),
         ((row for row in [1]), {}, "gone through once: give a function"),
         (3, {}, "takes a path"),
         (np.zeros(4), {}, r"must be \(n, d\)"),
@@ -258,5 +258,7 @@ def test_what_a_stream_is_not_for_is_named():
             model.fit(labeled)
     with pytest.raises(InvalidInputError, match="no targets"):
         emnet.EMMLPClassifier(2).fit(emnet.stream(frame(), columns=["p", "q"]))
+    with pytest.raises(InvalidInputError, match="chunk by chunk"):
+        CASES[0].streamed().predict(CASES[0].stream())
     with pytest.raises(InvalidInputError, match="posterior of every row"):
         emnet.GaussianMixture(2, algorithm="split_merge").fit(emnet.stream(frame(), columns=["first"]))

@@ -119,7 +119,7 @@ def _inputs(frame: Any, names: Sequence[str]) -> np.ndarray:
                 f"Column {name!r} holds no numbers ({kind}){_first_word(frame[name])}. Leave it out of columns=, or "
                 "take emnet.MixtureModel, which explains words too."
             )
-    out = np.empty((len(frame), len(names)))
+    out = np.empty((len(names), len(frame))).T  # column by column, as tables have their cells and kernels take them
     for j, name in enumerate(names):
         cells = frame[name].to_numpy()
         out[:, j] = cells if cells.dtype != object else frame[name].cast(nw.Float64).to_numpy()

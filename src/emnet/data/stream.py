@@ -71,6 +71,11 @@ class Stream:
     def __iter__(self) -> Iterator[Chunk]:
         return prefetched(self._chunks(), self.prefetch)
 
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        raise InvalidInputError(
+            "A stream is what `fit` takes; all else goes chunk by chunk: [model.predict(chunk.X) for chunk in stream]."
+        )
+
     def _chunks(self) -> Iterator[Chunk]:
         """Pieces go to blocks in turn; where there are fewer pieces than blocks, chunks do."""
         whole = self.columns.sequence is not None
@@ -166,11 +171,12 @@ def _require_rows(parts: Parts, start: int, label: str) -> None:
     for name, own in (("targets", parts.y), ("weights", parts.weights)):
         if own is not None and len(own) != len(parts.X):
             raise InvalidInputError(f"{label}, from row {start} on: {len(parts.X)} rows and {len(own)} {name}.")
-    if isinstance(parts.X, np.ndarray) and np.isinf(parts.X).any():
-        row, column = np.argwhere(np.isinf(parts.X))[0]
-        raise InvalidInputError(
-            f"{label}: row {start + row}, column {column} holds infinity. Take it as missing (NaN), or drop the row."
-        )
+
+
+def place_of_infinity(chunk: Chunk) -> str:
+    """Where the first infinity of a chunk is, in words; "" of none."""
+    cells: Any = np.argwhere(np.isinf(chunk.X)) if isinstance(chunk.X, np.ndarray) else []
+    return f"row {cells[0][0]} of them, column {cells[0][1]} holds infinity. " if len(cells) else ""
 
 
 def _in_sequences(tables: Iterable[Parts]) -> Iterator[tuple[Parts, np.ndarray]]:

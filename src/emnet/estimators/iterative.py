@@ -21,7 +21,7 @@ from emnet import serialization
 from emnet.algorithms.base import Algorithm, Callback, Fit, Progress, Reason, run
 from emnet.batch import Batch, Data, MiniBatches, total_weight, with_constant
 from emnet.data.sample import Units
-from emnet.data.stream import Chunk, Stream
+from emnet.data.stream import Chunk, Stream, place_of_infinity
 from emnet.distributed import ALONE, Group
 from emnet.estimators import options
 from emnet.estimators.callbacks import CallbackSupportMixin, SklearnCallbacks
@@ -209,8 +209,8 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "X does not have valid feature names")  # they are the stream's
                 return self._rows_that_count(chunk)
-        except InvalidInputError as error:
-            raise type(error)(f"{chunk.label}: {error}") from error
+        except ValueError as error:  # scikit-learn's among them
+            raise InvalidInputError(f"{chunk.label}: {place_of_infinity(chunk)}{error}") from error
 
     def _rows_that_count(self, chunk: Chunk) -> Units:
         """The same, by the kind of the targets."""

@@ -17,7 +17,7 @@ from emnet.algorithms.em import EM
 from emnet.algorithms.stepwise import Stepwise
 from emnet.batch import Batch, Data
 from emnet.data.sample import Units
-from emnet.data.stream import Chunk, Stream
+from emnet.data.stream import Chunk, Stream, place_of_infinity
 from emnet.distributed import ALONE, Group
 from emnet.estimators import options
 from emnet.estimators.history import as_dict
@@ -145,8 +145,8 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
             return Units(np.empty((0, 1)))
         try:
             X, lengths, weights, y = self._check_data(_whole(chunk.X), chunk.lengths, chunk.y, weights)
-        except InvalidInputError as error:
-            raise type(error)(f"{chunk.label}: {error}") from error
+        except ValueError as error:  # scikit-learn's among them
+            raise InvalidInputError(f"{chunk.label}: {place_of_infinity(chunk)}{error}") from error
         return Units(X, y, weights, lengths)
 
     def _fit_starts(

@@ -283,6 +283,8 @@ class LearningMixture(CheckedMixture):
         if self.max_iter == 0:
             self._publish(model, None, rows)
             return best
+        if isinstance(data, StreamedBatches):
+            data.prepare = model.prepare
         rule = MeanGain(self.tol, self.max_iter, rows, before + self._log_scale / rows, printer.iteration)
         try:
             fit = run(

@@ -12,7 +12,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 from emnet.algorithms.base import Callback
 from emnet.data.sample import Units
-from emnet.data.stream import Chunk, Stream
+from emnet.data.stream import Chunk, Stream, place_of_infinity
 from emnet.estimators import mixture_start, options
 from emnet.estimators.mixture_use import FittedMixture
 from emnet.estimators.streaming import Survey
@@ -105,8 +105,8 @@ class CheckedMixture(FittedMixture):
         """Rows of a chunk that count, and their weights and labels."""
         try:
             return self._rows_that_count(chunk)
-        except InvalidInputError as error:
-            raise type(error)(f"{chunk.label}: {error}") from error
+        except ValueError as error:  # scikit-learn's among them
+            raise InvalidInputError(f"{chunk.label}: {place_of_infinity(chunk)}{error}") from error
 
     def _rows_that_count(self, chunk: Chunk) -> Units:
         with warnings.catch_warnings():

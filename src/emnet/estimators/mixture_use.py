@@ -116,7 +116,10 @@ class FittedMixture(DensityMixin, BaseEstimator):
         size = min(_MOST_ROWS, max(_FEWEST_ROWS, _BATCH_ELEMENTS // self.n_components))
         for start in range(0, len(X), size):
             rows = slice(start, start + size)
-            target = torch.as_tensor((X[rows] - self._center) / self._scale, dtype=dtype, device=device)
+            centered = X[rows] - self._center
+            if np.any(self._scale != 1.0):
+                centered /= self._scale
+            target = torch.as_tensor(centered, dtype=dtype, device=device)
             yield Batch(
                 target,
                 weights=None if weights is None else torch.as_tensor(weights[rows], dtype=dtype, device=device),

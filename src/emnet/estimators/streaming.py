@@ -160,14 +160,17 @@ class StreamedBatches(Batches):
 
     def __init__(self, stream: Stream, made: Callable[[Chunk], Iterable[Batch]], found: Survey):
         self.stream, self.made, self.found = stream, made, found
+        self.prepare: Callable[[Batch], None] = lambda batch: None  # what else the thread does of the pass's work
 
     def __iter__(self) -> Iterator[Batch]:
         return prefetched(self._batches(), self.stream.prefetch)
 
     def _batches(self) -> Iterator[Batch]:
         for chunk in replace(self.stream, prefetch=0):
-            for batch in self.made(chunk):
-                yield replace(batch, block=chunk.block)
+            for made in self.made(chunk):
+                batch = replace(made, block=chunk.block)
+                self.prepare(batch)
+                yield batch
 
     def __len__(self) -> int:
         return self.found.n_batches

@@ -45,6 +45,9 @@ class LatentModel(nn.Module, ABC, Generic[P]):
         """The factors that are not held."""
         return {name: factor for name, factor in self.factors.items() if name not in self.held}
 
+    def prepare(self, batch: Batch) -> None:
+        """Have the batch keep what every pass needs of it and no parameter changes, if there is such: see `derived`."""
+
     def m_step(self, statistics: ModelStatistics) -> None:
         """Raise Q(θ; statistics) + log p(θ), factor by factor."""
         for name, factor in self.learned.items():

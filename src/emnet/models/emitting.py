@@ -51,6 +51,10 @@ class EmittingModel(LatentModel[P]):
         self.columns = _checked_columns(emissions, columns or {})
         self.emissions = nn.ModuleDict(emissions)
 
+    def prepare(self, batch: Batch) -> None:
+        for name in self.emissions:
+            self._target(name, batch)
+
     def log_likelihood(self, batch: Batch) -> Tensor:
         """log p(row | k, x), −∞ for the states that the batch's labels exclude: (n, k)."""
         terms = [factor.log_prob(self._target(name, batch), batch.given) for name, factor in self.emissions.items()]
