@@ -297,6 +297,8 @@ def test_sequences_weights_and_units():
         ({"emission": "mixture_density", "network": torch.nn.Linear(1, 1)}, "network="),
         ({"emission": torch.nn.Linear(1, 3)}, "each of 2 states"),
         ({"emission": torch.nn.Linear(3, 2)}, "does not take rows"),
+        ({"lags": 0}, "Without any it is GaussianHMM"),
+        ({"lags": 1.5}, "lags must be a whole number"),
         ({"network": torch.nn.Linear(3, 1)}, "network does not take 2 inputs"),
     ],
 )

@@ -179,8 +179,13 @@ class NeuralHMM(ForecastingChain, SequenceEstimator):
         require_not_negative("noise_prior", self.noise_prior)
         if not isinstance(self.emission, nn.Module):
             require_one_of("emission", self.emission, tuple(EMISSIONS), "a torch.nn.Module")
-        if self.lags is not None:
-            require_not_negative("lags", self.lags)
+        if self.lags is not None and self.lags != 0:
+            require_positive_integer("lags", self.lags)
+        if self.emission == "autoregressive" and self.lags == 0:
+            raise InvalidInputError(
+                "An autoregressive emission is explained from rows before: take lags of at least 1. Without any it is "
+                "GaussianHMM."
+            )
         if self.emission == "discriminative" and self.lags:
             raise InvalidInputError("A discriminative emission tells states by the row itself: leave lags out.")
         if self.network is not None and self.emission not in ("autoregressive", "discriminative"):
