@@ -17,7 +17,7 @@ from emnet.estimators import experts_start, options
 from emnet.estimators.callbacks import with_callbacks
 from emnet.estimators.forecasts import ForecastingChain, OnlineFilter
 from emnet.estimators.keeping import keeping_what_was_fitted
-from emnet.estimators.lags import past_of
+from emnet.estimators.lags import linear_means_ahead, past_of
 from emnet.estimators.mixture_report import warn_of_idle_states
 from emnet.estimators.neural_emissions import EMISSIONS, TAKES_HOLES, Plan, of_module, reference_rows
 from emnet.estimators.sequence_estimator import SequenceEstimator
@@ -334,6 +334,15 @@ class NeuralHMM(ForecastingChain, SequenceEstimator):
         blank = past.target.new_full((steps, past.target.shape[1]), torch.nan)
         given = None if past.given is None else past.given.new_zeros(steps, past.given.shape[1])
         return Batch(blank, given, lengths=torch.tensor([steps]))
+
+    def _mean_ahead(self, weights: np.ndarray, at: Tensor, past: Batch) -> np.ndarray | None:
+        """Of linear emissions; what networks make of rows that are drawn has no closed form."""
+        if not self._has_closed_m_steps():
+            return None
+        emission: Any = self._best.emissions["emission"]
+        states, steps = torch.as_tensor(weights, device=at.device), self._best.transition.log_weights().exp()
+        before = past.target[-self._n_lags() :].double()
+        return self._in_units(linear_means_ahead(emission.weights64(), at.exp(), steps, before, states))
 
     def _draw_ahead(self, states: Tensor, past: Batch, seed: int) -> np.ndarray:
         generator = torch.Generator(device=states.device).manual_seed(seed)

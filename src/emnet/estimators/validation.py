@@ -38,18 +38,19 @@ def require_known_columns(X: np.ndarray) -> None:
         )
 
 
-def require_known_targets(y: Any) -> None:
+def require_known_targets(y: Any, remedy: str = "") -> None:
     """Raise InvalidInputError that names the row and column of the first target that is NaN."""
-    values = np.asarray(y)
-    missing = np.isnan(values) if values.dtype.kind == "f" else np.array([])
-    if not missing.any():
+    try:
+        missing = np.isnan(np.asarray(y, dtype=float))
+    except (TypeError, ValueError):  # no numbers, of which others will speak
+        return
+    if not missing.any() or not missing.ndim:
         return
     where = np.argwhere(missing)[0]
     column = f", column {where[1]}" if len(where) > 1 else ""
     raise InvalidInputError(
-        f"Input y contains NaN, first in row {where[0]}{column} ({int(missing.sum())} in all). Every target has "
-        "to be known: leave those rows out (X[~np.isnan(y)], y[~np.isnan(y)]), or fill them in, for example with "
-        "emnet.EMImputer on X and y side by side."
+        f"Input y contains NaN, first in row {where[0]}{column} ({int(missing.sum())} in all). Every target has to be "
+        f"known: leave those rows out (X[~np.isnan(y)], y[~np.isnan(y)]){remedy}."
     )
 
 
