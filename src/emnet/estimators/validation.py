@@ -40,11 +40,11 @@ def require_known_columns(X: np.ndarray) -> None:
 
 def require_known_targets(y: Any, remedy: str = "") -> None:
     """Raise InvalidInputError that names the row and column of the first target that is NaN."""
-    try:
-        missing = np.isnan(np.asarray(y, dtype=float))
-    except (TypeError, ValueError):  # no numbers, of which others will speak
+    values = np.asarray(y)
+    if not values.ndim or values.dtype.kind not in "fO":
         return
-    if not missing.any() or not missing.ndim:
+    missing = values != values if values.dtype.kind == "f" else np.vectorize(_is_missing, otypes=[bool])(values)
+    if not missing.any():
         return
     where = np.argwhere(missing)[0]
     column = f", column {where[1]}" if len(where) > 1 else ""
@@ -103,6 +103,13 @@ def plain_labels(y: Any) -> np.ndarray:
     if len(kinds) > 1:
         raise InvalidInputError(f"Labels must all be of one kind; these are {' and '.join(sorted(map(str, kinds)))}.")
     return y if kinds == {"strings"} else np.array(y.tolist())
+
+
+def _is_missing(value: Any) -> bool:
+    try:
+        return value is None or bool(value != value)
+    except TypeError:  # pandas' NA, of which nothing is true
+        return True
 
 
 def _kind(label: Any) -> str | None:
