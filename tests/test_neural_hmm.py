@@ -256,6 +256,16 @@ def test_portions_come_near_to_the_whole(emission, passes, least):
     assert whole.score(X) > before - 0.1 * abs(before)
 
 
+def test_what_is_expected_of_the_rows_gives_the_parameters_back():
+    X, _ = swings(80, period=20)
+    model = fitted(X, 2, lags=2, prior=0.0, noise_prior=0.0, transmat_prior=1.0, max_iter=5)
+    batch, chain = model._sequences(X, np.array([50, 30])), model._best
+    before = chain.coordinates()
+    with torch.no_grad():
+        chain.m_step(chain.implied(batch))
+    np.testing.assert_allclose(chain.coordinates(), before, atol=1e-8)
+
+
 def test_selection_by_bic_finds_the_states():
     X, _ = swings()
     found = fitted(X, 1, max_iter=30).select(X, n_components=(1, 2, 3))
