@@ -144,6 +144,13 @@ def test_what_cannot_be_fixed_is_said(options, message):
         MixtureOfExpertsRegressor(2, **options).fit(*kink(30))
 
 
+def test_a_label_that_is_not_there_is_named():
+    X, y = quadrants(20)
+    for missing in (np.where(np.arange(20) == 3, np.nan, 1.0), [*y[:3], None, *y[4:]]):
+        with pytest.raises(InvalidInputError, match=r"row 3|one is None"):
+            MixtureOfExpertsClassifier(2).fit(X, missing)
+
+
 # -- holes, and the record ------------------------------------------------------------------------------------------
 
 

@@ -281,6 +281,15 @@ def test_a_weight_of_two_is_the_sequence_twice():
 
 
 @pytest.mark.parametrize("data", [echoes, switching])
+def test_float32_is_near_to_float64(data):
+    X, Y = data(10)
+    double, single = (quick(X, Y, algorithm="em", max_iter=8, dtype=dtype) for dtype in ("float64", "float32"))
+    np.testing.assert_allclose(single.log_density(X, Y), double.log_density(X, Y), rtol=1e-3)
+    assert single.forecast(X[0], Y[0], X[1], n_samples=2).mean.shape[0] == len(X[1])
+    single.partial_fit(X, Y)
+
+
+@pytest.mark.parametrize("data", [echoes, switching])
 @pytest.mark.parametrize("start", ["softmax", "constant"])
 def test_models_come_back_from_files(data, start, tmp_path):
     X, Y = data(10)
@@ -303,6 +312,10 @@ def test_a_warm_start_goes_on():
         assert model.fit(X, Y).log_evidence_ > first
         with pytest.raises(InvalidInputError, match="warm_start"):
             model.set_params(n_components=3).fit(X, Y)
+        with pytest.raises(InvalidInputError, match="go on with 2 states"):
+            model.partial_fit(X, Y)
+        with pytest.raises(InvalidInputError, match="n_init says 4"):
+            model.set_params(n_components=2, n_init=4).fit(X, Y)
 
 
 @pytest.mark.parametrize(
@@ -312,6 +325,7 @@ def test_a_warm_start_goes_on():
         ({"lengths": [20, 0]}, "Sequence 1 has 0 rows"),
         ({"y": np.zeros(20, dtype=int)}, "at least two classes"),
         ({"y": np.arange(3)}, "one for each of the 1 sequences"),
+        ({"y": np.zeros((20, 2, 2))}, "got shape"),
         ({"X": np.full((20, 1), np.nan)}, "NaN"),
         ({"sample_weight": [-1.0]}, "none below 0"),
         ({"states": np.full(20, 7)}, "7"),

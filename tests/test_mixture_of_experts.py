@@ -308,7 +308,7 @@ def test_the_best_start_is_kept_and_a_warm_start_goes_on():
     before = model.history_[-1]["objective"]
     assert model.fit(X, y).history_[0]["objective"] >= before - 1e-9 * abs(before)
     assert len(model.members_) == 4
-    with pytest.raises(InvalidInputError, match="goes on with its 4 experts"):
+    with pytest.raises(InvalidInputError, match="go on with 4 experts"):
         model.set_params(n_experts=2).fit(X, y)
 
 

@@ -167,12 +167,29 @@ def test_forecasts_are_what_the_states_expect_of_the_past():
         np.testing.assert_allclose(weights, now @ np.linalg.matrix_power(model.transmat_, step + 1), atol=1e-12)
     past = np.r_[1.0, (X[[-1, -2], 0] - model.input_mean_) / model.input_scale_, 0.0, 0.0]
     expected = ahead.state_probabilities[0] @ model.weights_[:, 0] @ past * model.input_scale_ + model.input_mean_
-    assert abs(ahead.mean[0] - expected) < 4 * ahead.mean_error[0]
+    np.testing.assert_allclose(ahead.mean[0], expected)
+    assert ahead.mean_error is None
+    spread = ahead.samples.std(0) / len(ahead.samples) ** 0.5
+    assert (np.abs(ahead.samples.mean(0) - ahead.mean) < 4 * spread).all()
+    gone = X.copy()
+    gone[-1] = np.nan  # a lag that is not there for two steps
+    broken = model.forecast(gone, 4, n_samples=4000, random_state=0)
+    assert (np.abs(broken.samples.mean(0) - broken.mean) < 4 * broken.samples.std(0) / 4000**0.5).all()
     below = (ahead.samples[:, :, None] <= ahead.quantiles).mean(0)[:, :, 0]
     np.testing.assert_allclose(below, [[0.1, 0.9]] * 3, atol=1e-3)
     assert (model.forecast(X, 3, random_state=0).mean == model.forecast(X, 3, random_state=0).mean).all()
     with pytest.raises(InvalidInputError, match="from one sequence; X holds 2"):
         model.forecast([X, X])
+
+
+def test_what_a_network_expects_is_the_mean_of_paths():
+    X, _ = swings(120, period=40)
+    model = fitted(X, 2, "mixture_density", lags=1, max_iter=5)
+    ahead = model.forecast(X, 2, random_state=0)
+    assert ahead.samples.shape == (1000, 2, 1)
+    np.testing.assert_allclose(ahead.mean_error, ahead.samples.std(0, ddof=1) / 1000**0.5)
+    many = model.forecast(X, 2, n_samples=4000, random_state=1)
+    assert (np.abs(ahead.mean - many.mean) < 5 * ahead.mean_error).all()
 
 
 def test_a_forecast_of_one_state_is_the_recursion():
@@ -183,7 +200,7 @@ def test_a_forecast_of_one_state_is_the_recursion():
     row, variance = (X[-1] - model.input_mean_) / model.input_scale_, 0.0
     for step in range(4):
         row, variance = bias + slope * row, slope**2 * variance + model.noise_[0, 0] ** 2
-        assert ahead.mean[step, 0] == pytest.approx(row[0] * model.input_scale_[0] + model.input_mean_[0], abs=0.1)
+        assert ahead.mean[step, 0] == pytest.approx(row[0] * model.input_scale_[0] + model.input_mean_[0])
         assert ahead.samples[:, step].std() == pytest.approx(variance**0.5 * model.input_scale_[0], rel=0.05)
 
 
@@ -237,6 +254,16 @@ def test_portions_come_near_to_the_whole(emission, passes, least):
     before = whole.score(X)
     whole.partial_fit(X[:200])  # which goes on
     assert whole.score(X) > before - 0.1 * abs(before)
+
+
+def test_what_is_expected_of_the_rows_gives_the_parameters_back():
+    X, _ = swings(80, period=20)
+    model = fitted(X, 2, lags=2, prior=0.0, noise_prior=0.0, transmat_prior=1.0, max_iter=5)
+    batch, chain = model._sequences(X, np.array([50, 30])), model._best
+    before = chain.coordinates()
+    with torch.no_grad():
+        chain.m_step(chain.implied(batch))
+    np.testing.assert_allclose(chain.coordinates(), before, atol=1e-8)
 
 
 def test_selection_by_bic_finds_the_states():
@@ -297,6 +324,8 @@ def test_sequences_weights_and_units():
         ({"emission": "mixture_density", "network": torch.nn.Linear(1, 1)}, "network="),
         ({"emission": torch.nn.Linear(1, 3)}, "each of 2 states"),
         ({"emission": torch.nn.Linear(3, 2)}, "does not take rows"),
+        ({"lags": 0}, "Without any it is GaussianHMM"),
+        ({"lags": 1.5}, "lags must be a whole number"),
         ({"network": torch.nn.Linear(3, 1)}, "network does not take 2 inputs"),
     ],
 )

@@ -18,7 +18,7 @@ from emnet.estimators.callbacks import with_callbacks
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.resuming import resumable
 from emnet.estimators.streaming import require_alone
-from emnet.estimators.validation import class_weights, plain_labels
+from emnet.estimators.validation import class_weights, plain_labels, require_known_targets
 from emnet.exceptions import InvalidInputError
 
 
@@ -85,7 +85,9 @@ class ClassTargets:
         self, X: Any, y: Any, sample_weight: Any, known: np.ndarray | None = None, reset: bool = True
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Finite float64 inputs, class indices and weights of the rows whose weight is not zero."""
-        X, y = self._check_features(X, y if y is None else plain_labels(y), reset=reset)
+        y = y if y is None else plain_labels(y)
+        require_known_targets(y)
+        X, y = self._check_features(X, y, reset=reset)
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         before: Any = vars(self).get("classes_")

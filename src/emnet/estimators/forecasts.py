@@ -86,8 +86,8 @@ class ForecastingChain(FittedChain):
     def _draw_ahead(self, states: Tensor, past: Batch, seed: int) -> np.ndarray:
         """Rows of states (samples, h) after a batch of one sequence, in the units of the data: (samples, h, d)."""
 
-    def _mean_ahead(self, weights: np.ndarray) -> np.ndarray | None:
-        """E[row] under weights of the states, (h, k): (h, d); None where it has no closed form."""
+    def _mean_ahead(self, weights: np.ndarray, at: Tensor, past: Batch) -> np.ndarray | None:
+        """E[row] under weights of the states, (h, k), after `at`: (h, d); None where it has no closed form."""
         return None
 
     def _quantiles_ahead(self, weights: np.ndarray, levels: np.ndarray) -> np.ndarray | None:
@@ -119,7 +119,7 @@ class ForecastingChain(FittedChain):
         model, past = self._single(X)
         at, future = model.advance(past).at, self._unseen(model, past, steps)
         weights = model.advance(future, at).probabilities.cpu().numpy()
-        mean = self._mean_ahead(weights)
+        mean = self._mean_ahead(weights, at, past)
         found = self._quantiles_ahead(weights, levels) if len(levels) else None
         paths = None
         if (n := self._n_paths(n_samples, mean is None or (found is None and len(levels) > 0))) > 0:

@@ -109,7 +109,7 @@ class FittedMarkov(ForecastingChain, BaseEstimator):
     def _unseen(self, model: MarkovModel, past: Batch, steps: int) -> Batch:
         return Batch(past.target.new_full((steps, past.target.shape[1]), torch.nan), lengths=torch.tensor([steps]))
 
-    def _mean_ahead(self, weights: np.ndarray) -> np.ndarray:
+    def _mean_ahead(self, weights: np.ndarray, at: Tensor, past: Batch) -> np.ndarray:
         return weights @ self._means()
 
     def _draw_ahead(self, states: Tensor, past: Batch, seed: int) -> np.ndarray:

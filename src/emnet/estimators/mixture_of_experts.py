@@ -89,12 +89,6 @@ class MixtureOfExperts(CoordinatesInFile, FittedMixtureOfExperts):
         if self.levels is not None and not self._is_softmax():
             raise InvalidInputError(f"levels= makes a tree of softmax gates; it does not go with gate={self.gate!r}.")
         options.choose_expert_m_step(self.m_step)
-        if self._continues() and self.members_[0].weights.n_states != self._n_states():
-            raise InvalidInputError(
-                f"With warm_start a fit goes on with its {self.members_[0].weights.n_states} experts; n_experts or "
-                f"levels now say {self._n_states()}. Set warm_start=False for a new start."
-            )
-
         self._check_fixed()
 
     def _check_fixed(self) -> None:
@@ -112,6 +106,12 @@ class MixtureOfExperts(CoordinatesInFile, FittedMixtureOfExperts):
         return [*(gate if "gate" in self.fixed else []), *([experts.EXPERT] if "experts" in self.fixed else [])]
 
     def _going_on(self) -> list[Mixture]:
+        states = self.members_[0].weights.n_states
+        if states != self._n_states():
+            raise InvalidInputError(
+                f"partial_fit, and fit with warm_start, go on with {states} experts; n_experts or levels now say "
+                f"{self._n_states()}. Set them back, or fit anew without warm_start."
+            )
         return [self._best] if self.fixed else super()._going_on()
 
     def _run(self, model: Mixture, *arguments: Any) -> Fit:

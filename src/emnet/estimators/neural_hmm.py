@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
+from torch import nn
 
 from emnet import serialization
 from emnet.algorithms.base import Algorithm, Callback
 from emnet.batch import Batch, with_constant
 from emnet.estimators import experts_start, options
 from emnet.estimators.callbacks import with_callbacks
-from emnet.estimators.forecasts import ForecastingChain, OnlineFilter
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.lags import past_of
 from emnet.estimators.mixture_report import warn_of_idle_states
 from emnet.estimators.neural_emissions import EMISSIONS, TAKES_HOLES, Plan, of_module, reference_rows
+from emnet.estimators.neural_use import FittedNeural
 from emnet.estimators.resuming import resumable
-from emnet.estimators.sequence_estimator import SequenceEstimator
-from emnet.estimators.sequences import pieces, require_sequence_weights
+from emnet.estimators.sequences import require_sequence_weights
 from emnet.estimators.validation import require_not_negative, require_one_of, require_positive_integer
 from emnet.exceptions import InvalidInputError
 from emnet.factors.experts import GaussianExperts
 from emnet.factors.tables import MixingWeights, Transitions
 from emnet.models.markov import HiddenMarkov
-from emnet.models.semi_markov import MarkovModel
-
-_PIECE_ROWS = 2**20
 
 
-class NeuralHMM(ForecastingChain, SequenceEstimator):
+class NeuralHMM(FittedNeural):
     """A hidden path of states, what they emit being said by networks or by the rows before, fitted by EM.
 
     p(y, z) = p(z₁) Π_t p(z_t | z_{t−1}) Π_t p(y_t | z_t, y_{t−1}, …, y_{t−lags}).
@@ -181,8 +176,13 @@ class NeuralHMM(ForecastingChain, SequenceEstimator):
         require_not_negative("noise_prior", self.noise_prior)
         if not isinstance(self.emission, nn.Module):
             require_one_of("emission", self.emission, tuple(EMISSIONS), "a torch.nn.Module")
-        if self.lags is not None:
-            require_not_negative("lags", self.lags)
+        if self.lags is not None and self.lags != 0:
+            require_positive_integer("lags", self.lags)
+        if self.emission == "autoregressive" and self.lags == 0:
+            raise InvalidInputError(
+                "An autoregressive emission is explained from rows before: take lags of at least 1. Without any it is "
+                "GaussianHMM."
+            )
         if self.emission == "discriminative" and self.lags:
             raise InvalidInputError("A discriminative emission tells states by the row itself: leave lags out.")
         if self.network is not None and self.emission not in ("autoregressive", "discriminative"):
@@ -267,90 +267,6 @@ class NeuralHMM(ForecastingChain, SequenceEstimator):
             "weights_": emission.weights64().cpu().numpy() if linear else None,
             "noise_": emission.variance.sqrt().cpu().numpy() if linear else None,
         }
-
-    # -- use --------------------------------------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def _each(self, X: Any, lengths: Any) -> Iterator[tuple[HiddenMarkov, Batch]]:
-        X, lengths = self._check_rows(X, lengths)
-        self._require_whole_rows(X)
-        for sequences, rows in pieces(lengths, _PIECE_ROWS):
-            yield self._best, self._sequences(X[rows], lengths[sequences])
-
-    def _log_scale_of(self, batch: Batch) -> np.ndarray:
-        if self.emission == "discriminative":  # a ratio of densities, which has no unit
-            return np.zeros(batch.n_units)
-        cells = (~batch.target.isnan()).double().cpu().numpy() @ np.log(self.input_scale_)
-        ends = np.cumsum(np.asarray(batch.lengths))
-        return np.add.reduceat(cells, np.r_[0, ends[:-1]])
-
-    def _n_parameters(self) -> int:
-        k = self.n_components
-        return k - 1 + k * (k - 1) + len(self._best.emissions["emission"].coordinates())
-
-    def _filled(self, model: Any, batch: Batch) -> np.ndarray:
-        emission = model.emissions["emission"]
-        if not hasattr(emission, "fill"):
-            raise InvalidInputError("A discriminative emission tells states apart and cannot say what rows are.")
-        found = emission.fill(emission.prepare(batch.target), model.posterior(batch).responsibilities, batch.given)
-        return self._in_units(found)
-
-    def _in_units(self, rows: Tensor) -> np.ndarray:
-        return rows.double().cpu().numpy() * self.input_scale_ + self.input_mean_
-
-    def online_filter(self) -> OnlineFilter:
-        """A filter of a sequence that comes row after row: `update(rows)` gives p(state | all rows so far)."""
-        check_is_fitted(self, "members_")
-        return OnlineFilter(self._best, self._next_rows, self._log_scale_of)
-
-    def _next_rows(self, before: np.ndarray | None, rows: Any) -> tuple[Batch, np.ndarray]:
-        """Rows of a sequence that goes on, (t, d) or (d,), and the last of them, which the next are explained from."""
-        X, _ = self._check_rows(np.atleast_2d(rows), None)
-        self._require_whole_rows(X)
-        window = X if before is None else np.concatenate((before, X))
-        batch = self._sequences(window, np.array([len(window)]))
-        given = None if batch.given is None else batch.given[-len(X) :]
-        lags = self._n_lags()
-        return Batch(batch.target[-len(X) :], given, lengths=torch.tensor([len(X)])), window[
-            max(0, len(window) - lags) :
-        ]
-
-    @torch.no_grad()
-    def sample(
-        self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Draw one sequence, (n_samples, d), and its states, (n_samples,). Not of discriminative emissions."""
-        require_positive_integer("n_samples", n_samples)
-        generator = self._generator(random_state)
-        dtype, device = self._computes_in()
-        blank = torch.full((n_samples, self.n_features_in_), torch.nan, dtype=dtype, device=device)
-        states = self._best.draw_path(Batch(blank), generator)
-        return self._in_units(self._draw_rows(states[None], blank[:0], generator)[0]), states.cpu().numpy()
-
-    def _unseen(self, model: MarkovModel, past: Batch, steps: int) -> Batch:
-        blank = past.target.new_full((steps, past.target.shape[1]), torch.nan)
-        given = None if past.given is None else past.given.new_zeros(steps, past.given.shape[1])
-        return Batch(blank, given, lengths=torch.tensor([steps]))
-
-    def _draw_ahead(self, states: Tensor, past: Batch, seed: int) -> np.ndarray:
-        generator = torch.Generator(device=states.device).manual_seed(seed)
-        return self._in_units(self._draw_rows(states, past.target[-self._n_lags() :], generator))
-
-    def _draw_rows(self, states: Tensor, before: Tensor, generator: torch.Generator) -> Tensor:
-        """Rows of states (samples, h), (samples, h, d): one after another where each is drawn from those `before`."""
-        emission, lags = self._best.emissions["emission"], self._n_lags()
-        if not hasattr(emission, "draw"):
-            raise InvalidInputError("A discriminative emission tells states apart and cannot make rows.")
-        n, steps = states.shape
-        if not lags:
-            return emission.draw(states.flatten(), None, generator).view(n, steps, -1)  # type: ignore[operator, no-any-return]
-        rows = torch.cat((before, before.new_zeros(steps, before.shape[1]))).repeat(n, 1, 1)
-        for now in range(len(before), len(before) + steps):
-            window = rows[:, max(0, now - lags) : now + 1]
-            lengths = torch.full((n,), window.shape[1])
-            given = with_constant(past_of(window.flatten(0, 1), lengths, lags)).view(*window.shape[:2], -1)[:, -1]
-            rows[:, now] = emission.draw(states[:, now - len(before)], given, generator)  # type: ignore[operator]
-        return rows[:, len(before) :]
 
     # -- files ------------------------------------------------------------------------------------------------------
 

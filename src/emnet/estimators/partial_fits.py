@@ -13,6 +13,7 @@ from emnet.algorithms.base import Algorithm, Fit, Iteration, Reason, evaluate
 from emnet.algorithms.stepwise import Stepwise
 from emnet.batch import Batch, Data, MiniBatches, total_weight
 from emnet.estimators.iterative import IterativeEstimator, M
+from emnet.exceptions import InvalidInputError
 from emnet.inference.exact import Exact
 from emnet.models.emitting import implied
 
@@ -33,7 +34,15 @@ class PartialFits(IterativeEstimator[M]):
         return list(self.members_)
 
     def _starts(self, seeds: list[int], batch: Batch) -> list[M]:
-        return self._going_on() if self._continues() else super()._starts(seeds, batch)
+        if not self._continues():
+            return super()._starts(seeds, batch)
+        starts = self._going_on()
+        if len(starts) != len(seeds):
+            raise InvalidInputError(
+                f"With warm_start a fit goes on with its starts, of which there are {len(starts)}; n_init says "
+                f"{len(seeds)}. Set it back, or fit anew without warm_start."
+            )
+        return starts
 
     def _fit_pass(self, X: np.ndarray, target: np.ndarray, weights: np.ndarray) -> Self:
         """A step on rows that have been checked; the first ones say how inputs are standardized."""

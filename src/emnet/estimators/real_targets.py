@@ -20,6 +20,8 @@ from emnet.estimators.streaming import Survey, require_alone
 from emnet.estimators.validation import require_finite, require_known_targets
 from emnet.exceptions import InvalidInputError
 
+_FILLED = ", or fill them in, for example with emnet.EMImputer on X and y side by side"
+
 
 class RealTargets:
     """To be mixed into an `IterativeEstimator`."""
@@ -75,7 +77,7 @@ class RealTargets:
             return cast(Self, self._fit_pass(X, self._scaled(target), weights))
 
     def _check_data(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        require_known_targets(y)
+        require_known_targets(y, _FILLED)
         X, y = self._check_features(X, y, reset=reset, multi_output=True, y_numeric=True)
         self._flat = y.ndim == 1
         target = np.asarray(y, dtype=np.float64).reshape(len(X), -1)
@@ -118,7 +120,7 @@ class RealTargets:
             raise InvalidInputError(
                 f"y must be {wanted}, a row for each of X and a column for each target; it is {target.shape}."
             )
-        require_known_targets(target)
+        require_known_targets(target, _FILLED)
         require_finite(target, None, "Drop those rows.")
         return cast(Batch, self._batch(X, self._scaled(target)))
 

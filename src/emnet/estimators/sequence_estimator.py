@@ -43,11 +43,15 @@ class SequenceEstimator(CoordinatesInFile[HiddenMarkov]):
     def _check_sequence_parameters(self) -> None:
         self._check_common_parameters()
         require_positive_integer("n_components", self.n_components)
-        if self._continues() and self.members_[0].start.n_states != self.n_components:
+
+    def _going_on(self) -> list[HiddenMarkov]:
+        states = self.members_[0].start.n_states
+        if states != self.n_components:
             raise InvalidInputError(
-                f"With warm_start a fit goes on with its {self.members_[0].start.n_states} states; n_components is "
-                f"{self.n_components}. Set warm_start=False for a new start."
+                f"partial_fit, and fit with warm_start, go on with {states} states; n_components is now "
+                f"{self.n_components}. Set it back, or fit anew without warm_start."
             )
+        return super()._going_on()
 
     def _resolve_prior(self, n_features: int) -> tuple[float, float]:
         if isinstance(self.prior, str):

@@ -269,7 +269,7 @@ def targets_of(kind: str, Y: np.ndarray, weights: np.ndarray, classes: Any = Non
 
 def kind_of(Y: np.ndarray) -> str:
     """Numbers that are not all whole, or that have several columns, are for regression; all else are labels."""
-    if Y.ndim == 2:
+    if Y.ndim >= 2:
         return "regression"
     fractional = Y.dtype.kind == "f" and bool((Y[~np.isnan(Y)] % 1 != 0).any())
     return "regression" if fractional else "classification"
@@ -285,6 +285,8 @@ def _unknown(Y: np.ndarray) -> np.ndarray:
 
 
 def _numbers(Y: np.ndarray) -> np.ndarray:
+    if Y.ndim > 2:
+        raise InvalidInputError(f"Targets are (n,) or (n, d); got shape {Y.shape}.")
     try:
         return np.asarray(Y, dtype=np.float64).reshape(len(Y), -1)
     except (TypeError, ValueError) as error:

@@ -38,18 +38,19 @@ def require_columns_seen(seen: np.ndarray, name: Callable[[int], Any] = int) -> 
         )
 
 
-def require_known_targets(y: Any) -> None:
+def require_known_targets(y: Any, remedy: str = "") -> None:
     """Raise InvalidInputError that names the row and column of the first target that is NaN."""
     values = np.asarray(y)
-    missing = np.isnan(values) if values.dtype.kind == "f" else np.array([])
+    if not values.ndim or values.dtype.kind not in "fO":
+        return
+    missing = values != values if values.dtype.kind == "f" else np.vectorize(_is_missing, otypes=[bool])(values)
     if not missing.any():
         return
     where = np.argwhere(missing)[0]
     column = f", column {where[1]}" if len(where) > 1 else ""
     raise InvalidInputError(
-        f"Input y contains NaN, first in row {where[0]}{column} ({int(missing.sum())} in all). Every target has "
-        "to be known: leave those rows out (X[~np.isnan(y)], y[~np.isnan(y)]), or fill them in, for example with "
-        "emnet.EMImputer on X and y side by side."
+        f"Input y contains NaN, first in row {where[0]}{column} ({int(missing.sum())} in all). Every target has to be "
+        f"known: leave those rows out (X[~np.isnan(y)], y[~np.isnan(y)]){remedy}."
     )
 
 
@@ -102,6 +103,13 @@ def plain_labels(y: Any) -> np.ndarray:
     if len(kinds) > 1:
         raise InvalidInputError(f"Labels must all be of one kind; these are {' and '.join(sorted(map(str, kinds)))}.")
     return y if kinds == {"strings"} else np.array(y.tolist())
+
+
+def _is_missing(value: Any) -> bool:
+    try:
+        return value is None or bool(value != value)
+    except TypeError:  # pandas' NA, of which nothing is true
+        return True
 
 
 def _kind(label: Any) -> str | None:

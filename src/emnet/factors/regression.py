@@ -275,8 +275,8 @@ class SoftmaxOutput(LinearFactor, ClassOutput):
     def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> Rows:
         given = require_given(given)
         if target.dim() == 1:
-            target = one_hot(target, self.n_classes).to(given.dtype)
-        return self._collect(Observations(target, given, _ones_if_none(weights, given)))
+            target = one_hot(target, self.n_classes)
+        return self._collect(Observations(target.to(given.dtype), given, _ones_if_none(weights, given)))
 
     def statistics_of_means(self, target: Tensor, weights: Tensor | None, means: Tensor) -> Rows:
         """Statistics where independent bits with those means, (n, m), stand below the output."""

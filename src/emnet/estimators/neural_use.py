@@ -1,0 +1,135 @@
+"""What a fitted neural hidden Markov model is used for."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from emnet.batch import Batch, with_constant
+from emnet.estimators.forecasts import ForecastingChain, OnlineFilter
+from emnet.estimators.lags import linear_means_ahead, past_of
+from emnet.estimators.sequence_estimator import SequenceEstimator
+from emnet.estimators.sequences import pieces
+from emnet.estimators.validation import require_positive_integer
+from emnet.exceptions import InvalidInputError
+from emnet.models.markov import HiddenMarkov
+from emnet.models.semi_markov import MarkovModel
+
+_PIECE_ROWS = 2**20
+
+
+class FittedNeural(ForecastingChain, SequenceEstimator):
+    """Everything but the training."""
+
+    emission: Any
+
+    @abstractmethod
+    def _n_lags(self) -> int:
+        """Rows before that a row is explained from."""
+
+    @abstractmethod
+    def _require_whole_rows(self, X: np.ndarray) -> None:
+        """Raise InvalidInputError for holes that the emission cannot take."""
+
+    @abstractmethod
+    def _sequences(
+        self, X: np.ndarray, lengths: np.ndarray, weights: np.ndarray | None = None, states: np.ndarray | None = None
+    ) -> Batch:
+        """The batch of checked rows, with their past."""
+
+    @torch.no_grad()
+    def _each(self, X: Any, lengths: Any) -> Iterator[tuple[HiddenMarkov, Batch]]:
+        X, lengths = self._check_rows(X, lengths)
+        self._require_whole_rows(X)
+        for sequences, rows in pieces(lengths, _PIECE_ROWS):
+            yield self._best, self._sequences(X[rows], lengths[sequences])
+
+    def _log_scale_of(self, batch: Batch) -> np.ndarray:
+        if self.emission == "discriminative":  # a ratio of densities, which has no unit
+            return np.zeros(batch.n_units)
+        cells = (~batch.target.isnan()).double().cpu().numpy() @ np.log(self.input_scale_)
+        ends = np.cumsum(np.asarray(batch.lengths))
+        return np.add.reduceat(cells, np.r_[0, ends[:-1]])
+
+    def _n_parameters(self) -> int:
+        k = self.n_components
+        return k - 1 + k * (k - 1) + len(self._best.emissions["emission"].coordinates())
+
+    def _filled(self, model: Any, batch: Batch) -> np.ndarray:
+        emission = model.emissions["emission"]
+        if not hasattr(emission, "fill"):
+            raise InvalidInputError("A discriminative emission tells states apart and cannot say what rows are.")
+        found = emission.fill(emission.prepare(batch.target), model.posterior(batch).responsibilities, batch.given)
+        return self._in_units(found)
+
+    def _in_units(self, rows: Tensor) -> np.ndarray:
+        return rows.double().cpu().numpy() * self.input_scale_ + self.input_mean_
+
+    def online_filter(self) -> OnlineFilter:
+        """A filter of a sequence that comes row after row: `update(rows)` gives p(state | all rows so far)."""
+        check_is_fitted(self, "members_")
+        return OnlineFilter(self._best, self._next_rows, self._log_scale_of)
+
+    def _next_rows(self, before: np.ndarray | None, rows: Any) -> tuple[Batch, np.ndarray]:
+        """Rows of a sequence that goes on, (t, d) or (d,), and the last of them, which the next are explained from."""
+        X, _ = self._check_rows(np.atleast_2d(rows), None)
+        self._require_whole_rows(X)
+        window = X if before is None else np.concatenate((before, X))
+        batch = self._sequences(window, np.array([len(window)]))
+        given = None if batch.given is None else batch.given[-len(X) :]
+        lags = self._n_lags()
+        return Batch(batch.target[-len(X) :], given, lengths=torch.tensor([len(X)])), window[
+            max(0, len(window) - lags) :
+        ]
+
+    @torch.no_grad()
+    def sample(
+        self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw one sequence, (n_samples, d), and its states, (n_samples,). Not of discriminative emissions."""
+        require_positive_integer("n_samples", n_samples)
+        generator = self._generator(random_state)
+        dtype, device = self._computes_in()
+        blank = torch.full((n_samples, self.n_features_in_), torch.nan, dtype=dtype, device=device)
+        states = self._best.draw_path(Batch(blank), generator)
+        return self._in_units(self._draw_rows(states[None], blank[:0], generator)[0]), states.cpu().numpy()
+
+    def _unseen(self, model: MarkovModel, past: Batch, steps: int) -> Batch:
+        blank = past.target.new_full((steps, past.target.shape[1]), torch.nan)
+        given = None if past.given is None else past.given.new_zeros(steps, past.given.shape[1])
+        return Batch(blank, given, lengths=torch.tensor([steps]))
+
+    def _mean_ahead(self, weights: np.ndarray, at: Tensor, past: Batch) -> np.ndarray | None:
+        """Of linear emissions; what networks make of rows that are drawn has no closed form."""
+        if not self._has_closed_m_steps():
+            return None
+        emission: Any = self._best.emissions["emission"]
+        states, steps = torch.as_tensor(weights, device=at.device), self._best.transition.log_weights().exp()
+        before = past.target[-self._n_lags() :].double()
+        return self._in_units(linear_means_ahead(emission.weights64(), at.exp(), steps, before, states))
+
+    def _draw_ahead(self, states: Tensor, past: Batch, seed: int) -> np.ndarray:
+        generator = torch.Generator(device=states.device).manual_seed(seed)
+        return self._in_units(self._draw_rows(states, past.target[-self._n_lags() :], generator))
+
+    def _draw_rows(self, states: Tensor, before: Tensor, generator: torch.Generator) -> Tensor:
+        """Rows of states (samples, h), (samples, h, d): one after another where each is drawn from those `before`."""
+        emission, lags = self._best.emissions["emission"], self._n_lags()
+        if not hasattr(emission, "draw"):
+            raise InvalidInputError("A discriminative emission tells states apart and cannot make rows.")
+        n, steps = states.shape
+        if not lags:
+            return emission.draw(states.flatten(), None, generator).view(n, steps, -1)  # type: ignore[operator, no-any-return]
+        rows = torch.cat((before, before.new_zeros(steps, before.shape[1]))).repeat(n, 1, 1)
+        for now in range(len(before), len(before) + steps):
+            window = rows[:, max(0, now - lags) : now + 1]
+            lengths = torch.full((n,), window.shape[1])
+            given = with_constant(past_of(window.flatten(0, 1), lengths, lags)).view(*window.shape[:2], -1)[:, -1]
+            rows[:, now] = emission.draw(states[:, now - len(before)], given, generator)  # type: ignore[operator]
+        return rows[:, len(before) :]
