@@ -8,7 +8,7 @@ import click
 
 from emnet.cli import options
 from emnet.cli.compare import require_writable
-from emnet.cli.talk import Talk
+from emnet.cli.talk import Talk, several
 
 if TYPE_CHECKING:
     from emnet.data.reading import Columns
@@ -95,8 +95,8 @@ def say_unseen(talk: Talk, unseen: dict[str, list[int]]) -> None:
     """Values that a model has never seen are taken as missing, aloud."""
     for name, rows in unseen.items():
         talk.note(
-            f"column {name!r} has values that the model has never seen in {len(rows)} rows (the first is row "
-            f"{rows[0] + 1}); they are taken as missing."
+            f"column {name!r} has values that the model has never seen in {several(len(rows), 'row')} (the first is "
+            f"row {rows[0] + 1}); they are taken as missing."
         )
 
 
@@ -135,7 +135,7 @@ def said(figures: dict[str, float], model: TableModel) -> str:
 def training(model: TableModel) -> str:
     """How the fit went."""
     reason, iterations = model.training["reason"], model.training["iterations"]
-    return f"{'converged' if reason == 'converged' else f'ended ({reason})'} after {iterations} iterations"
+    return f"{'converged' if reason == 'converged' else f'ended ({reason})'} after {several(iterations, 'iteration')}"
 
 
 def summary(model: TableModel) -> dict[str, Any]:

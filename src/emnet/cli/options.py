@@ -152,6 +152,10 @@ def load_columns(data: str, missing: tuple[str, ...] = ()) -> Columns:
         return {**{name: table.X[:, j].tolist() for j, name in enumerate(table.columns)}, "target": table.y.tolist()}
     if data != STDIN and not Path(data).exists() and Path(data).suffix == "":
         raise InvalidInputError(f"{data!r}: neither a bundled data set ({', '.join(NAMES)}) nor a file that exists.")
+    if Path(data).suffix == ".emnet":
+        raise InvalidInputError(
+            f"{data} is a model, where a table was expected; models come first, as in emnet predict."
+        )
     columns = read_columns(data)
     if not missing:
         return columns

@@ -190,6 +190,12 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
+def variants_for(kind: str, schema: Schema) -> list[str]:
+    """The variants that differ: of how numbers hang together where there are two."""
+    variants = list(KINDS[kind].variants)
+    return variants if sum(not field.is_category for field in schema.inputs) > 1 else variants[:1]
+
+
 def kinds_for(schema: Schema) -> list[str]:
     """The models that "auto" chooses from, by what there is to explain."""
     if schema.target is not None:
