@@ -248,6 +248,16 @@ def test_targets_that_say_nothing_are_named(tmp_path):
         assert f"The target 'y' {message}" in run("fit", path, "--target", "y", code=2).stderr
 
 
+def test_whole_numbers_in_a_target_are_labels_unless_they_are_amounts(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,y\n" + "".join(f"{i % 7}.5,{i % 3}\n" for i in range(60)))
+    arguments = ("fit", path, "--target", "y", "--model", "moe", "--size", 1)
+    done = run(*arguments)
+    assert "'y' has 3 different values, which are taken as classes" in done.stderr
+    assert "accuracy" in done.stdout
+    assert "R²" in run(*arguments, "--as", "y=number").stdout
+
+
 def test_given_values_are_checked(folder):
     for given, message in (
         ("sex=f", "the model has no column 'sex'; it has Größe (cm)"),

@@ -61,10 +61,10 @@ class Choice:
         other = self.table[1]
         gap, error = first.evidence - other.evidence, _standard_error(first.rows - other.rows)
         close = ", which is within the error" if gap <= 2 * error else ""
+        more = f"{_figure(gap, 2)} ± {_figure(error, 1)} more than the next best, {other.candidate.name}{close}"
         return (
             f"Chose {name}: on {self.unit}s that it had not seen its log evidence is {first.evidence:.4g} nats a "
-            f"{self.unit}, {_figure(gap, 2)} ± {_figure(error, 1)} more than the next best, {other.candidate.name}{close} "
-            f"({self._effort})."
+            f"{self.unit}, {more} ({self._effort})."
         )
 
     @property
