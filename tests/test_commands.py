@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,6 +83,24 @@ def test_json_is_one_document_and_quiet_is_quiet(folder):
     assert run("score", folder / "m.emnet", folder / "messy.csv", "--quiet").output == ""
     scored = json.loads(run("score", folder / "m.emnet", folder / "messy.csv", "--json").stdout)
     assert scored["rows"] == 90
+
+
+def test_the_page_names_the_keys_of_every_document(folder):
+    page = (Path(__file__).parent.parent / "docs" / "command_line.md").read_text(encoding="utf-8")
+    data, model = folder / "messy.csv", folder / "m.emnet"
+    for verb, arguments in {
+        "fit": (data, "--model", "gmm", "--size", 1),
+        "score": (model, data),
+        "predict": (model, data),
+        "impute": (data, "--model", model),
+        "detect": (data, "--model", model),
+        "cluster": (data, "--model", "gmm", "--clusters", 1),
+        "sample": (model, "-n", 2),
+        "datasets": (),
+    }.items():
+        line = next(line for line in page.splitlines() if line.startswith(f"| `{verb}` | `"))
+        for key in json.loads(run(verb, *arguments, "--json").stdout):
+            assert f"`{key}`" in line, (verb, key)
 
 
 def test_info_speaks_of_the_users_columns(folder):

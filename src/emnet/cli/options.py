@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from emnet.estimators.model_table import KINDS
 from emnet.exceptions import InvalidInputError
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from emnet.estimators.table_model import TableModel
 
 BUNDLED = ("iris", "wine", "breast_cancer", "digits")
-MODELS = ("auto", "gmm", "mixture", "em-mlp", "moe", "hmm")
-DENSITIES = ("auto", "gmm", "mixture")
+MODELS = ("auto", *KINDS)
+DENSITIES = ("auto", *(name for name, kind in KINDS.items() if kind.task == "density"))
 _KINDS = ("number", "category", "date")
 
 

@@ -1,13 +1,14 @@
-"""The models that the command line knows, one a row."""
+"""The models that the command line knows, one a row: its help, `auto` and the fits all read this table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from emnet.algorithms.base import Callback
-from emnet.data.schema import Schema
+if TYPE_CHECKING:  # the help of the command line lists these rows, and should not wait for PyTorch
+    from emnet.algorithms.base import Callback
+    from emnet.data.schema import Schema
 
 _ITERATIONS, _ITERATIONS_COMPARED = 300, 100
 
