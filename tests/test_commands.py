@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,6 +85,24 @@ def test_json_is_one_document_and_quiet_is_quiet(folder):
     assert scored["rows"] == 90
 
 
+def test_the_page_names_the_keys_of_every_document(folder):
+    page = (Path(__file__).parent.parent / "docs" / "command_line.md").read_text(encoding="utf-8")
+    data, model = folder / "messy.csv", folder / "m.emnet"
+    for verb, arguments in {
+        "fit": (data, "--model", "gmm", "--size", 1),
+        "score": (model, data),
+        "predict": (model, data),
+        "impute": (data, "--model", model),
+        "detect": (data, "--model", model),
+        "cluster": (data, "--model", "gmm", "--clusters", 1),
+        "sample": (model, "-n", 2),
+        "datasets": (),
+    }.items():
+        line = next(line for line in page.splitlines() if line.startswith(f"| `{verb}` | `"))
+        for key in json.loads(run(verb, *arguments, "--json").stdout):
+            assert f"`{key}`" in line, (verb, key)
+
+
 def test_info_speaks_of_the_users_columns(folder):
     said = run("info", folder / "m.emnet").stdout
     for text in ("Größe (cm)", "Zürich", "component 0", "± ", "days", "MixtureModel; converged after"):
@@ -133,7 +152,7 @@ def test_detect_flags_the_odd_row_and_says_why(folder):
     assert scores["why"][0].startswith("Größe (cm) (")
     assert scores["why"][1].startswith("city (never seen)")
     assert float(scores["score"][0]) == max(map(float, scores["score"]))
-    assert "'city' has values that the model has never seen in 1 rows (the first is row 2)" in done.stderr
+    assert "'city' has values that the model has never seen in 1 row (the first is row 2)" in done.stderr
 
 
 def test_cluster_prints_criteria_and_profiles(folder):
@@ -169,7 +188,7 @@ def test_targets_with_holes_among_the_inputs(folder, model, target):
     path, out = folder / "t.emnet", folder / "t.csv"
     done = run("fit", folder / "messy.csv", "--model", model, "--target", target, "--size", 2, "--out", path)
     assert "rows in which the target" in done.stderr
-    assert "cells of the inputs are missing: they are filled by a mixture" in done.stderr
+    assert "They are filled by a mixture of the columns" in done.stderr
     assert "accuracy" in done.stdout or "R²" in done.stdout
     run("predict", path, folder / "messy.csv", "--out", out)
     answers = read_columns(str(out))
@@ -228,6 +247,7 @@ def test_standard_input_and_bundled_sets(folder):
         (["fit", "iris", "--model", "vae"], "is not one of 'auto', 'gmm'"),
         (["fit", "iris", "--out", "/no/such/folder/m.emnet"], "no such folder"),
         (["predict", "README.md", "iris"], "not an emnet model file"),
+        (["impute", "x.emnet"], "x.emnet is a model, where a table was expected"),
         (["detect", "iris", "--contamination", "0.9"], "Invalid value for '--contamination'"),
         (["impute", "iris", "--multiple", "2"], "give --out FILE"),
         (["impute", "iris", "--model", "moe"], "nor a file that ends in .emnet"),
@@ -238,6 +258,23 @@ def test_wrong_words_end_in_a_sentence_and_code_two(arguments, message):
     done = run(*arguments, code=2)
     assert message in done.stderr
     assert done.stdout == ""
+
+
+def test_targets_that_say_nothing_are_named(tmp_path):
+    path = tmp_path / "t.csv"
+    for cell, message in (("", "has nothing in it"), ("k", "is 'k' in every row")):
+        path.write_text("a,y\n" + "".join(f"{i}.5,{cell}\n" for i in range(9)))
+        assert f"The target 'y' {message}" in run("fit", path, "--target", "y", code=2).stderr
+
+
+def test_whole_numbers_in_a_target_are_labels_unless_they_are_amounts(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,y\n" + "".join(f"{i % 7}.5,{i % 3}\n" for i in range(60)))
+    arguments = ("fit", path, "--target", "y", "--model", "moe", "--size", 1)
+    done = run(*arguments)
+    assert "'y' has 3 different values, which are taken as classes" in done.stderr
+    assert "accuracy" in done.stdout
+    assert "R²" in run(*arguments, "--as", "y=number").stdout
 
 
 def test_given_values_are_checked(folder):

@@ -55,19 +55,24 @@ class Choice:
     @property
     def sentence(self) -> str:
         """What was chosen and why."""
-        first = self.table[0]
-        tried = f"{len(self.table)} model{'s' * (len(self.table) > 1)} in {sum(t.seconds for t in self.table):.1f} s"
-        late = f"; {self.left_out} more were left out for lack of time" if self.left_out else ""
+        first, name = self.table[0], self.best.name
         if len(self.table) == 1 or self.table[1].problem is not None:
-            return f"Chose {self.best.name}: no other was fitted ({tried}{late})."
+            return f"Chose {name}: no other was fitted ({self._effort})."
         other = self.table[1]
         gap, error = first.evidence - other.evidence, _standard_error(first.rows - other.rows)
-        close = ", which is within the error" if gap < 2 * error else ""
+        close = ", which is within the error" if gap <= 2 * error else ""
+        more = f"{_figure(gap, 2)} ± {_figure(error, 1)} more than the next best, {other.candidate.name}{close}"
         return (
-            f"Chose {self.best.name}: on {self.unit}s that it had not seen its log evidence is {first.evidence:.4g} "
-            f"nats a {self.unit}, {gap:.2g} ± {error:.1g} more than the next best, {other.candidate.name}{close} "
-            f"({tried}{late})."
+            f"Chose {name}: on {self.unit}s that it had not seen its log evidence is {first.evidence:.4g} nats a "
+            f"{self.unit}, {more} ({self._effort})."
         )
+
+    @property
+    def _effort(self) -> str:
+        tried = f"{len(self.table)} model{'s' * (len(self.table) > 1)} in {sum(t.seconds for t in self.table):.1f} s"
+        if not self.left_out:
+            return tried
+        return f"{tried}; {self.left_out} more {'was' if self.left_out == 1 else 'were'} left out for lack of time"
 
 
 def select(
@@ -112,6 +117,10 @@ def _try(candidate: Candidate) -> Tried:
 def _given_up(family: str, table: list[Tried]) -> bool:
     own = [tried.evidence for tried in table if tried.candidate.family == family]
     return len(own) > _PATIENCE and max(own[-_PATIENCE:]) < max(own)
+
+
+def _figure(x: float, digits: int) -> str:
+    return f"{x:.0f}" if abs(x) >= 10 else f"{x:.{digits}g}"
 
 
 def _standard_error(differences: np.ndarray) -> float:

@@ -115,7 +115,8 @@ def _choose(
     columns: Any, schema: Schema, model: str, sizes: tuple[int, ...], criterion: str, seed: int, talk: Talk
 ) -> tuple[TableModel, list[dict[str, Any]]]:
     """The mixture of the lowest criterion, and a line for each that was fitted, the best first."""
-    from emnet.estimators.model_table import KINDS, Options, kinds_for
+    from emnet.estimators.mixture_selection import select
+    from emnet.estimators.model_table import KINDS, Options, kinds_for, variants_for
     from emnet.estimators.table_choice import Request, fitting_schema
     from emnet.estimators.table_model import TableModel, coded_rows
     from emnet.estimators.table_tasks import TASKS
@@ -126,9 +127,9 @@ def _choose(
     few = [size for size in sizes if size <= len(X)] or [1]
     lines, best = [], {}
     with talk.progress(0.0):
-        for variant, value in KINDS[kind].variants.items():
-            start = KINDS[kind].build(schema, few[0], value, Options(seed))
-            selection = start.select(X, n_components=few, criterion=criterion)
+        for variant in variants_for(kind, schema):
+            start = KINDS[kind].build(schema, few[0], KINDS[kind].variants[variant], Options(seed))
+            selection = select(start, (X,), {"n_components": few}, criterion)
             best[variant] = selection.best
             lines += [{"variant": variant, **line} for line in selection.table]
     lines.sort(key=lambda line: (line["problem"] is not None, line[criterion]))

@@ -87,7 +87,7 @@ def detect(
     talk.table(
         ("row", "score", "why"),
         [(str(row + 1), number(scores[row]), "; ".join(why[row])) for row in strange[:_SHOWN]],
-        left=1,
+        left=3,
     )
     found = [{"row": row + 1, "score": scores[row], "why": why[row]} for row in strange]
     talk.found({"model": fitted.kind, "why": fitted.note, "threshold": threshold, "outliers": found, "out": out})
@@ -119,7 +119,7 @@ def _judge(
         ):
             new = [f"{name} (never seen)" for name, rows in unseen.items() if row in rows]
             why[row] = [*new, *_in_words(found)]
-    return -threshold, (-scores).tolist(), flagged.tolist(), why
+    return -threshold, (0.0 - scores).tolist(), flagged.tolist(), why
 
 
 def _in_words(found: list[Reason]) -> list[str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from emnet.cli import options
 from emnet.cli.compare import require_writable
-from emnet.cli.talk import Talk
+from emnet.cli.talk import Talk, several
+from emnet.estimators.model_table import KINDS
+from emnet.exceptions import InvalidInputError
 
 if TYPE_CHECKING:
     from emnet.data.reading import Columns
@@ -16,7 +19,25 @@ if TYPE_CHECKING:
     from emnet.estimators.table_model import TableModel
 
 
-@click.command()
+_MODELS = "\n".join(f"  {name:8s} {kind.about}" for name, kind in KINDS.items())
+_HELP = f"""Fit a model to a table, and save it.
+
+DATA is a CSV, Parquet, Feather, Arrow, .npy or .npz file, - for CSV on standard input, or a bundled set (emnet
+datasets). Kinds of columns and missing cells are found out; ids, free text and empty columns are left out.
+
+\b
+Models:
+{_MODELS}
+
+\b
+Examples:
+  emnet fit patients.csv --out patients.emnet
+  emnet fit iris --target target --model em-mlp --size 8 --out iris.emnet
+  emnet fit steps.csv --sequence walk --model hmm --size 2..5 --out steps.emnet
+"""
+
+
+@click.command(help=_HELP)
 @options.data_argument
 @click.option(
     "--model",
@@ -34,25 +55,7 @@ if TYPE_CHECKING:
 def fit(
     data: str, model: str, out: str | None, as_json: bool, quiet: bool, missing: tuple[str, ...], **rest: Any
 ) -> None:
-    """Fit a model to a table, and save it.
-
-    DATA is a CSV, Parquet, Feather, Arrow, .npy or .npz file, - for CSV on standard input, or a bundled set (emnet
-    datasets). Kinds of columns and missing cells are found out; ids, free text and empty columns are left out.
-
-    \b
-    Models:
-      gmm      clusters of numbers; cells may be missing
-      mixture  the same for numbers, dates and words together
-      em-mlp   a target from the other columns, by a network of hidden bits
-      moe      a target from the other columns, by simple rules, each for a part of them
-      hmm      sequences of numbers that go through hidden states
-
-    \b
-    Examples:
-      emnet fit patients.csv --out patients.emnet
-      emnet fit iris --target target --model em-mlp --size 8 --out iris.emnet
-      emnet fit steps.csv --sequence walk --model hmm --size 2..5 --out steps.emnet
-    """
+    """Fit a model to a table, and save it."""
     require_writable({"--out": out}, inputs=data)
     talk = Talk(as_json, quiet)
     columns = options.load_columns(data, missing)
@@ -69,9 +72,7 @@ def fit(
     talk.found(summary(fitted) | {"figures": figures, "out": out})
 
 
-def fit_or_load(
-    model: str, columns: Columns, schema: Schema, talk: Talk, choice: dict[str, Any], task: str = ""
-) -> TableModel:
+def fit_or_load(model: str, columns: Columns, schema: Schema, talk: Talk, choice: dict[str, Any]) -> TableModel:
     """A model of that name fitted to the table, or the one that is in a file."""
     if model.endswith(".emnet"):
         return options.load_model(model)
@@ -95,8 +96,8 @@ def say_unseen(talk: Talk, unseen: dict[str, list[int]]) -> None:
     """Values that a model has never seen are taken as missing, aloud."""
     for name, rows in unseen.items():
         talk.note(
-            f"column {name!r} has values that the model has never seen in {len(rows)} rows (the first is row "
-            f"{rows[0] + 1}); they are taken as missing."
+            f"column {name!r} has values that the model has never seen in {several(len(rows), 'row')} (the first is "
+            f"row {rows[0] + 1}); they are taken as missing."
         )
 
 
@@ -115,10 +116,6 @@ def rows_with_target(model: TableModel, columns: Columns) -> Columns:
     if model.schema.target is None:
         return columns
     model.schema.require(columns, [model.schema.target])
-    import math
-
-    from emnet.exceptions import InvalidInputError
-
     numbers, _ = model.schema.field(model.schema.target).encode(columns[model.schema.target])
     known = [row for row, x in enumerate(numbers) if not math.isnan(x)]
     if not known:
@@ -135,7 +132,7 @@ def said(figures: dict[str, float], model: TableModel) -> str:
 def training(model: TableModel) -> str:
     """How the fit went."""
     reason, iterations = model.training["reason"], model.training["iterations"]
-    return f"{'converged' if reason == 'converged' else f'ended ({reason})'} after {iterations} iterations"
+    return f"{'converged' if reason == 'converged' else f'ended ({reason})'} after {several(iterations, 'iteration')}"
 
 
 def summary(model: TableModel) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import click
 from emnet.cli import options
 from emnet.cli.compare import require_writable
 from emnet.cli.fit import fit_or_load, say_unseen
-from emnet.cli.talk import Talk, short
+from emnet.cli.talk import Talk, several, short
 from emnet.exceptions import InvalidInputError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def impute(
     counts, never = _fill(fitted, columns, out, sd, multiple, rest["seed"], as_json)
     say_unseen(talk, never)
     total = sum(counts.values())
-    talk.say(f"{data}: filled {total} cells{_by_column(counts)}.")
+    talk.say(f"{data}: filled {several(total, 'cell')}{_by_column(counts)}.")
     written = [options.beside(out, str(i + 1)) for i in range(multiple)] if multiple else [out]
     if out != "-":
         talk.say(f"Written: {', '.join([*written, *([sd] if sd else [])])}.")

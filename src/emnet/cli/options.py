@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from emnet.estimators.model_table import KINDS
 from emnet.exceptions import InvalidInputError
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from emnet.estimators.table_model import TableModel
 
 BUNDLED = ("iris", "wine", "breast_cancer", "digits")
-MODELS = ("auto", "gmm", "mixture", "em-mlp", "moe", "hmm")
-DENSITIES = ("auto", "gmm", "mixture")
+MODELS = ("auto", *KINDS)
+DENSITIES = ("auto", *(name for name, kind in KINDS.items() if kind.task == "density"))
 _KINDS = ("number", "category", "date")
 
 
@@ -152,6 +153,10 @@ def load_columns(data: str, missing: tuple[str, ...] = ()) -> Columns:
         return {**{name: table.X[:, j].tolist() for j, name in enumerate(table.columns)}, "target": table.y.tolist()}
     if data != STDIN and not Path(data).exists() and Path(data).suffix == "":
         raise InvalidInputError(f"{data!r}: neither a bundled data set ({', '.join(NAMES)}) nor a file that exists.")
+    if Path(data).suffix == ".emnet":
+        raise InvalidInputError(
+            f"{data} is a model, where a table was expected; models come first, as in emnet predict."
+        )
     columns = read_columns(data)
     if not missing:
         return columns

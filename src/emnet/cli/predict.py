@@ -7,7 +7,7 @@ import click
 from emnet.cli import options
 from emnet.cli.compare import require_writable
 from emnet.cli.fit import say_unseen
-from emnet.cli.talk import Talk
+from emnet.cli.talk import Talk, several
 
 
 @click.command()
@@ -36,5 +36,5 @@ def predict(model: str, data: str, out: str, missing: tuple[str, ...], as_json: 
     say_unseen(talk, unseen)
     if out != "-" or not as_json:
         write_columns(out, {**columns, **answers}, fitted.schema)
-    talk.say(f"{data}: {len(next(iter(columns.values())))} rows; added {', '.join(answers)}.")
+    talk.say(f"{data}: {several(len(next(iter(columns.values()))), 'row')}; added {', '.join(answers)}.")
     talk.found({"model": fitted.kind, "answers": answers, "out": out})

@@ -9,7 +9,7 @@ import click
 
 from emnet.cli import options
 from emnet.cli.compare import require_writable
-from emnet.cli.talk import Talk
+from emnet.cli.talk import Talk, several
 from emnet.exceptions import InvalidInputError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def sample(model: str, n: int, given: str | None, out: str, seed: int, as_json: 
     columns = fitted.schema.decode(_draw(fitted, n, given, seed))
     if out != "-" or not as_json:
         write_columns(out, columns, fitted.schema)
-    talk.say(f"Drew {n} rows of {', '.join(columns)}.")
+    talk.say(f"Drew {several(n, 'row')} of {', '.join(columns)}.")
     talk.found({"model": fitted.kind, "rows": n, "out": out, **({"columns": columns} if out == "-" else {})})
 
 

@@ -117,6 +117,11 @@ def number(x: float | None) -> str:
     return "" if x is None or math.isnan(x) else "0" if abs(x) < _ROUNDING else f"{x:.4g}"
 
 
+def several(n: int, noun: str) -> str:
+    """A count of things."""
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
 def short(values: Iterable[float]) -> list[float]:
     """Figures with the digits that are worth a place in a table."""
     return [float(f"{value:.6g}") for value in values]

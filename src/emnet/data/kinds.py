@@ -167,7 +167,7 @@ def _wanted(name: str, seen: list[Any], cells: Sequence[Any], wanted: str) -> Fi
     if wanted == CATEGORY:
         return _categories(name, seen)
     guesses: dict[str, Callable[[], Field | None]] = {
-        NUMBER: lambda: _plain_numbers(name, seen),
+        NUMBER: lambda: _amounts(name, seen),
         DATE: lambda: _dates(name, seen),
     }
     field = guesses[wanted]()
@@ -206,6 +206,12 @@ def _plain_numbers(name: str, seen: list[Any]) -> Field | None:
         return Field(name, WHOLE, type=WHOLE, decimal=decimal)
     places = max((_places(word, decimal) for word in words), default=0) if words else None
     return Field(name, NUMBER, type=NUMBER, decimals=places, decimal=decimal)
+
+
+def _amounts(name: str, seen: list[Any]) -> Field | None:
+    """Numbers that are no labels, whole ones too."""
+    field = _plain_numbers(name, seen)
+    return replace(field, kind=NUMBER, type=NUMBER, decimals=0) if field is not None and field.kind == WHOLE else field
 
 
 def _are_decimals(seen: list[Any]) -> bool:

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any, Self, cast
 
 import numpy as np
+import torch
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
+from torch.distributions import Categorical, Distribution
 
 from emnet import serialization
 from emnet.batch import Batch
@@ -75,6 +77,10 @@ class ClassTargets:
     def predict_proba(self, X: Any) -> np.ndarray:
         """p(y | x), what is hidden summed out: (n, g), columns as `classes_`."""
         return np.exp(self.predict_log_proba(X))
+
+    def distribution(self, X: Any) -> Distribution:
+        """p(y | x) of each row over the indices of `classes_`, a `torch.distributions.Categorical`."""
+        return Categorical(logits=torch.as_tensor(self.predict_log_proba(X)))
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class of each row, (n,)."""

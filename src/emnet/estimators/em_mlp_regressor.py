@@ -191,6 +191,11 @@ class EMMLPRegressor(RegressorMixin, RealTargets, NetworkEstimator):
         mixed = logs.logsumexp(0) - np.log(len(logs))
         return mixed.cpu().numpy() - np.log(self.target_scale_).sum()
 
+    def _gaussians(self, X: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Of `prediction_samples` draws of z from each start."""
+        means, noise = self._mixture(self._inputs(self._check_inputs(X)))
+        return means.new_full(means.shape[:2], 1 / means.shape[1]), means, noise.diag_embed()
+
     def _moments(self, model: BernoulliNetwork, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of standardized targets, (n, d): the top units are independent given those below."""
         output, variance = model.output, _noise(model).square()

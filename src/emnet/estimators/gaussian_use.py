@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch.distributions import Distribution
 
 from emnet.batch import Batch
 from emnet.estimators import gaussian_parameters, options
+from emnet.estimators.distributions import gaussian_mixture
 from emnet.estimators.mixture_use import FittedMixture
 from emnet.exceptions import InvalidInputError
 from emnet.factors.gaussian import Gaussian
@@ -36,6 +38,14 @@ class FittedGaussianMixture(FittedMixture):
                 f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample."
             )
         return self._draw_rows(n_samples, check_random_state(self.random_state))
+
+    def distribution(self) -> Distribution:
+        """p(row), a `torch.distributions.MixtureSameFamily` over (d,)."""
+        check_is_fitted(self)
+        gaussian = gaussian_parameters.gaussian_of(self._fitted_model())
+        lower, scale = gaussian.covariance.lower().double(), torch.as_tensor(np.asarray(self._scale)).double()
+        means = torch.as_tensor(np.asarray(self.means_, dtype=np.float64))
+        return gaussian_mixture(torch.as_tensor(np.asarray(self.weights_, dtype=np.float64)), means, lower * scale)
 
     def _draw_rows(self, n: int, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
         counts = rng.multinomial(n, self.weights_)

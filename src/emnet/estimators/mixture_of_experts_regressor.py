@@ -262,6 +262,10 @@ class MixtureOfExpertsRegressor(RegressorMixin, RealTargets, MixtureOfExperts):
         """log p(y | x) of each row in the units of y, (n,), in nats."""
         return self._log_density(X, y).cpu().numpy() - np.log(self.target_scale_).sum()
 
+    def _gaussians(self, X: Any) -> tuple[Tensor, Tensor, Tensor]:
+        found = self._components(X)
+        return found.weights, found.means, found.lower[found.which]
+
     def _components(self, X: Any) -> experts.Components:
         batch = self._unanswered(self._check_inputs(X))
         return experts.components(self._best, batch, self.n_features_in_)

@@ -1,13 +1,14 @@
-"""The models that the command line knows, one a row."""
+"""The models that the command line knows, one a row: its help, `auto` and the fits all read this table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from emnet.algorithms.base import Callback
-from emnet.data.schema import Schema
+if TYPE_CHECKING:  # the help of the command line lists these rows, and should not wait for PyTorch
+    from emnet.algorithms.base import Callback
+    from emnet.data.schema import Schema
 
 _ITERATIONS, _ITERATIONS_COMPARED = 300, 100
 
@@ -188,6 +189,12 @@ KINDS: Mapping[str, Kind] = {
         _hmm,
     ),
 }
+
+
+def variants_for(kind: str, schema: Schema) -> list[str]:
+    """The variants that differ: of how numbers hang together where there are two."""
+    variants = list(KINDS[kind].variants)
+    return variants if sum(not field.is_category for field in schema.inputs) > 1 else variants[:1]
 
 
 def kinds_for(schema: Schema) -> list[str]:

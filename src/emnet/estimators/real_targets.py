@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, Self, cast
 
 import numpy as np
+import torch
 from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
+from torch.distributions import Distribution
 
 from emnet import serialization
 from emnet.batch import Batch
 from emnet.data.sample import Units
 from emnet.data.stream import Chunk, Stream
 from emnet.estimators.callbacks import with_callbacks
+from emnet.estimators.distributions import of_targets
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.resuming import resumable
 from emnet.estimators.standardize import weighted_location_scale
@@ -123,6 +127,15 @@ class RealTargets:
         require_known_targets(target, _FILLED)
         require_finite(target, None, "Drop those rows.")
         return cast(Batch, self._batch(X, self._scaled(target)))
+
+    @abstractmethod
+    def _gaussians(self, X: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """p(y | x) of standardized targets as a mixture: weights (n, k), means (n, k, d), factors (…, d, d)."""
+
+    @torch.no_grad()
+    def distribution(self, X: Any) -> Distribution:
+        """p(y | x) of each row, a `torch.distributions.Distribution` of batch shape (n,), in the units of y."""
+        return of_targets(*self._gaussians(X), self.target_mean_, self.target_scale_, self._flat)
 
     def _scaled(self, target: np.ndarray) -> np.ndarray:
         return (target - self.target_mean_) / self.target_scale_

@@ -13,10 +13,11 @@ import numpy as np
 
 from emnet.algorithms.base import Callback
 from emnet.applications.select import Candidate, Tried, select
+from emnet.data.kinds import is_missing
 from emnet.data.reading import Columns
 from emnet.data.schema import Schema, listed, with_classes
 from emnet.estimators.mixture_model import MixtureModel
-from emnet.estimators.model_table import KINDS, Kind, Options, kinds_for, table_emissions
+from emnet.estimators.model_table import KINDS, Kind, Options, kinds_for, table_emissions, variants_for
 from emnet.estimators.table_model import TableModel, coded_rows, filled_inputs
 from emnet.estimators.table_tasks import TASKS, Rows, Task, design, with_inputs
 from emnet.exceptions import InvalidInputError
@@ -25,6 +26,7 @@ _MOST_ROWS = 10_000  # for choosing: more make no difference to the choice, and 
 _FOLDS, _FEW_ROWS = 3, 2000  # below which every row is held out once; else a quarter of them is
 _MOST_CLASSES = 20  # different whole numbers in a target that are taken as classes
 _FILLER_COMPONENTS = 3
+_NO_TARGET = {"date": "dates in it", "text": "too many different words in it", "empty": "nothing in it"}
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,11 @@ def _with_target(columns: Columns, schema: Schema, request: Request) -> Schema:
     if schema.target is None:
         return schema
     own = schema.field(schema.target)
-    if own.kind == "date" or (not own.is_modelled and own.kind != "id"):
-        raise InvalidInputError(f"The target {own.name!r} holds {own.kind}s; a number or a category was expected.")
-    different = {cell for cell in columns[own.name] if cell not in ("", None)}
+    if own.kind in _NO_TARGET:
+        raise InvalidInputError(
+            f"The target {own.name!r} has {_NO_TARGET[own.kind]}; a number or a category was expected."
+        )
+    different = {cell for cell in columns[own.name] if not is_missing(cell)}
     labels = own.kind == "whole" and len(different) <= min(_MOST_CLASSES, max(2, len(columns[own.name]) // 10))
     if labels:
         request.note(
@@ -101,6 +105,10 @@ def _with_target(columns: Columns, schema: Schema, request: Request) -> Schema:
         )
     if labels or own.kind == "id":
         own = with_classes(own, columns[own.name])
+    if own.is_category and len(own.values) < 2:
+        raise InvalidInputError(
+            f"The target {own.name!r} is {own.values[0]!r} in every row: there is nothing to learn."
+        )
     return replace(schema, fields=tuple(own if f.name == own.name else f for f in schema.fields))
 
 
@@ -150,7 +158,7 @@ def _filler(rows: Rows, schema: Schema, request: Request) -> Any:
     if schema.target is None or not holes:
         return None
     request.note(
-        f"{holes} cells of the inputs are missing: they are filled by a mixture of the columns, which the model keeps."
+        f"Missing cells of the inputs: {holes}. They are filled by a mixture of the columns, which the model keeps."
     )
     size = min(_FILLER_COMPONENTS, len(rows.X))
     filler = MixtureModel(size, emissions=table_emissions(schema, together=True), random_state=request.seed)
@@ -160,7 +168,7 @@ def _filler(rows: Rows, schema: Schema, request: Request) -> Any:
 
 def _chosen(names: Sequence[str], rows: Rows, schema: Schema, task: Task, request: Request) -> tuple[_Option, str]:
     """The option, and a sentence that says why."""
-    options = list(_options(names, rows, request))
+    options = list(_options(names, rows, schema, request))
     if len(options) == 1:
         return options[0], f"Fitted {options[0].row.described(options[0].size, options[0].variant)}, as asked for."
     folds = list(_folds(rows, task, request.seed))
@@ -177,16 +185,14 @@ def _chosen(names: Sequence[str], rows: Rows, schema: Schema, task: Task, reques
     return choice.best.what, choice.sentence
 
 
-def _options(names: Sequence[str], rows: Rows, request: Request) -> Iterator[_Option]:
+def _options(names: Sequence[str], rows: Rows, schema: Schema, request: Request) -> Iterator[_Option]:
     """Small ones of every family first, so that a short budget leaves none out."""
     sizes = sorted(set(request.sizes or [size for name in names for size in KINDS[name].sizes]))
     few = [size for size in sizes if size <= max(1, len(rows.X) // 5)] or sizes[:1]
     for size in sizes if request.sizes else few:
         for name in names:
             if request.sizes or size in KINDS[name].sizes:
-                alike = rows.X.shape[1] == 1 and name in ("gmm", "hmm", "mixture")
-                variants = list(KINDS[name].variants)
-                yield from (_Option(name, size, variant) for variant in (variants[:1] if alike else variants))
+                yield from (_Option(name, size, variant) for variant in variants_for(name, schema))
 
 
 def _folds(rows: Rows, task: Task, seed: int) -> Iterator[tuple[Rows, Rows]]:
