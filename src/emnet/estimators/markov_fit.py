@@ -213,7 +213,7 @@ class LearningMarkov(FittedMarkov):
                 "it started. Decrease n_components, start its parameters nearer to the data, raise n_init, or give "
                 "priors.",
                 CollapsedComponentWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _warn_of_lifted(self, model: MarkovModel) -> None:
