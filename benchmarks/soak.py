@@ -27,7 +27,10 @@ def main() -> None:
         tasks = _tasks(Path(folder))
         rows = [_row(name, task, seconds / len(tasks)) for name, task in tasks.items()]
     header = ["task", "s", "times", "MiB after a tenth", "MiB half way", "MiB at the end", "growth"]
-    note = "Resident memory; growth is from a tenth of the time, when everything has been loaded, to the end."
+    note = (
+        f"{seconds:.0f} s in all (`python -m benchmarks.soak --seconds {seconds:.0f}`). Resident memory; growth is "
+        "from a tenth of the time, when everything has been loaded, to the end."
+    )
     write("soak", "Soak", markdown(header, rows) + f"\n\n{note}")
 
 

@@ -24,6 +24,7 @@ from emnet.statistics import Statistics
 
 T = TypeVar("T", bound=type)
 _VALUES: dict[str, type] = {}
+_LEAVES = (bool, int, float, str, bytes, Tensor, np.ndarray, NoneType)
 _SEQUENCES: dict[str, Any] = {"list": list, "tuple": tuple, "deque": deque}
 
 
@@ -62,7 +63,7 @@ class Changing:
                 setattr(each, name, own)
 
     def _find(self, part: Any) -> None:
-        if id(part) in self._seen:
+        if isinstance(part, _LEAVES) or id(part) in self._seen:
             return
         self._seen[id(part)] = part
         if isinstance(part, Batch):
@@ -142,7 +143,7 @@ def _inner(part: Any) -> Iterator[Any]:
     if isinstance(part, (list, tuple)):
         yield from part
     elif not isinstance(part, (type, Enum)) and (_is_own(part) or hasattr(part, "kept")):
-        yield from (own for own in getattr(part, "__dict__", {}).values() if not isinstance(own, Tensor))
+        yield from getattr(part, "__dict__", {}).values()
 
 
 def _is_own(part: Any) -> bool:

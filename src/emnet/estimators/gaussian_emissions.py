@@ -123,5 +123,5 @@ def warn_of_lifted(model: torch.nn.Module, min_covar: float) -> None:
                 f"min_covar={min_covar:g} was added to its diagonal, and the likelihood means little. Decrease "
                 "n_components, take covariance_type='diag', or give a covars_prior that is a multiple of the identity.",
                 CollapsedComponentWarning,
-                stacklevel=5,
+                stacklevel=6,
             )

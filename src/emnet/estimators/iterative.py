@@ -368,7 +368,7 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
                 f"EM stopped at max_iter={self._passes()} before tol={self.tol} was met. Raise max_iter or tol, or "
                 "give a stronger prior.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=7,
             )
 
     def _check_inputs(self, X: Any) -> np.ndarray:

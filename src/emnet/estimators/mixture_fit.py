@@ -338,7 +338,7 @@ class LearningMixture(CheckedMixture):
                 "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
                 "tol, or check for degenerate data.",
                 ConvergenceWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
 
     # -- files ------------------------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def warn_of_failed_starts(failures: Sequence[CollapsedComponentError], n_init: i
             f"{len(failures)} of {n_init} starts ended in a collapsed component and do not count. The first said: "
             f"{failures[0]}",
             CollapsedComponentWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
 
 
@@ -82,7 +82,7 @@ def warn_of_collapse(counts: np.ndarray, covariances: np.ndarray, reg_covar: flo
         "allows, and the likelihood means little. Decrease n_components, raise reg_covar or n_init, or give "
         "prior='auto'.",
         CollapsedComponentWarning,
-        stacklevel=5,
+        stacklevel=6,
     )
 
 
