@@ -59,8 +59,9 @@ class Autoencoder(VariationalModel[EncodedVector]):
         return features_of(self.decoder, self.encoder, entries)
 
     def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of q(z | x), (n, l) each."""
-        mean, log_variance = self.encoder(self.features(batch.derived(entries_of)))
+        """Mean and log variance of q, (n, l) each: q(z | x), or q(z | given) where the batch says what it is told."""
+        told = batch.derived(entries_of) if batch.given is None else seen_of(batch.given)
+        mean, log_variance = self.encoder(self.features(told))
         return mean, log_variance
 
     def bound(self, entries: Entries, mean: Tensor, log_variance: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,8 +124,7 @@ class Autoencoder(VariationalModel[EncodedVector]):
 
     def _statistics_of(self, factor: Factor, batch: Batch, posterior: EncodedVector) -> Statistics:
         if not isinstance(factor, DifferentiableFactor):
-            found: Statistics = factor.statistics((posterior.mean, posterior.covariance), batch.weights)  # type: ignore[arg-type]
-            return found
+            return _of_draws(factor, posterior, batch.weights)
         with torch.enable_grad():
             objective = self._objective(batch, posterior)
             weights = None if batch.weights is None else batch.weights.to(objective)
@@ -141,6 +141,18 @@ class Autoencoder(VariationalModel[EncodedVector]):
         return way(batch, mean, log_variance, posterior.noise).objective
 
 
+def _of_draws(factor: Factor, posterior: EncodedVector, weights: Tensor | None) -> Statistics:
+    """A factor's statistics from the posterior's draws: of equal weight, or of their importance."""
+    draws = diagonal_gaussian.draws(posterior.mean, posterior.covariance.log(), posterior.noise)
+    if posterior.log_weights is None:
+        shares = draws.new_full(draws.shape[:2], 1 / len(draws))
+    else:
+        shares = posterior.log_weights.detach().softmax(0)
+    shares = shares if weights is None else shares * weights.to(shares)
+    found: Statistics = factor.statistics(draws.flatten(0, 1), shares.flatten())
+    return found
+
+
 def features_of(decoder: Decoder, encoder: Encoder, entries: Entries) -> Tensor:
     """Rows as the encoder is shown them, (n, p): what is missing is 0, and where it was told so a mask says it."""
     features = decoder.features(entries)
@@ -153,6 +165,11 @@ def entries_of(batch: Batch) -> Entries:
     if batch.observed is not None:
         observed = batch.observed if batch.observed.dim() == 2 else batch.observed[:, None]
         target = torch.where(observed, target, torch.nan)
+    return seen_of(target)
+
+
+def seen_of(target: Tensor) -> Entries:
+    """Of (n, d) cells those that are not NaN."""
     missing = target.isnan()
     if not bool(missing.any()):
         return Entries(target, None)
