@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from emnet.factors.base import Factor, S
 from emnet.factors.composite import Composite, bundle
 from emnet.factors.differentiable import DifferentiableFactor
-from emnet.factors.gaussian import Gaussian
+from emnet.factors.gaussian import Gaussian, GaussianMoments
 from emnet.factors.module import Gradient
 from emnet.factors.tables import MixingWeights
 from emnet.kernels import diagonal_gaussian
@@ -121,6 +121,14 @@ class MixturePrior(LatentPrior[ModelStatistics], Composite):
         weighted = shares if weights is None else shares * weights[:, None].double()
         moments = self.components.statistics(Gaussian.prepare(latent), weighted)
         return bundle((self.mixing.statistics(shares, weights), moments))
+
+    def statistics_of(self, shares: Tensor, mean: Tensor, variance: Tensor) -> ModelStatistics:
+        """Under responsibilities that are given, (n, k), of vectors known as Normal(mean, variance), (n, l) each."""
+        moments = self.components.statistics(Gaussian.prepare(mean), shares)
+        spread = shares.T @ variance
+        second = moments.second + (spread if moments.second.dim() == 2 else spread.diag_embed())
+        moments = GaussianMoments(moments.counts, moments.first, second, moments.origin)
+        return bundle((self.mixing.statistics(shares, None), moments))
 
     def draw(self, n: int, encode: Encode, generator: Generator) -> Tensor:
         states = torch.multinomial(self.mixing.log_probabilities.exp(), n, replacement=True, generator=generator)

@@ -14,6 +14,7 @@ from emnet.factors.decoder import Decoder, Entries
 from emnet.factors.differentiable import DifferentiableFactor
 from emnet.factors.encoder import Encoder
 from emnet.factors.latent_priors import LatentPrior
+from emnet.factors.missingness import SelfMasking
 from emnet.kernels import diagonal_gaussian
 from emnet.models.base import VariationalModel
 from emnet.posteriors import EncodedVector, EvidenceKind
@@ -38,11 +39,12 @@ class Autoencoder(VariationalModel[EncodedVector]):
     Parameters
     ----------
     prior, decoder, encoder : p(z), p(x | z), q(z | x).
+    missingness : p(seen or not | x), where holes are not at random; then the evidence is that of the holes too.
     """
 
-    def __init__(self, prior: LatentPrior, decoder: Decoder, encoder: Encoder):
+    def __init__(self, prior: LatentPrior, decoder: Decoder, encoder: Encoder, missingness: SelfMasking | None = None):
         super().__init__()
-        self.prior, self.decoder, self.encoder = prior, decoder, encoder
+        self.prior, self.decoder, self.encoder, self.missingness = prior, decoder, encoder, missingness
 
     @property
     def n_latent(self) -> int:
@@ -50,7 +52,8 @@ class Autoencoder(VariationalModel[EncodedVector]):
 
     @property
     def factors(self) -> Mapping[str, Factor]:
-        return {"prior": self.prior, "decoder": self.decoder, "encoder": self.encoder}
+        own: dict[str, Factor] = {"prior": self.prior, "decoder": self.decoder, "encoder": self.encoder}
+        return own if self.missingness is None else {**own, "missingness": self.missingness}
 
     # -- the bound, with its graph ----------------------------------------------------------------------------------
 
@@ -68,13 +71,21 @@ class Autoencoder(VariationalModel[EncodedVector]):
         """E_q log p(x | z) from draws, (n,), and the divergence of q from the prior, (n, l) or (n, 1)."""
         draws = diagonal_gaussian.draws(mean, log_variance, noise)
         divergence = self.prior.divergence(mean, log_variance, draws, self.encoder)
-        return self.decoder.log_prob(entries, draws).mean(0), divergence
+        return self.log_likelihood(entries, draws).mean(0), divergence
+
+    def log_likelihood(self, entries: Entries, latent: Tensor) -> Tensor:
+        """log p(seen cells, and which were seen | z): (…, n, l) → (…, n)."""
+        outputs = self.decoder.outputs(latent)
+        found = self.decoder.log_prob_of_outputs(entries, outputs)
+        if self.missingness is None:
+            return found
+        return found + self.missingness.log_prob_of_mask(entries, self.decoder, outputs)
 
     def log_weights(self, entries: Entries, mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
         """log p(x, z_s) − log q(z_s | x) of draws: (s, n)."""
         draws = diagonal_gaussian.draws(mean, log_variance, noise)
         log_q = -0.5 * (noise.square() + log_variance + math.log(2 * math.pi)).sum(-1)
-        return self.decoder.log_prob(entries, draws) + self.prior.log_density(draws, self.encoder) - log_q
+        return self.log_likelihood(entries, draws) + self.prior.log_density(draws, self.encoder) - log_q
 
     # -- the contract ------------------------------------------------------------------------------------------------
 
@@ -106,7 +117,7 @@ class Autoencoder(VariationalModel[EncodedVector]):
         log_weights = self.log_weights(entries, mean, log_variance, noise)
         objective = log_weights.logsumexp(0) - math.log(len(log_weights))
         log_evidence = objective.detach().double()
-        if (empty := empty_rows(entries)) is not None:
+        if self.missingness is None and (empty := empty_rows(entries)) is not None:
             log_evidence[empty] = 0.0
         variance, entropy = log_variance.detach().exp(), diagonal_gaussian.negative_entropy(log_variance.detach())
         draws = diagonal_gaussian.draws(mean.detach(), log_variance.detach(), noise)
