@@ -69,6 +69,7 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
     """
 
     prior = "mixture"
+    _fewest_passes = 0  # the start is a fit already
 
     def __init__(
         self,
