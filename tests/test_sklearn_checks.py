@@ -11,6 +11,7 @@ from emnet import (
     MixtureModel,
     MixtureOfExpertsClassifier,
     MixtureOfExpertsRegressor,
+    NeuralMixture,
     VariationalAutoencoder,
 )
 
@@ -33,7 +34,7 @@ def expected_failures(estimator):
         return dict.fromkeys(_WEIGHT_CHECKS, _OF_SEQUENCES)
     if getattr(estimator, "init_params", None) == "random":
         return {"check_sample_weight_equivalence_on_dense_data": _RANDOM_START}
-    if isinstance(estimator, VariationalAutoencoder):
+    if isinstance(estimator, (NeuralMixture, VariationalAutoencoder)):
         return {"check_sample_weight_equivalence_on_dense_data": _RANDOM_BATCHES}
     return {}
 
@@ -56,6 +57,9 @@ def expected_failures(estimator):
         MixtureModel(emissions="gaussian"),
         MixtureModel(emissions="student_t"),
         MixtureModel(2, emissions="gaussian", init_params="random"),
+        NeuralMixture(
+            2, 2, encoder=4, pretraining=2, mixture_starts=1, max_iter=1, likelihood="gaussian", dtype="float64"
+        ),
         VariationalAutoencoder(2, encoder=4, max_iter=2, likelihood="gaussian", dtype="float64", prediction_samples=5),
     ],
     expected_failed_checks=expected_failures,
