@@ -22,7 +22,7 @@ from emnet.estimators.autoencoder_file import SavedAutoencoder
 from emnet.estimators.gaussian_mixture import GaussianMixture
 from emnet.estimators.validation import require_not_negative, require_one_of, require_positive_integer
 from emnet.estimators.variational_autoencoder import mixture_prior
-from emnet.exceptions import InvalidInputError
+from emnet.exceptions import CollapsedComponentWarning, InvalidInputError
 from emnet.factors.covariances import Covariance, Diagonal, Full
 from emnet.factors.latent_priors import LatentPrior, StandardNormal
 from emnet.inference.amortized import Amortized, DivergencePenalty
@@ -102,7 +102,7 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
         precision: float = 0.0,
         learning_rate: float = 1e-3,
         batch_size: int = 128,
-        max_iter: int = 20,
+        max_iter: int = 10,
         n_init: int = 1,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -272,13 +272,14 @@ def _best_mixture(estimator: NeuralMixture, latent: np.ndarray, decoded: np.ndar
     }
     rng = check_random_state(seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of mixtures that are not yet to converge
+        warnings.simplefilter("ignore", ConvergenceWarning)  # they are a start, and need not have converged
+        warnings.simplefilter("ignore", CollapsedComponentWarning)
         begun = [
             GaussianMixture(**settings, **_start_of(latent, decoded, settings, rng), max_iter=_FIRST_STEPS).fit(latent)
             for _ in range(estimator.mixture_starts)
         ]
-    best = sorted(begun, key=lambda model: -model.lower_bound_)[:_FINALISTS]
-    ended = [model.set_params(warm_start=True, max_iter=_LAST_STEPS).fit(latent) for model in best]
+        best = sorted(begun, key=lambda model: -model.lower_bound_)[:_FINALISTS]
+        ended = [model.set_params(warm_start=True, max_iter=_LAST_STEPS).fit(latent) for model in best]
     return max(ended, key=lambda model: model.lower_bound_)
 
 
