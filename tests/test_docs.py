@@ -8,7 +8,7 @@ import pytest
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-@pytest.mark.parametrize("page", ["neural_chains.md", "factor_analysis.md"])
+@pytest.mark.parametrize("page", ["autoencoders.md", "factor_analysis.md", "neural_chains.md"])
 def test_the_examples_run(page):
     found = doctest.testfile(str(DOCS / page), module_relative=False)
     assert found.attempted > 0

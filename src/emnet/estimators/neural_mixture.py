@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.base import ClusterMixin
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -19,7 +22,7 @@ from emnet.estimators.autoencoder_file import SavedAutoencoder
 from emnet.estimators.gaussian_mixture import GaussianMixture
 from emnet.estimators.validation import require_not_negative, require_one_of, require_positive_integer
 from emnet.estimators.variational_autoencoder import mixture_prior
-from emnet.exceptions import InvalidInputError
+from emnet.exceptions import CollapsedComponentWarning, InvalidInputError
 from emnet.factors.covariances import Covariance, Diagonal, Full
 from emnet.factors.latent_priors import LatentPrior, StandardNormal
 from emnet.inference.amortized import Amortized, DivergencePenalty
@@ -28,7 +31,9 @@ from emnet.models.autoencoder import Autoencoder
 from emnet.posteriors import EncodedVector
 
 _COVARIANCES: Mapping[str, Callable[[Tensor], Covariance]] = {"full": Full, "diag": Diagonal}
-_START_STARTS = 10  # of the mixture on the latent vectors
+_RIDGE = 0.1  # of the latent variance, added to the covariances of the mixture that the joint training starts from
+_LEAST_RIDGE = 1e-6
+_FIRST_STEPS, _LAST_STEPS, _FINALISTS = 15, 200, 3
 
 
 class NeuralMixture(ClusterMixin, SavedAutoencoder):
@@ -45,6 +50,7 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
     covariance_type : of the mixture, "full" or "diag".
     pretraining : passes over the data in which the autoencoder is trained alone.
     pretraining_beta : how much the divergence from Normal(0, I) counts in them; little leaves clusters apart.
+    mixture_starts : of the mixture that is then fitted to the latent vectors, of which the likeliest is taken.
     encoder, decoder, activation, image_shape, likelihood, noise, standardize, e_step, n_draws, refinements, algorithm,
         beta, warm_up, free_bits, precision, learning_rate, batch_size, max_iter, n_init, early_stopping,
         validation_fraction, n_iter_no_change, prediction_samples, missing, warm_start, dtype, device, random_state,
@@ -79,6 +85,7 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
         covariance_type: str = "full",
         pretraining: int = 50,
         pretraining_beta: float = 0.1,
+        mixture_starts: int = 20,
         encoder: Any = (128, 128),
         decoder: Any = None,
         activation: str = "relu",
@@ -96,7 +103,7 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
         precision: float = 0.0,
         learning_rate: float = 1e-3,
         batch_size: int = 128,
-        max_iter: int = 20,
+        max_iter: int = 10,
         n_init: int = 1,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -115,6 +122,7 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
         self.covariance_type = covariance_type
         self.pretraining = pretraining
         self.pretraining_beta = pretraining_beta
+        self.mixture_starts = mixture_starts
         self.encoder = encoder
         self.decoder = decoder
         self.activation = activation
@@ -160,6 +168,7 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
         require_one_of("covariance_type", self.covariance_type, tuple(_COVARIANCES))
         require_not_negative("pretraining_beta", self.pretraining_beta)
         require_not_negative("pretraining", self.pretraining)
+        require_positive_integer("mixture_starts", self.mixture_starts)
 
     def _start(self, seed: int, batch: Batch) -> Autoencoder:
         """A trained autoencoder, under the mixture that its latent vectors have."""
@@ -182,19 +191,13 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
         return StandardNormal(self.n_latent).to(dtype=like.dtype, device=like.device)
 
     def _fit_mixture(self, mixture: LatentPrior, model: Autoencoder, batch: Batch, seed: int) -> None:
-        """M-step from the draws, by the responsibilities of a Gaussian mixture fitted to the means."""
+        """M-step from the encoder's Gaussians, by the responsibilities of a mixture that is fitted to their means."""
         pieces = MiniBatches(batch, 4096, None, self._prepared, self._kept_rows)
-        means, log_variances = zip(*(model.encode(piece) for piece in pieces), strict=True)
-        mean, log_variance = torch.cat(means).double(), torch.cat(log_variances).double()
-        start = GaussianMixture(
-            self.n_components,
-            covariance_type=self.covariance_type,
-            n_init=_START_STARTS,
-            max_iter=200,
-            prior="auto",
-            random_state=seed,
-        )
-        shares = torch.as_tensor(start.fit(mean.cpu().numpy()).predict_proba(mean.cpu().numpy())).to(mean)
+        found = [model.encode(piece) for piece in pieces]
+        decoded = torch.cat([model.decoder.mean(model.decoder.outputs(mean)) for mean, _ in found])
+        mean, log_variance = (torch.cat(part).double() for part in zip(*found, strict=True))
+        start = _best_mixture(self, mean.cpu().numpy(), decoded.double().cpu().numpy(), seed)
+        shares = torch.as_tensor(start.predict_proba(mean.cpu().numpy())).to(mean)
         own: Any = mixture
         own.maximize(own.statistics_of(shares, mean, log_variance.exp()))
 
@@ -255,3 +258,46 @@ def _expected_shares(model: Autoencoder, posterior: EncodedVector) -> Tensor:
     prior: Any = model.prior
     found: Tensor = (weights * prior.responsibilities(draws)).sum(0)
     return found
+
+
+def _best_mixture(estimator: NeuralMixture, latent: np.ndarray, decoded: np.ndarray, seed: int) -> GaussianMixture:
+    """Of `mixture_starts` mixtures of latent vectors, (n, l), the likeliest.
+
+    Each starts from k-means of what the vectors are decoded to, (n, d): there distances between rows mean something,
+    where an encoder may have stretched any direction. All take some steps, and the best few go on.
+    """
+    settings: dict[str, Any] = {
+        "n_components": estimator.n_components,
+        "covariance_type": estimator.covariance_type,
+        "reg_covar": _RIDGE * float(latent.var(axis=0).mean()) + _LEAST_RIDGE,
+    }
+    rng = check_random_state(seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # they are a start, and need not have converged
+        warnings.simplefilter("ignore", CollapsedComponentWarning)
+        begun = [
+            GaussianMixture(**settings, **_start_of(latent, decoded, settings, rng), max_iter=_FIRST_STEPS).fit(latent)
+            for _ in range(estimator.mixture_starts)
+        ]
+        best = sorted(begun, key=lambda model: -model.lower_bound_)[:_FINALISTS]
+        ended = [model.set_params(warm_start=True, max_iter=_LAST_STEPS).fit(latent) for model in best]
+    return max(ended, key=lambda model: model.lower_bound_)
+
+
+def _start_of(
+    latent: np.ndarray, decoded: np.ndarray, settings: Mapping[str, Any], rng: np.random.RandomState
+) -> dict[str, Any]:
+    """Weights, means and precisions of the latent vectors of each cluster of the decoded rows."""
+    k, d = settings["n_components"], latent.shape[1]
+    labels = KMeans(k, n_init=1, random_state=rng).fit_predict(decoded)
+    whole = np.cov(latent.T, bias=True).reshape(d, d)
+    shares = np.bincount(labels, minlength=k)
+    means, covariances = np.zeros((k, d)), np.zeros((k, d, d))
+    for state in range(k):
+        own = latent[labels == state]
+        means[state] = own.mean(axis=0) if len(own) else latent.mean(axis=0)
+        within = np.cov(own.T, bias=True).reshape(d, d) if len(own) else whole
+        covariances[state] = within + _RIDGE * whole + settings["reg_covar"] * np.eye(d)
+    full = settings["covariance_type"] == "full"
+    precisions = np.linalg.inv(covariances) if full else 1 / np.diagonal(covariances, axis1=1, axis2=2)
+    return {"weights_init": shares / shares.sum(), "means_init": means, "precisions_init": precisions}
