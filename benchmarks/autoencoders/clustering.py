@@ -62,11 +62,11 @@ def main() -> None:
         rows.append([name, f"{mean:.1%}", each, f"{seconds:.1f}", goal])
     body = markdown(["", "accuracy", "by seed", "seconds of a fit", "goal"], rows) + (
         f"\n\nDigits, 1797 × 64, ten clusters, {_SEEDS} seeds. The start of a NeuralMixture is a Gaussian mixture on "
-        "the latent vectors of an autoencoder trained before it, here a convolutional pair, 10 latent numbers, 40 passes "
-        "in which the divergence counts 0.3 times. Passes of EM after it raise the bound and blur the classes. The "
-        "setting was chosen by looking at these very accuracies, of seeds 0 to 3, so it is what such a model can "
-        "do and no forecast. Also tried, accuracy at the start of seed 0 (1): layers of 256 and 128 units 82.9 %, "
-        "500 units 87.6 %, 30 latent numbers under two layers of 128 82.7 %; convolutional with the divergence counted "
+        "the latent vectors of an autoencoder trained before it, here a convolutional pair, 10 latent numbers, 40 "
+        "passes in which the divergence counts 0.3 times. Passes of EM after it raise the bound and blur the classes. "
+        "The setting was chosen by looking at these very accuracies, of seeds 0 to 3, so it is what such a model can "
+        "do and no forecast. Also tried, accuracy at the start of seed 0 (1): layers of 256 and 128 units 82.9 %, 500 "
+        "units 87.6 %, 30 latent numbers under two layers of 128 82.7 %; convolutional with the divergence counted "
         "once 83.2 % (83.9 %), with 80 passes 85.5 % (88.8 %), with 16 latent numbers 95.4 % (84.4 %). A bound that is "
         "higher does not go with clusters that are better."
     )

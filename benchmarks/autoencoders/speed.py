@@ -1,4 +1,7 @@
-"""Seconds of an epoch beside a hand-written PyTorch loop of the same network and batches, and beside pythae."""
+"""Seconds of an epoch beside a hand-written PyTorch loop of the same network and batches, and beside pythae.
+
+Peer: pip install pydantic imageio; pip install --no-deps pythae (one of its needs is a backport for old Pythons).
+"""
 
 from __future__ import annotations
 
