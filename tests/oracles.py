@@ -280,3 +280,18 @@ def enumerate_segments(start, transition, duration, likelihoods, censored=True):
     best = max(together, key=lambda seen: together[seen])
     path = np.concatenate([[state] * (end - first) for state, first, end in best])
     return log_evidence, gamma, xi, counts, path, together[best]
+
+
+def log_linear_gaussian(rows, offset, loadings, variance):
+    """log Normal(x; b, WWᵀ + σ²I) of each row, (n,)."""
+    covariance = loadings @ loadings.T + variance * np.eye(len(offset))
+    return np.array([log_normal(row, offset, covariance) for row in rows])
+
+
+def probabilistic_pca_evidence(rows, n_latent):
+    """The highest Σ log p(x) of probabilistic PCA, in closed form (Tipping & Bishop 1999, eqs. 7 and 8)."""
+    n, d = rows.shape
+    values = np.sort(np.linalg.eigvalsh(np.cov(rows.T, bias=True)))[::-1]
+    noise = values[n_latent:].mean()
+    log_determinant = np.log(values[:n_latent]).sum() + (d - n_latent) * np.log(noise)
+    return -0.5 * n * (d * np.log(2 * np.pi) + log_determinant + d)

@@ -11,7 +11,7 @@ from tests.shell_examples import blocks, masked, shown
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-@pytest.mark.parametrize("page", ["neural_chains.md", "factor_analysis.md"])
+@pytest.mark.parametrize("page", ["autoencoders.md", "factor_analysis.md", "neural_chains.md"])
 def test_the_examples_run(page):
     found = doctest.testfile(str(DOCS / page), module_relative=False)
     assert found.attempted > 0

@@ -14,6 +14,7 @@ from emnet import (
     MixtureModel,
     MixtureOfExpertsClassifier,
     MixtureOfExpertsRegressor,
+    NeuralMixture,
     ProbabilisticPCA,
     VariationalAutoencoder,
 )
@@ -40,7 +41,7 @@ def expected_failures(estimator):
         return {"check_sample_weight_equivalence_on_dense_data": _NO_BOUND}
     if getattr(estimator, "init_params", None) == "random":
         return {"check_sample_weight_equivalence_on_dense_data": _RANDOM_START}
-    if isinstance(estimator, VariationalAutoencoder):
+    if isinstance(estimator, (NeuralMixture, VariationalAutoencoder)):
         return {"check_sample_weight_equivalence_on_dense_data": _RANDOM_BATCHES}
     return {}
 
@@ -68,6 +69,7 @@ def expected_failures(estimator):
         MixtureModel(emissions="student_t"),
         MixtureModel(2, emissions="gaussian", init_params="random"),
         ProbabilisticPCA(),
+        NeuralMixture(3, 2, encoder=(), learning_rate=0.02, batch_size=16, pretraining=10, max_iter=1, dtype="float64"),
         VariationalAutoencoder(2, encoder=4, max_iter=2, likelihood="gaussian", dtype="float64", prediction_samples=5),
     ],
     expected_failed_checks=expected_failures,

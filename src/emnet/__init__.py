@@ -42,6 +42,7 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "ModelFileError": "emnet.exceptions",
     "MultinomialHMM": "emnet.estimators.multinomial_hmm",
     "NeuralHMM": "emnet.estimators.neural_hmm",
+    "NeuralMixture": "emnet.estimators.neural_mixture",
     "NormalInverseWishart": "emnet.factors.gaussian_priors",
     "PoissonHMM": "emnet.estimators.poisson_hmm",
     "pool_estimates": "emnet.applications.rubin",

@@ -33,6 +33,7 @@ _CLASSES = {  # what a file may name; nothing else is ever imported
     "MixtureModel": "emnet.estimators.mixture_model",
     "MultinomialHMM": "emnet.estimators.multinomial_hmm",
     "NeuralHMM": "emnet.estimators.neural_hmm",
+    "NeuralMixture": "emnet.estimators.neural_mixture",
     "PoissonHMM": "emnet.estimators.poisson_hmm",
     "ProbabilisticPCA": "emnet.estimators.probabilistic_pca",
     "VariationalAutoencoder": "emnet.estimators.variational_autoencoder",

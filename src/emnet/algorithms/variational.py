@@ -17,6 +17,8 @@ from emnet.models.base import LatentModel, VariationalModel, require_variational
 from emnet.posteriors import EvidenceKind
 from emnet.statistics import ModelStatistics
 
+_ROUNDING = 1e-9
+
 
 @dataclass
 class VariationalEM:
@@ -24,8 +26,9 @@ class VariationalEM:
 
     With `e_steps=0` every batch moves q and θ together, along the gradient of its bound: the usual training of a
     variational autoencoder. Otherwise each batch first makes that many steps on q alone, the factor "encoder", and then
-    one on the rest (He et al. 2019). A factor whose M-step is closed takes it after every batch, from statistics that
-    forget: s ← (1 − γ)·s + γ·ŝ (Cappé & Moulines 2009), γ the share of a batch in `memory` passes.
+    one on the rest (He et al. 2019). A factor whose M-step is closed takes it after every batch, from the second pass
+    on, from statistics that forget: s ← (1 − γ)·s + γ·ŝ (Cappé & Moulines 2009), γ the share of a batch in `memory`
+    passes.
 
     Parameters
     ----------
@@ -52,6 +55,7 @@ class VariationalEM:
         self._closed: tuple[str, ...] = ()
         self._schedules: list[torch.optim.lr_scheduler.LRScheduler] = []
         self._kept: ModelStatistics | None = None
+        self._seen = 0.0  # passes, whose share of the statistics is even
 
     def step(self, model: LatentModel, data: Data) -> Progress:
         model = require_variational(model)
@@ -105,10 +109,12 @@ class VariationalEM:
         if not self._closed:
             return
         found = model.statistics(batch, posterior, self._closed) * (whole / weight)
-        share = min(1.0, weight / whole / self.memory)
+        self._seen += weight / whole
+        share = weight / whole / min(self._seen, max(self.memory, weight / whole))
         self._kept = found if self._kept is None else self._kept * (1 - share) + found * share
-        for name in self._closed:
-            model.factors[name].maximize(self._kept[name])
+        if self._seen >= min(1.0, self.memory) - _ROUNDING:  # a few batches are too little to go by
+            for name in self._closed:
+                model.factors[name].maximize(self._kept[name])
 
 
 def _groups(factors: Sequence[Factor[Any]], whole: float) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ class SavedAutoencoder(FittedAutoencoder):
             "columns": [[c.name, c.position, options.to_json(c.values), c.dtype] for c in self._rows.coding.columns],
             "library": self._rows.coding.library,
             "families": list(self._rows.families),
-            "sees_holes": self._sees_holes,
+            "hole_columns": self._hole_columns.tolist(),
             "seed_of_use": self._seed_of_use,
             "log_volume": self._log_volume,
         }
@@ -50,7 +50,8 @@ class SavedAutoencoder(FittedAutoencoder):
         require_tensors(tensors, dict.fromkeys(("center", "scale"), (len(columns),)))
         coding = TableCoding(columns, manifest["library"])
         self._rows = RowCoding(coding, tuple(manifest["families"]), tensors["center"], tensors["scale"])
-        self.likelihood_, self._sees_holes = self._rows.likelihood, bool(manifest["sees_holes"])
+        self.likelihood_, self._hole_columns = self._rows.likelihood, torch.tensor(manifest["hole_columns"]).bool()
+        self._sees_holes = bool(self._hole_columns.any())
         self._seed_of_use, self._log_volume = int(manifest["seed_of_use"]), float(manifest["log_volume"])
         self._n_features_out, self.n_features_in_ = self.n_latent, int(manifest["n_features"])
         if manifest["features"]:
@@ -62,7 +63,7 @@ class SavedAutoencoder(FittedAutoencoder):
 
     def _read_member(self, number: int, tensors: dict[str, np.ndarray]) -> Any:
         rows = self._rows.to_table(np.zeros((_STRUCTURE_ROWS, len(self._rows.families))))
-        model = self._start(0, Batch(torch.from_numpy(rows)))
+        model = self._untrained(0, Batch(torch.from_numpy(rows)))
         wanted = {f"member.{number}.{name}": value for name, value in model.state_dict().items()}
         require_tensors(tensors, {name: tuple(value.shape) for name, value in wanted.items()})
         prefix = f"member.{number}."

@@ -19,6 +19,7 @@ from emnet.algorithms.variational import VariationalEM
 from emnet.batch import Batch, Data, MiniBatches
 from emnet.data.frames import has_words, is_frame, require_frame
 from emnet.estimators import options
+from emnet.estimators.cell_families import CELL_FAMILIES
 from emnet.estimators.early_stopping import EarlyStopping
 from emnet.estimators.history import as_dict
 from emnet.estimators.iterative import IterativeEstimator
@@ -35,6 +36,7 @@ from emnet.exceptions import InvalidInputError
 from emnet.factors.decoder import Decoder
 from emnet.factors.encoder import Encoder
 from emnet.factors.latent_priors import LatentPrior
+from emnet.factors.missingness import SelfMasking
 from emnet.factors.networks import ACTIVATIONS, ConvolutionalDecoder, ConvolutionalEncoder, perceptron
 from emnet.inference.amortized import Amortized, DivergencePenalty, Refinement
 from emnet.models.autoencoder import Autoencoder, entries_of, features_of
@@ -54,6 +56,7 @@ class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ite
 
     _rows: RowCoding
     _sees_holes: bool
+    _hole_columns: Tensor
     _held_rows: Tensor | None
 
     # -- what a subclass says ---------------------------------------------------------------------------------------
@@ -73,6 +76,7 @@ class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ite
         for name in ("beta", "warm_up", "free_bits", "precision", "learning_rate"):
             require_not_negative(name, getattr(self, name))
         require_one_of("noise", self.noise, ("column", "shared", "row"))
+        require_one_of("missing", self.missing, ("at_random", "mnar"))
         require_one_of("activation", self.activation, tuple(ACTIVATIONS))
         if not isinstance(self.e_step, Amortized):
             require_one_of("e_step", self.e_step, E_STEPS, "an Amortized")
@@ -112,7 +116,7 @@ class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ite
             if not self._continues():
                 self._rows = measured(self._rows, source, weights, self.standardize)
                 self.likelihood_ = self._rows.likelihood
-                self._sees_holes = source.dtype.kind == "f" and _has_holes(source)
+                self._require_nodes(source)
             batch = Batch(as_tensor(source), weights=None if weights is None else torch.from_numpy(weights))
             self._updates_a_pass = -(-len(batch) // int(self.batch_size))
             seeds = self._seeds()
@@ -195,6 +199,9 @@ class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ite
         return EarlyStopping(model, data, _SameDraws(e_step), self.n_iter_no_change)
 
     def _start(self, seed: int, batch: Batch) -> Autoencoder:
+        return self._untrained(seed, batch)
+
+    def _untrained(self, seed: int, batch: Batch) -> Autoencoder:
         """Networks drawn from the seed; the decoder starts where all rows are alike and as these are on average."""
         dtype, device = options.DTYPES[self.dtype], options.choose_device(self.device)
         likelihoods, columns = self._rows.likelihoods(self.noise), [own for _, own in self._rows.groups]
@@ -208,7 +215,24 @@ class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ite
         if isinstance(decoder.network, nn.Sequential) and isinstance(decoder.network[-1], nn.Linear):
             decoder.network[-1].bias.data.copy_(decoder.start(entries))
         features = features_of(decoder, encoder, entries)
-        return Autoencoder(self._start_prior(features, seed), decoder, encoder).to(device)
+        return Autoencoder(self._start_prior(features, seed), decoder, encoder, self._missingness(dtype)).to(device)
+
+    def _missingness(self, dtype: torch.dtype) -> SelfMasking | None:
+        return SelfMasking(self._hole_columns.to(dtype)) if self.missing == "mnar" else None
+
+    def _require_nodes(self, source: np.ndarray) -> None:
+        """Take down which columns have holes; where these are not at random, their families must have expectations."""
+        self._hole_columns = _holes(source)
+        self._sees_holes = bool(self._hole_columns.any())
+        if self.missing != "mnar":
+            return
+        for column, family, has in zip(self._rows.coding.columns, self._rows.families, self._hole_columns, strict=True):
+            traits = CELL_FAMILIES[family]
+            if has and (traits.logarithmic or not traits.make(2, "column").has_nodes):
+                raise InvalidInputError(
+                    f"missing='mnar' is for holes in gaussian or bernoulli columns; {column.name!r} is {family}. "
+                    "Give it one of those, of logarithms where need be, or take missing='at_random'."
+                )
 
     def _shows_holes(self) -> bool:
         return self._sees_holes and not isinstance(self.encoder, (nn.Module, str))
@@ -328,6 +352,10 @@ def _some_rows(batch: Batch, seed: int) -> Tensor:
     return batch.target[index.to(batch.target.device)]
 
 
-def _has_holes(source: np.ndarray) -> bool:
-    pieces = range(0, len(source), _START_ROWS)
-    return any(bool(np.isnan(source[start : start + _START_ROWS]).any()) for start in pieces)
+def _holes(source: np.ndarray) -> Tensor:
+    """Which columns have holes, (d,)."""
+    found = np.zeros(source.shape[1], dtype=bool)
+    if source.dtype.kind == "f":
+        for start in range(0, len(source), _START_ROWS):
+            found |= np.isnan(source[start : start + _START_ROWS]).any(axis=0)
+    return torch.from_numpy(found)

@@ -24,6 +24,7 @@ from emnet.models.autoencoder import Autoencoder
 from emnet.posteriors import EncodedVector
 
 _ELEMENTS = 2**23  # of the outputs of all draws of the rows that are looked at together
+_CANDIDATES = 32  # of a hidden cell's value
 STRATEGIES = ("mean", "mode", "sample")
 
 
@@ -154,17 +155,21 @@ class FittedAutoencoder(LearningAutoencoder):
             weights, outputs = posterior.log_weights.softmax(0), model.decoder.outputs(draws)
             if strategy == "mean":
                 return self._expected(model, outputs, weights)
-            if strategy == "mode":
-                return torch.from_numpy(self._rows.to_table(_mode(model, outputs, weights).cpu().numpy()))
-            chosen = torch.multinomial(weights.T, 1, generator=generator)[:, 0]
-            own = outputs[chosen, torch.arange(len(chosen), device=chosen.device)]
-            return torch.from_numpy(self._rows.to_table(model.decoder.draw(own, generator).cpu().numpy()))
+            found = _mode(model, outputs, weights) if strategy == "mode" else _draw(model, outputs, weights, generator)
+            return torch.from_numpy(self._rows.to_table(found.cpu().numpy()))
 
         return self._rows.filled(X if is_frame(X) else np.asarray(X), self._each(X, cells, self.prediction_samples))
 
     def _expected(self, model: Autoencoder, outputs: Tensor, weights: Tensor) -> Tensor:
         """E of the cells under weighted draws, (s, n, ·) and (s, n) → (n, d), in the units of the table."""
-        found = self._rows.to_table(model.decoder.fill(outputs, weights).cpu().numpy())
+        hidden = model.missingness
+        if hidden is None:
+            cells = model.decoder.fill(outputs, weights)
+        else:
+            means = model.decoder.hidden_mean(outputs, hidden.intercept, hidden.slope)
+            ruled = hidden.columns > 0
+            cells = torch.where(ruled, (weights[..., None] * means).sum(0), model.decoder.fill(outputs, weights))
+        found = self._rows.to_table(cells.cpu().numpy())
         if self._rows.logarithmic.any():
             mean, variance = (
                 part.cpu().numpy() for part in (model.decoder.mean(outputs), model.decoder.variance(outputs))
@@ -215,12 +220,25 @@ class FittedAutoencoder(LearningAutoencoder):
 
 def _mode(model: Autoencoder, outputs: Tensor, weights: Tensor) -> Tensor:
     """Of each cell the candidate, the mode under one of the draws, whose weighted density is the highest: (n, d)."""
-    log_weights = weights.log()[..., None]
+    log_weights, hidden = weights.log()[..., None], model.missingness
     candidates = model.decoder.mode(outputs)
     best = torch.full_like(candidates[0], -torch.inf)
     found = candidates[0]
     for candidate in candidates:
         reached = (log_weights + model.decoder.cell_log_prob(candidate, outputs)).logsumexp(0)
+        reached = reached if hidden is None else reached + hidden.log_hidden(candidate)
         found = torch.where(reached > best, candidate, found)
         best = torch.maximum(best, reached)
     return found
+
+
+def _draw(model: Autoencoder, outputs: Tensor, weights: Tensor, generator: torch.Generator) -> Tensor:
+    """A row of each mixture over the draws, (n, d); a cell with a rule is chosen among some for being hidden."""
+    chosen = torch.multinomial(weights.T, 1, generator=generator)[:, 0]
+    own = outputs[chosen, torch.arange(len(chosen), device=chosen.device)]
+    if model.missingness is None:
+        return model.decoder.draw(own, generator)
+    cells = torch.stack([model.decoder.draw(own, generator) for _ in range(_CANDIDATES)], dim=-1)
+    log_hidden = model.missingness.log_hidden(cells.movedim(-1, 0)).movedim(0, -1)
+    best = torch.multinomial(log_hidden.softmax(-1).flatten(0, -2), 1, generator=generator)
+    return cells.gather(-1, best.view(*cells.shape[:-1], 1))[..., 0]

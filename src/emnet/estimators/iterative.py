@@ -37,6 +37,7 @@ from emnet.estimators.validation import (
     require_one_of,
     require_positive_integer,
     require_tensors,
+    require_whole_number,
 )
 from emnet.exceptions import InvalidInputError, UnfinishedFit
 from emnet.models.base import LatentModel
@@ -92,6 +93,7 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
         """Whether NaN in X is a missing value."""
         return False
 
+    _fewest_passes = 1
     _nan_remedy = "Drop or impute those rows, for example with emnet.EMImputer."
 
     def _modules(self) -> list[str]:
@@ -101,9 +103,11 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
     # -- parameters -------------------------------------------------------------------------------------------------
 
     def _check_common_parameters(self) -> None:
-        for name in ("n_init", "max_iter", "batch_size"):
+        for name in ("n_init", "batch_size"):
             if getattr(self, name) is not None:
                 require_positive_integer(name, getattr(self, name))
+        if self.max_iter is not None:
+            require_whole_number("max_iter", self.max_iter, self._fewest_passes)
         require_not_negative("tol", self.tol)
         require_one_of("dtype", self.dtype, tuple(options.DTYPES))
         require_one_of("standardize", self.standardize, (True, False))

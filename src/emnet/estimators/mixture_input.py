@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Iterable
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from emnet.estimators.validation import (
     require_not_negative,
     require_one_of,
     require_positive_integer,
+    require_whole_number,
 )
 from emnet.exceptions import InvalidInputError
 
@@ -48,8 +48,7 @@ class CheckedMixture(FittedMixture):
         for name in ("n_components", "n_init", "verbose_interval"):
             require_positive_integer(name, getattr(self, name))
         require_not_negative("tol", self.tol)
-        if not isinstance(self.max_iter, Integral) or isinstance(self.max_iter, bool) or self.max_iter < 0:
-            raise InvalidInputError(f"max_iter must be a whole number of at least 0; got {self.max_iter!r}.")
+        require_whole_number("max_iter", self.max_iter, 0)
         self._require_concentration()
         require_one_of("init_params", self.init_params, tuple(mixture_start.STARTS))
         require_one_of("labels", self.labels, ("auto", True, False))

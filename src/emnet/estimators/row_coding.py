@@ -185,7 +185,7 @@ def coding_of_table(likelihood: Any, table: Any) -> RowCoding:
 
 
 def measured(coding: RowCoding, source: np.ndarray, weights: np.ndarray | None, each: bool = True) -> RowCoding:
-    """With centers of the columns that have them, and scales, for `each` its own or one for all but logarithms.
+    """With centers of the columns that have them, and scales: `each` its own, or one for all but logarithms.
 
     A constant column has scale 1, which is said aloud.
 

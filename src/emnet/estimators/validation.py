@@ -55,8 +55,12 @@ def require_known_targets(y: Any, remedy: str = "") -> None:
 
 
 def require_positive_integer(name: str, value: Any) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise InvalidInputError(f"{name} must be a whole number of at least 1; got {value!r}.")
+    require_whole_number(name, value, 1)
+
+
+def require_whole_number(name: str, value: Any, least: int) -> None:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise InvalidInputError(f"{name} must be a whole number of at least {least}; got {value!r}.")
 
 
 def require_not_negative(name: str, value: Any) -> None:

@@ -49,6 +49,8 @@ class VariationalAutoencoder(SavedAutoencoder):
     prior : p(z): "normal"; "mixture", of `n_components` Gaussians with closed M-steps; or "vamp", of the encoder's
         posteriors of `n_components` learned pseudo-rows (Tomczak & Welling 2018).
     n_components : of those.
+    missing : "at_random", holes say nothing; or "mnar", whether a cell is seen depends on what is in it, by a logistic
+        function for each column that has holes, which must be gaussian or bernoulli (Ipsen et al. 2021).
     e_step : "amortized", the encoder's word; "semi_amortized", with `refinements` natural-gradient steps for each row;
         "importance", the importance-weighted bound (Burda et al. 2016); or an `Amortized`.
     n_draws : of z for each row in training; None is 1, of "importance" 20.
@@ -104,6 +106,7 @@ class VariationalAutoencoder(SavedAutoencoder):
         standardize: bool = True,
         prior: str = "normal",
         n_components: int = 10,
+        missing: str = "at_random",
         e_step: str | Amortized = "amortized",
         n_draws: int | None = None,
         refinements: int = 5,
@@ -137,6 +140,7 @@ class VariationalAutoencoder(SavedAutoencoder):
         self.standardize = standardize
         self.prior = prior
         self.n_components = n_components
+        self.missing = missing
         self.e_step = e_step
         self.n_draws = n_draws
         self.refinements = refinements

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
+import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
@@ -13,6 +14,7 @@ from emnet.kernels import diagonal_gaussian
 
 _LEAST_LOG_SCALE = -4.5  # of standardized columns: a density does not shrink onto a value that is repeated
 _LEAST_DEGREES = 2.0  # of freedom: with fewer a t has no variance
+_NODES = 16  # of a Gaussian, against a logistic function
 _LARGEST_LOG_RATE = 30.0
 
 
@@ -59,6 +61,12 @@ class CellLikelihood(nn.Module, ABC):
     @abstractmethod
     def draw(self, outputs: Tensor, generator: Generator) -> Tensor:
         """A value of each cell."""
+
+    has_nodes = False
+
+    def nodes(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Values and log weights, (q, …, n, d) each, whose weighted sums are expectations, where there are such."""
+        raise NotImplementedError
 
     @abstractmethod
     def start(self, cells: Tensor, seen: Tensor) -> Tensor:
@@ -107,6 +115,16 @@ class GaussianCells(LocationScale):
 
     def variance(self, outputs: Tensor) -> Tensor:
         return (2 * self.log_scales(outputs)).exp().expand_as(self.location(outputs))
+
+    has_nodes = True
+
+    def nodes(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of Gauss and Hermite."""
+        location = self.location(outputs)
+        points, weights = (torch.as_tensor(part).to(location) for part in np.polynomial.hermite_e.hermegauss(_NODES))
+        shape = (_NODES, *(1,) * location.dim())
+        values = location + points.view(shape) * self.log_scales(outputs).exp()
+        return values, (weights / weights.sum()).log().view(shape).expand_as(values)
 
     def draw(self, outputs: Tensor, generator: Generator) -> Tensor:
         location = self.location(outputs)
@@ -194,6 +212,13 @@ class BernoulliCells(CellLikelihood):
 
     def variance(self, outputs: Tensor) -> Tensor:
         return outputs.sigmoid() * (-outputs).sigmoid()
+
+    has_nodes = True
+
+    def nodes(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """0 and 1."""
+        values = torch.stack((torch.zeros_like(outputs), torch.ones_like(outputs)))
+        return values, functional.logsigmoid(torch.stack((-outputs, outputs)))
 
     def mode(self, outputs: Tensor) -> Tensor:
         return (outputs > 0).to(outputs)

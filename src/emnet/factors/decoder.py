@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn.functional import logsigmoid
 
 from emnet.factors.base import require_given
 from emnet.factors.cells import CellLikelihood
@@ -108,6 +109,28 @@ class Decoder(DifferentiableFactor):
     def fill(self, outputs: Tensor, weights: Tensor) -> Tensor:
         """E[x] under weighted draws, (s, n, n_outputs) and (s, n) → (n, d); of categories the most probable one."""
         return self._each(outputs, lambda part, said, _: part.fill(said, weights))
+
+    def log_expectation(self, outputs: Tensor, intercept: Tensor, slope: Tensor) -> Tensor:
+        """log E[σ(−a_j − b_j x_j)] given z, (…, n, d); 0 of families that have no nodes."""
+
+        def of_part(part: CellLikelihood, said: Tensor, own: Tensor) -> Tensor:
+            if not part.has_nodes:
+                return torch.zeros(*said.shape[:-1], part.n_columns).to(said)
+            values, log_weights = part.nodes(said)
+            return (log_weights + logsigmoid(-own[0] - own[1] * values)).logsumexp(0)
+
+        return self._each(outputs, of_part, torch.stack((intercept, slope)))
+
+    def hidden_mean(self, outputs: Tensor, intercept: Tensor, slope: Tensor) -> Tensor:
+        """E[x] given z and that the cell was not seen, (…, n, d)."""
+
+        def of_part(part: CellLikelihood, said: Tensor, own: Tensor) -> Tensor:
+            if not part.has_nodes:
+                return part.mean(said)
+            values, log_weights = part.nodes(said)
+            return ((log_weights + logsigmoid(-own[0] - own[1] * values)).softmax(0) * values).sum(0)
+
+        return self._each(outputs, of_part, torch.stack((intercept, slope)))
 
     def variance(self, outputs: Tensor) -> Tensor:
         return self._each(outputs, lambda part, said, _: part.variance(said))

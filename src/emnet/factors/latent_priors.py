@@ -23,7 +23,7 @@ Encode = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class LatentPrior(Factor[S]):
-    """p(z) of vectors with l entries. Its target is z, or a Gaussian q(z): (mean, variance), (n, l) each.
+    """p(z) of vectors with l entries. Its target is z, (n, l).
 
     `encode` is given to all, and only a prior that is made of the encoder uses it.
     """
@@ -70,9 +70,8 @@ class StandardNormal(LatentPrior[Gradient], DifferentiableFactor):
 class MixturePrior(LatentPrior[ModelStatistics], Composite):
     """Σ_k w_k Normal(z; m_k, Σ_k), whose M-step is closed: that of a Gaussian mixture on what the encoder says.
 
-    The bound takes E_q log p(z) ≥ log Σ_k w_k exp E_q log Normal(z; m_k, Σ_k), which is tight where q and the states
-    of its draws are independent (VaDE; Jiang et al. 2017, eq. 9): so the same responsibilities raise the bound and
-    give the M-step, and neither needs a draw.
+    What a component is responsible for is p(k | z) of draws of q, so the bound has no gap besides q's own (VaDE, Jiang
+    et al. 2017, with draws in the M-step as in the bound).
 
     Parameters
     ----------
@@ -96,41 +95,40 @@ class MixturePrior(LatentPrior[ModelStatistics], Composite):
     def components(self) -> Gaussian:
         return self.parts[1]  # type: ignore[return-value]
 
-    def log_joint(self, mean: Tensor, variance: Tensor) -> Tensor:
-        """log w_k + E_q log Normal(z; m_k, Σ_k): (…, n, l) twice → (…, n, k)."""
-        means, inverse = self.components.means.to(mean), self.components.covariance.inverse_factor().to(mean)
-        if inverse.dim() == 2:
-            expected = diagonal_gaussian.expected_log_density(mean, variance, means, inverse.pow(-2))
-        else:
-            expected = diagonal_gaussian.expected_log_density_full(mean, variance, means, inverse)
-        return expected + self.mixing.log_probabilities.to(mean)
+    def log_joint(self, latent: Tensor) -> Tensor:
+        """log w_k + log Normal(z; m_k, Σ_k): (…, n, l) → (…, n, k), with its graph."""
+        means, inverse = self.components.means.to(latent), self.components.covariance.inverse_factor().to(latent)
+        return diagonal_gaussian.log_densities(latent, means, inverse) + self.mixing.log_probabilities.to(latent)
 
     def log_density(self, latent: Tensor, encode: Encode) -> Tensor:
         return self.log_prob(latent)
 
     def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:
-        return self.log_joint(target, torch.zeros_like(target)).logsumexp(-1)
+        return self.log_joint(target).logsumexp(-1)
 
     def divergence(self, mean: Tensor, log_variance: Tensor, draws: Tensor, encode: Encode) -> Tensor:
-        expected = self.log_joint(mean, log_variance.exp()).logsumexp(-1)
+        expected = self.log_prob(draws).mean(0)
         return (diagonal_gaussian.negative_entropy(log_variance) - expected)[:, None]
 
-    def responsibilities(self, mean: Tensor, variance: Tensor) -> Tensor:
-        """p(state | q), (n, k)."""
-        return self.log_joint(mean, variance).softmax(-1)
+    def responsibilities(self, latent: Tensor) -> Tensor:
+        """p(state | z), (…, n, k)."""
+        return self.log_joint(latent).softmax(-1)
 
-    def statistics(  # type: ignore[override]
-        self, target: tuple[Tensor, Tensor], weights: Tensor | None, given: Tensor | None = None
-    ) -> ModelStatistics:
-        """From q's means and variances, (n, l) each, and the rows' weights, (n,)."""
-        mean, variance = (part.detach().double() for part in target)
-        shares = self.responsibilities(mean, variance)
+    def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> ModelStatistics:
+        """From draws, (n, l), and their weights, (n,)."""
+        latent = target.detach().double()
+        shares = self.responsibilities(latent)
         weighted = shares if weights is None else shares * weights[:, None].double()
-        moments = self.components.statistics(Gaussian.prepare(mean), weighted)
-        spread = weighted.T @ variance
+        moments = self.components.statistics(Gaussian.prepare(latent), weighted)
+        return bundle((self.mixing.statistics(shares, weights), moments))
+
+    def statistics_of(self, shares: Tensor, mean: Tensor, variance: Tensor) -> ModelStatistics:
+        """Under responsibilities that are given, (n, k), of vectors known as Normal(mean, variance), (n, l) each."""
+        moments = self.components.statistics(Gaussian.prepare(mean), shares)
+        spread = shares.T @ variance
         second = moments.second + (spread if moments.second.dim() == 2 else spread.diag_embed())
         moments = GaussianMoments(moments.counts, moments.first, second, moments.origin)
-        return bundle((self.mixing.statistics(shares, weights), moments))
+        return bundle((self.mixing.statistics(shares, None), moments))
 
     def draw(self, n: int, encode: Encode, generator: Generator) -> Tensor:
         states = torch.multinomial(self.mixing.log_probabilities.exp(), n, replacement=True, generator=generator)
@@ -160,7 +158,7 @@ class VampPrior(LatentPrior[Gradient], DifferentiableFactor):
 
     def log_density(self, latent: Tensor, encode: Encode) -> Tensor:
         means, log_variances = encode(self.pseudo_rows)
-        terms = diagonal_gaussian.expected_log_density(latent, torch.zeros_like(latent), means, log_variances.exp())
+        terms = diagonal_gaussian.log_densities(latent, means, (-0.5 * log_variances).exp())
         return terms.logsumexp(-1) - math.log(len(means))
 
     def divergence(self, mean: Tensor, log_variance: Tensor, draws: Tensor, encode: Encode) -> Tensor:

@@ -189,9 +189,12 @@ class Amortized:
 def proposal(
     model: Autoencoder, batch: Batch, samples: int, generator: torch.Generator, refinement: Refinement | None = None
 ) -> EncodedVector:
-    """Weighted draws for use after training, whose noise all rows share: what is said of a row depends on no other."""
+    """Weighted draws for use after training, whose noise all rows share: what is said of a row depends on no other.
+
+    Rows would share its error too, so the noise is spread evenly: a scrambled net of Sobol (Owen 1997).
+    """
     mean, log_variance = model.encode(batch)
-    noise = torch.randn((samples, 1, mean.shape[1]), generator=generator, dtype=mean.dtype, device=mean.device)
+    noise = sampling.sobol_normal(samples, mean.shape[1], like=mean, generator=generator)[:, None]
     if refinement is not None:
         moved = refinement(model, batch, mean, log_variance, generator)
         mean, log_variance = moved.mean, moved.log_variance

@@ -26,22 +26,18 @@ def negative_entropy(log_variance: Tensor) -> Tensor:
     return -0.5 * (log_variance + (1 + _LOG_2PI)).sum(-1)
 
 
-def expected_log_density(mean: Tensor, variance: Tensor, means: Tensor, variances: Tensor) -> Tensor:
-    """E log Normal(z; m_k, s_k²) for z ~ Normal(mean, variance): (…, l) twice, (k, l) twice → (…, k).
+def log_densities(values: Tensor, means: Tensor, inverse: Tensor) -> Tensor:
+    """log Normal(z; m_k, Σ_k) with Σ_k⁻¹ = U_kᵀU_k: (…, n, l), (k, l) and U, (k, l, l) or (k, l) → (…, n, k).
 
-    With variance 0 it is the log density at `mean`. Two products, and no (…, k, l) array.
+    Differences are squared, not expanded: posteriors may be far narrower than where they lie.
     """
-    precisions = variances.reciprocal()
-    constant = (means.square() * precisions + variances.log() + _LOG_2PI).sum(-1)
-    return (mean @ (means * precisions).mT) - 0.5 * ((mean.square() + variance) @ precisions.mT + constant)
-
-
-def expected_log_density_full(mean: Tensor, variance: Tensor, means: Tensor, inverse: Tensor) -> Tensor:
-    """The same with Σ_k⁻¹ = U_kᵀU_k, U (k, l, l)."""
-    away = torch.einsum("kij,...kj->...ki", inverse, mean.unsqueeze(-2) - means).square().sum(-1)
-    spread = variance @ inverse.square().sum(-2).mT
-    log_scale = inverse.diagonal(dim1=-2, dim2=-1).log().sum(-1) - 0.5 * means.shape[1] * _LOG_2PI
-    return log_scale - 0.5 * (away + spread)
+    away = values.unsqueeze(-2) - means
+    if inverse.dim() == 2:
+        scaled, log_scale = away * inverse, inverse.log().sum(-1)
+    else:
+        scaled = torch.einsum("kij,...kj->...ki", inverse, away)
+        log_scale = inverse.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return log_scale - 0.5 * (scaled.square().sum(-1) + means.shape[1] * _LOG_2PI)
 
 
 def draws(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:

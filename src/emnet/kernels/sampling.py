@@ -1,9 +1,12 @@
-"""Stratified draws of Bernoulli units."""
+"""Draws that are spread evenly: stratified Bernoulli units, and normal vectors from nets."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.quasirandom import SobolEngine
+
+_LEAST_UNIFORM = 1e-12
 
 
 class SeededGenerator:
@@ -31,6 +34,13 @@ def stratified_uniforms(samples: int, n: int, m: int, *, like: Tensor, generator
     shift = torch.rand(n, m, generator=generator, dtype=like.dtype, device=like.device)
     order = torch.rand(samples, 1, m, generator=generator, dtype=like.dtype, device=like.device).argsort(0)
     return (shift + order / samples).frac_()
+
+
+def sobol_normal(samples: int, size: int, *, like: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard normal vectors, (s, size), from a scrambled net of Sobol: each is a draw, together they are even."""
+    seed = int(torch.randint(2**31, (1,), generator=generator, device=generator.device))
+    uniforms = SobolEngine(size, scramble=True, seed=seed).draw(samples, dtype=torch.float64)
+    return torch.special.ndtri(uniforms.clamp(_LEAST_UNIFORM, 1 - _LEAST_UNIFORM)).to(like)
 
 
 def draw_units(probability: Tensor, samples: int, generator: torch.Generator) -> Tensor:

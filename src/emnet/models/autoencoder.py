@@ -14,6 +14,7 @@ from emnet.factors.decoder import Decoder, Entries
 from emnet.factors.differentiable import DifferentiableFactor
 from emnet.factors.encoder import Encoder
 from emnet.factors.latent_priors import LatentPrior
+from emnet.factors.missingness import SelfMasking
 from emnet.kernels import diagonal_gaussian
 from emnet.models.base import VariationalModel
 from emnet.posteriors import EncodedVector, EvidenceKind
@@ -38,11 +39,12 @@ class Autoencoder(VariationalModel[EncodedVector]):
     Parameters
     ----------
     prior, decoder, encoder : p(z), p(x | z), q(z | x).
+    missingness : p(seen or not | x), where holes are not at random; then the evidence is that of the holes too.
     """
 
-    def __init__(self, prior: LatentPrior, decoder: Decoder, encoder: Encoder):
+    def __init__(self, prior: LatentPrior, decoder: Decoder, encoder: Encoder, missingness: SelfMasking | None = None):
         super().__init__()
-        self.prior, self.decoder, self.encoder = prior, decoder, encoder
+        self.prior, self.decoder, self.encoder, self.missingness = prior, decoder, encoder, missingness
 
     @property
     def n_latent(self) -> int:
@@ -50,7 +52,8 @@ class Autoencoder(VariationalModel[EncodedVector]):
 
     @property
     def factors(self) -> Mapping[str, Factor]:
-        return {"prior": self.prior, "decoder": self.decoder, "encoder": self.encoder}
+        own: dict[str, Factor] = {"prior": self.prior, "decoder": self.decoder, "encoder": self.encoder}
+        return own if self.missingness is None else {**own, "missingness": self.missingness}
 
     # -- the bound, with its graph ----------------------------------------------------------------------------------
 
@@ -59,21 +62,30 @@ class Autoencoder(VariationalModel[EncodedVector]):
         return features_of(self.decoder, self.encoder, entries)
 
     def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of q(z | x), (n, l) each."""
-        mean, log_variance = self.encoder(self.features(batch.derived(entries_of)))
+        """Mean and log variance of q, (n, l) each: q(z | x), or q(z | given) where the batch says what it is told."""
+        told = batch.derived(entries_of) if batch.given is None else seen_of(batch.given)
+        mean, log_variance = self.encoder(self.features(told))
         return mean, log_variance
 
     def bound(self, entries: Entries, mean: Tensor, log_variance: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """E_q log p(x | z) from draws, (n,), and the divergence of q from the prior, (n, l) or (n, 1)."""
         draws = diagonal_gaussian.draws(mean, log_variance, noise)
         divergence = self.prior.divergence(mean, log_variance, draws, self.encoder)
-        return self.decoder.log_prob(entries, draws).mean(0), divergence
+        return self.log_likelihood(entries, draws).mean(0), divergence
+
+    def log_likelihood(self, entries: Entries, latent: Tensor) -> Tensor:
+        """log p(seen cells, and which were seen | z): (…, n, l) → (…, n)."""
+        outputs = self.decoder.outputs(latent)
+        found = self.decoder.log_prob_of_outputs(entries, outputs)
+        if self.missingness is None:
+            return found
+        return found + self.missingness.log_prob_of_mask(entries, self.decoder, outputs)
 
     def log_weights(self, entries: Entries, mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
         """log p(x, z_s) − log q(z_s | x) of draws: (s, n)."""
         draws = diagonal_gaussian.draws(mean, log_variance, noise)
         log_q = -0.5 * (noise.square() + log_variance + math.log(2 * math.pi)).sum(-1)
-        return self.decoder.log_prob(entries, draws) + self.prior.log_density(draws, self.encoder) - log_q
+        return self.log_likelihood(entries, draws) + self.prior.log_density(draws, self.encoder) - log_q
 
     # -- the contract ------------------------------------------------------------------------------------------------
 
@@ -105,7 +117,7 @@ class Autoencoder(VariationalModel[EncodedVector]):
         log_weights = self.log_weights(entries, mean, log_variance, noise)
         objective = log_weights.logsumexp(0) - math.log(len(log_weights))
         log_evidence = objective.detach().double()
-        if (empty := empty_rows(entries)) is not None:
+        if self.missingness is None and (empty := empty_rows(entries)) is not None:
             log_evidence[empty] = 0.0
         variance, entropy = log_variance.detach().exp(), diagonal_gaussian.negative_entropy(log_variance.detach())
         draws = diagonal_gaussian.draws(mean.detach(), log_variance.detach(), noise)
@@ -123,8 +135,7 @@ class Autoencoder(VariationalModel[EncodedVector]):
 
     def _statistics_of(self, factor: Factor, batch: Batch, posterior: EncodedVector) -> Statistics:
         if not isinstance(factor, DifferentiableFactor):
-            found: Statistics = factor.statistics((posterior.mean, posterior.covariance), batch.weights)  # type: ignore[arg-type]
-            return found
+            return _of_draws(factor, posterior, batch.weights)
         with torch.enable_grad():
             objective = self._objective(batch, posterior)
             weights = None if batch.weights is None else batch.weights.to(objective)
@@ -141,6 +152,18 @@ class Autoencoder(VariationalModel[EncodedVector]):
         return way(batch, mean, log_variance, posterior.noise).objective
 
 
+def _of_draws(factor: Factor, posterior: EncodedVector, weights: Tensor | None) -> Statistics:
+    """A factor's statistics from the posterior's draws: of equal weight, or of their importance."""
+    draws = diagonal_gaussian.draws(posterior.mean, posterior.covariance.log(), posterior.noise)
+    if posterior.log_weights is None:
+        shares = draws.new_full(draws.shape[:2], 1 / len(draws))
+    else:
+        shares = posterior.log_weights.detach().softmax(0)
+    shares = shares if weights is None else shares * weights.to(shares)
+    found: Statistics = factor.statistics(draws.flatten(0, 1), shares.flatten())
+    return found
+
+
 def features_of(decoder: Decoder, encoder: Encoder, entries: Entries) -> Tensor:
     """Rows as the encoder is shown them, (n, p): what is missing is 0, and where it was told so a mask says it."""
     features = decoder.features(entries)
@@ -153,6 +176,11 @@ def entries_of(batch: Batch) -> Entries:
     if batch.observed is not None:
         observed = batch.observed if batch.observed.dim() == 2 else batch.observed[:, None]
         target = torch.where(observed, target, torch.nan)
+    return seen_of(target)
+
+
+def seen_of(target: Tensor) -> Entries:
+    """Of (n, d) cells those that are not NaN."""
     missing = target.isnan()
     if not bool(missing.any()):
         return Entries(target, None)

@@ -1,0 +1,65 @@
+"""Clusters in latent space."""
+
+import numpy as np
+import pytest
+
+import emnet
+from emnet import InvalidInputError, NeuralMixture
+
+RNG = np.random.RandomState(0)
+TRUTH = np.repeat([0, 1, 2], 50)
+CENTERS = np.array([[0, 0, 0, 0, 0], [5, 5, 0, 0, 5], [0, 5, 5, -5, 0]])
+X = CENTERS[TRUTH] + RNG.randn(150, 5)
+X[::7, 1] = np.nan
+
+
+def small(**parameters):
+    given = {"encoder": (16,), "pretraining": 30, "max_iter": 10, "learning_rate": 0.01, "batch_size": 50}
+    return NeuralMixture(3, 2, random_state=0, prediction_samples=20, **{**given, **parameters})
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small().fit(X)
+
+
+def test_clusters_are_found(model):
+    pairs = set(zip(TRUTH.tolist(), model.labels_.tolist(), strict=True))
+    assert len({truth for truth, _ in pairs}) == len({found for _, found in pairs}) == 3
+    sizes = [np.bincount(model.labels_[k == TRUTH], minlength=3).max() for k in range(3)]
+    assert sum(sizes) >= 147
+    shares = model.predict_proba(X)
+    np.testing.assert_allclose(shares.sum(1), 1, atol=1e-5)
+    assert (shares.argmax(1) == model.labels_).all()
+    assert model.weights_.sum() == pytest.approx(1)
+    assert model.covariances_.shape == (3, 2, 2)
+
+
+def test_a_component_draws_its_own_rows(model):
+    for k in range(3):
+        drawn = model.sample(40, component=k)
+        assert np.mean(model.predict(drawn) == k) > 0.9
+    assert model.sample(5).shape == (5, 5)
+    with pytest.raises(InvalidInputError, match="component must be one of 0 to 2"):
+        model.sample(5, component=3)
+
+
+def test_a_file_gives_the_same(model, tmp_path):
+    model.save(tmp_path / "m.emnet")
+    other = emnet.load(tmp_path / "m.emnet")
+    assert (other.predict_proba(X) == model.predict_proba(X)).all()
+    assert (other.covariances_ == model.covariances_).all()
+
+
+def test_variational_em_goes_on_from_where_the_mixture_starts():
+    start = small(max_iter=1, covariance_type="diag").fit(X)
+    end = small(max_iter=15, covariance_type="diag").fit(X)
+    assert end.history_[0]["log_evidence"] == start.history_[0]["log_evidence"]
+    assert end.log_evidence_ > start.history_[0]["log_evidence"]
+
+
+def test_what_cannot_be_fitted_is_named():
+    with pytest.raises(InvalidInputError, match="covariance_type must be"):
+        small(covariance_type="tied").fit(X)
+    with pytest.raises(InvalidInputError, match="2 rows are too few for n_components=3"):
+        small().fit(X[8:10])
