@@ -239,6 +239,7 @@ X = np.random.RandomState(0).randn(30, 3)
         ({"prior": "flat"}, "prior must be"),
         ({"missing": "mcar"}, "missing must be"),
         ({"beta": -1}, "beta must be"),
+        ({"beta": 0.5, "e_step": "importance"}, "weigh a divergence"),
     ],
     ids=str,
 )

@@ -80,6 +80,12 @@ class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ite
         require_one_of("activation", self.activation, tuple(ACTIVATIONS))
         if not isinstance(self.e_step, Amortized):
             require_one_of("e_step", self.e_step, E_STEPS, "an Amortized")
+        weakened = self.beta != 1 or self.warm_up or self.free_bits
+        if weakened and isinstance(self.e_step, str) and self.e_step == "importance":
+            raise InvalidInputError(
+                "beta, warm_up and free_bits weigh a divergence that the importance-weighted bound does not have. Take "
+                "e_step='amortized' or 'semi_amortized', or leave them as they are."
+            )
         if not isinstance(self.algorithm, VariationalEM):
             require_one_of("algorithm", self.algorithm, ALGORITHMS, "a VariationalEM")
         for name in ("encoder", "decoder"):

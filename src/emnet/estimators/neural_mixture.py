@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import ClusterMixin
-from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -39,7 +39,7 @@ _FIRST_STEPS, _LAST_STEPS, _FINALISTS = 15, 200, 3
 class NeuralMixture(ClusterMixin, SavedAutoencoder):
     """p(x) = Σ_k w_k ∫ Normal(z; m_k, Σ_k) p(x | network(z)) dz: clusters of an autoencoder's latent vectors.
 
-    An autoencoder is trained first, a Gaussian mixture is fitted to its latent vectors, and from there variational EM
+    An autoencoder is trained first, a Gaussian mixture is fitted to its latent space, and from there variational EM
     goes on with all of them: networks by gradients, the mixture by closed M-steps from the encoder's draws (VaDE; Jiang
     et al. 2017).
 
@@ -50,7 +50,7 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
     covariance_type : of the mixture, "full" or "diag".
     pretraining : passes over the data in which the autoencoder is trained alone.
     pretraining_beta : how much the divergence from Normal(0, I) counts in them; little leaves clusters apart.
-    mixture_starts : of the mixture that is then fitted to the latent vectors, of which the likeliest is taken.
+    mixture_starts : of the mixture that is then fitted to what latent vectors are decoded to; the likeliest is taken.
     encoder, decoder, activation, image_shape, likelihood, noise, standardize, e_step, n_draws, refinements, algorithm,
         beta, warm_up, free_bits, precision, learning_rate, batch_size, max_iter, n_init, early_stopping,
         validation_fraction, n_iter_no_change, prediction_samples, missing, warm_start, dtype, device, random_state,
@@ -191,13 +191,12 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
         return StandardNormal(self.n_latent).to(dtype=like.dtype, device=like.device)
 
     def _fit_mixture(self, mixture: LatentPrior, model: Autoencoder, batch: Batch, seed: int) -> None:
-        """M-step from the encoder's Gaussians, by the responsibilities of a mixture that is fitted to their means."""
+        """M-step from the encoder's Gaussians, by the responsibilities of a mixture of decoded means."""
         pieces = MiniBatches(batch, 4096, None, self._prepared, self._kept_rows)
         found = [model.encode(piece) for piece in pieces]
         decoded = torch.cat([model.decoder.mean(model.decoder.outputs(mean)) for mean, _ in found])
         mean, log_variance = (torch.cat(part).double() for part in zip(*found, strict=True))
-        start = _best_mixture(self, mean.cpu().numpy(), decoded.double().cpu().numpy(), seed)
-        shares = torch.as_tensor(start.predict_proba(mean.cpu().numpy())).to(mean)
+        shares = torch.as_tensor(_likely_shares(self, decoded.double().cpu().numpy(), seed)).to(mean)
         own: Any = mixture
         own.maximize(own.statistics_of(shares, mean, log_variance.exp()))
 
@@ -260,44 +259,27 @@ def _expected_shares(model: Autoencoder, posterior: EncodedVector) -> Tensor:
     return found
 
 
-def _best_mixture(estimator: NeuralMixture, latent: np.ndarray, decoded: np.ndarray, seed: int) -> GaussianMixture:
-    """Of `mixture_starts` mixtures of latent vectors, (n, l), the likeliest.
+def _likely_shares(estimator: NeuralMixture, decoded: np.ndarray, seed: int) -> np.ndarray:
+    """Responsibilities, (n, k), of the likeliest of `mixture_starts` mixtures of decoded rows, (n, d).
 
-    Each starts from k-means of what the vectors are decoded to, (n, d): there distances between rows mean something,
-    where an encoder may have stretched any direction. All take some steps, and the best few go on.
+    They are fitted to the first l principal components of what latent vectors are decoded to: there distances between
+    rows mean something, where an encoder may have stretched any direction. All take some steps, the best few go on.
     """
+    components = min(estimator.n_latent, *decoded.shape)
+    rows = PCA(components, random_state=seed).fit_transform(decoded)
+    rng = check_random_state(seed)
     settings: dict[str, Any] = {
         "n_components": estimator.n_components,
         "covariance_type": estimator.covariance_type,
-        "reg_covar": _RIDGE * float(latent.var(axis=0).mean()) + _LEAST_RIDGE,
+        "reg_covar": _RIDGE * float(rows.var(axis=0).mean()) + _LEAST_RIDGE,
+        "max_iter": _FIRST_STEPS,
+        "random_state": rng,
     }
-    rng = check_random_state(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # they are a start, and need not have converged
         warnings.simplefilter("ignore", CollapsedComponentWarning)
-        begun = [
-            GaussianMixture(**settings, **_start_of(latent, decoded, settings, rng), max_iter=_FIRST_STEPS).fit(latent)
-            for _ in range(estimator.mixture_starts)
-        ]
+        begun = [GaussianMixture(**settings).fit(rows) for _ in range(estimator.mixture_starts)]
         best = sorted(begun, key=lambda model: -model.lower_bound_)[:_FINALISTS]
-        ended = [model.set_params(warm_start=True, max_iter=_LAST_STEPS).fit(latent) for model in best]
-    return max(ended, key=lambda model: model.lower_bound_)
-
-
-def _start_of(
-    latent: np.ndarray, decoded: np.ndarray, settings: Mapping[str, Any], rng: np.random.RandomState
-) -> dict[str, Any]:
-    """Weights, means and precisions of the latent vectors of each cluster of the decoded rows."""
-    k, d = settings["n_components"], latent.shape[1]
-    labels = KMeans(k, n_init=1, random_state=rng).fit_predict(decoded)
-    whole = np.cov(latent.T, bias=True).reshape(d, d)
-    shares = np.bincount(labels, minlength=k)
-    means, covariances = np.zeros((k, d)), np.zeros((k, d, d))
-    for state in range(k):
-        own = latent[labels == state]
-        means[state] = own.mean(axis=0) if len(own) else latent.mean(axis=0)
-        within = np.cov(own.T, bias=True).reshape(d, d) if len(own) else whole
-        covariances[state] = within + _RIDGE * whole + settings["reg_covar"] * np.eye(d)
-    full = settings["covariance_type"] == "full"
-    precisions = np.linalg.inv(covariances) if full else 1 / np.diagonal(covariances, axis1=1, axis2=2)
-    return {"weights_init": shares / shares.sum(), "means_init": means, "precisions_init": precisions}
+        ended = [model.set_params(warm_start=True, max_iter=_LAST_STEPS).fit(rows) for model in best]
+    shares: np.ndarray = max(ended, key=lambda model: model.lower_bound_).predict_proba(rows)
+    return shares
