@@ -112,6 +112,21 @@ def test_info_speaks_of_the_users_columns(folder):
     assert {field["name"]: field["kind"] for field in content["kinds"]}["signup"] == "date"
 
 
+@pytest.mark.parametrize("model", ["ppca", "vae", "neural-mixture"])
+def test_models_with_hidden_vectors_fill_and_draw(folder, model):
+    kept, out = folder / f"{model}.emnet", folder / f"{model}.csv"
+    run("fit", folder / "messy.csv", "--size", 2, "--out", kept, "--model", model)
+    run("impute", folder / "messy.csv", "--model", kept, "--out", out)
+    before, after, unsure = (read_columns(str(folder / name)) for name in ("messy.csv", out.name, f"{model}.sd.csv"))
+    for old, new, sd in zip(before["age"], after["age"], unsure["age"], strict=True):
+        hole = old in ("", "NA", "?")
+        assert hole or old == new
+        assert (sd == "") != hole
+        assert sd == "" or 3 < float(sd) < 60
+    run("sample", kept, "-n", 3, "--out", out)
+    assert len(read_columns(str(out))["age"]) == 3
+
+
 def test_impute_fills_every_hole_and_changes_nothing_else(folder):
     out = folder / "filled.csv"
     done = run("impute", folder / "messy.csv", "--model", folder / "m.emnet", "--out", out)

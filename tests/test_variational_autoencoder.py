@@ -80,6 +80,20 @@ def test_draws_reconstructions_and_paths_are_tables(fitted):
     assert model.transform(holes).shape == model.latent_std(holes).shape == (300, 2)
 
 
+def test_uncertainty_is_that_of_the_holes_in_their_own_columns():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.integers(2, size=200), 5 + 2 * rng.normal(size=200), rng.normal(size=200)])
+    holes = rng.random(X.shape) < 0.2
+    X[holes] = np.nan
+    likelihood = {1: "gaussian", 2: "gaussian", 0: "categorical"}
+    model = VariationalAutoencoder(1, encoder=4, likelihood=likelihood, max_iter=40, learning_rate=0.02, random_state=0)
+    filled, unsure = model.fit(X).impute(X, return_std=True)
+    np.testing.assert_array_equal(filled[~holes], X[~holes])
+    np.testing.assert_array_equal(unsure[~holes], 0.0)
+    means = [unsure[holes[:, j], j].mean() for j in range(3)]
+    np.testing.assert_allclose(means, [0.5, 2.0, 1.0], rtol=0.25)
+
+
 def test_evidence_has_a_standard_error_and_its_units(fitted):
     _, holes, model = fitted
     evidence, error = model.evidence(holes, 200)

@@ -34,7 +34,7 @@ _APART, _SHOWN = 5, 10
     show_default=True,
     help="Which number is best; icl wants clusters that do not overlap.",
 )
-@click.option("--model", type=click.Choice(options.DENSITIES), default="auto", show_default=True)
+@click.option("--model", type=click.Choice(options.CLUSTERINGS), default="auto", show_default=True)
 @click.option("--out", metavar="FILE", help="The table with each row's cluster and probabilities.")
 @click.option("--save", metavar="FILE", help="Keep the model, as in clusters.emnet, for emnet predict.")
 @options.seed_option

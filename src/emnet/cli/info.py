@@ -60,9 +60,9 @@ def parts_of(model: TableModel) -> list[dict[str, Any]]:
     estimator = model.estimator
     if hasattr(estimator, "parameters_"):
         tables, shares, name = _of_table(model), estimator.weights_, "component"
-    elif hasattr(estimator, "means_") and hasattr(estimator, "weights_"):
+    elif model.kind == "gmm":
         tables, shares, name = _of_gaussians(model, estimator.covariances_), estimator.weights_, "component"
-    elif hasattr(estimator, "means_") and hasattr(estimator, "transmat_"):
+    elif model.kind == "hmm":
         tables = _of_gaussians(model, estimator.covars_)
         shares, name = estimator.get_stationary_distribution(), "state"
     else:

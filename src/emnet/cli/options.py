@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 BUNDLED = ("iris", "wine", "breast_cancer", "digits")
 MODELS = ("auto", *KINDS)
+CLUSTERINGS = ("auto", *(name for name, kind in KINDS.items() if kind.clusters))
 DENSITIES = ("auto", *(name for name, kind in KINDS.items() if kind.task == "density"))
 _KINDS = ("number", "category", "date")
 

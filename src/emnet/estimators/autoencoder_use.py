@@ -25,6 +25,7 @@ from emnet.posteriors import EncodedVector
 
 _ELEMENTS = 2**23  # of the outputs of all draws of the rows that are looked at together
 _CANDIDATES = 32  # of a hidden cell's value
+_DRAWS = 50  # of a hidden cell, from which its uncertainty is taken
 STRATEGIES = ("mean", "mode", "sample")
 
 
@@ -127,16 +128,34 @@ class FittedAutoencoder(LearningAutoencoder):
 
     # -- rows made whole --------------------------------------------------------------------------------------------
 
-    def impute(self, X: Any, strategy: str = "mean") -> Any:
+    def impute(self, X: Any, strategy: str = "mean", return_std: bool = False) -> Any:
         """X, the same kind of table, with what is missing filled by self-normalized importance sampling.
 
         Parameters
         ----------
         strategy : "mean", expectations of numbers and the most probable categories; "mode", the most probable value of
             every cell, of numbers among the modes that the draws have; or "sample", a draw.
+        return_std : also (n, d), 0 for what was there: of numbers the standard deviation, of categories the probability
+            of another one, both from 50 draws.
         """
         require_one_of("strategy", strategy, STRATEGIES)
-        return self._imputed(X, strategy, check_random_state(self.random_state))
+        rng = check_random_state(self.random_state)
+        filled = self._imputed(X, strategy, rng)
+        return (filled, self._uncertainty(X, filled, rng)) if return_std else filled
+
+    def _uncertainty(self, X: Any, filled: Any, rng: np.random.RandomState) -> np.ndarray:
+        """How far draws of a hidden cell are from what it was filled with, (n, d)."""
+        own = self._check_rows(filled, reset=False)
+        away = [self._check_rows(self._imputed(X, "sample", rng), reset=False) - own for _ in range(_DRAWS)]
+        words = np.array([family == "categorical" for family in self._rows.families])
+        found = np.zeros(np.shape(X))
+        places = [column.position for column in self._rows.coding.columns]
+        found[:, places] = np.where(words, np.mean([each != 0 for each in away], axis=0), np.std(away, axis=0))
+        return found
+
+    def sample_missing(self, X: Any, random_state: Any = None) -> Any:
+        """X, the same kind of table, with a draw in what is missing."""
+        return self._imputed(X, "sample", check_random_state(random_state))
 
     def impute_many(self, X: Any, n_imputations: int = 5) -> list[Any]:
         """Tables whose holes are drawn independently: see `emnet.pool_estimates`."""

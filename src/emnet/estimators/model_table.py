@@ -41,6 +41,7 @@ class Kind:
     variants : {how it is told from its siblings, in words: what the builder is given}.
     task : "density", "target" or "sequences".
     takes_categories : whether columns of words are part of it; else they are left out.
+    clusters : whether its parts are clusters of rows, whose number information criteria can choose.
     build : an estimator from a schema, a size, a variant and options.
     """
 
@@ -52,6 +53,7 @@ class Kind:
     task: str
     takes_categories: bool
     build: Callable[[Schema, int, Any, Options], Any]
+    clusters: bool = False
 
     def described(self, size: int, variant: str) -> str:
         with_variant = f", {variant}" if variant else ""
@@ -130,6 +132,46 @@ def _hmm(schema: Schema, size: int, variant: Any, options: Options) -> Any:
     )
 
 
+def _ppca(schema: Schema, size: int, variant: Any, options: Options) -> Any:
+    from emnet.estimators.probabilistic_pca import ProbabilisticPCA
+
+    return ProbabilisticPCA(
+        min(size, max(1, len(schema.inputs) - 1)),
+        prior="auto",
+        max_iter=options.iterations,
+        random_state=options.seed,
+        callbacks=options.callbacks,
+    )
+
+
+def _vae(schema: Schema, size: int, variant: Any, options: Options) -> Any:
+    from emnet.estimators.variational_autoencoder import VariationalAutoencoder
+
+    return VariationalAutoencoder(
+        size,
+        likelihood=table_emissions(schema, together=False),
+        max_iter=options.iterations,
+        n_init=1,
+        early_stopping=True,
+        random_state=options.seed,
+        callbacks=options.callbacks,
+    )
+
+
+def _neural_mixture(schema: Schema, size: int, variant: Any, options: Options) -> Any:
+    from emnet.estimators.neural_mixture import NeuralMixture
+
+    return NeuralMixture(
+        size,
+        min(8, len(schema.inputs)),
+        encoder=(),
+        decoder=(),
+        likelihood=table_emissions(schema, together=False),
+        random_state=options.seed,
+        callbacks=options.callbacks,
+    )
+
+
 def _has_classes(schema: Schema) -> bool:
     assert schema.target is not None
     return schema.field(schema.target).is_category
@@ -147,6 +189,7 @@ KINDS: Mapping[str, Kind] = {
         "density",
         False,
         _gmm,
+        clusters=True,
     ),
     "mixture": Kind(
         "the same for numbers, dates and words together",
@@ -157,6 +200,37 @@ KINDS: Mapping[str, Kind] = {
         "density",
         True,
         _mixture,
+        clusters=True,
+    ),
+    "ppca": Kind(
+        "numbers that move together along a few directions",
+        "a probabilistic PCA",
+        "direction",
+        (1, 2, 3, 5, 8),
+        {"": None},
+        "density",
+        False,
+        _ppca,
+    ),
+    "vae": Kind(
+        "numbers, dates and words that hang together in curved ways; needs thousands of rows",
+        "a variational autoencoder",
+        "hidden dimension",
+        (2, 4, 8),
+        {"": None},
+        "density",
+        True,
+        _vae,
+    ),
+    "neural-mixture": Kind(
+        "clusters in the hidden vectors of an autoencoder",
+        "a neural mixture",
+        "component",
+        (2, 4, 8),
+        {"": None},
+        "density",
+        True,
+        _neural_mixture,
     ),
     "em-mlp": Kind(
         "a target from the other columns, by a network of hidden bits",
