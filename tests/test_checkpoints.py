@@ -222,11 +222,9 @@ def test_several_fits_in_one_file(written, tmp_path):
 
 _SCRIPT = """
 import sys, warnings
-from tests.cases.altered import accidents, places, replaced
 from tests.cases.fits import FITS, digest
 warnings.simplefilter("ignore")
 case = next(case for case in FITS if case.name == sys.argv[1])
-print("ready", flush=True)
 print(digest(case.fit(checkpoint=sys.argv[2], checkpoint_every=0, resume=True)), flush=True)
 """
 
@@ -237,9 +235,10 @@ def test_killed_at_a_random_moment(tmp_path):
     path, rng = tmp_path / "fit.ckpt", np.random.default_rng()
     for _ in range(2):
         command = [sys.executable, "-c", _SCRIPT, case.name, path]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, text=True) as process:
-            process.stdout.readline()
-            time.sleep(rng.uniform(0, 1.5))
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=ROOT) as process:
+            while not path.exists() and process.poll() is None:
+                time.sleep(0.001)
+            time.sleep(rng.uniform(0, 0.2))
             process.kill()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
