@@ -87,6 +87,8 @@ FITS = {
     "MixtureModel poisson": _alone(lambda: emnet.MixtureModel(2, emissions="poisson", random_state=0)),
     "EMImputer": _alone(lambda: emnet.EMImputer(n_components=(1, 2), random_state=0)),
     "EMMLPClassifier": _classifier(),
+    "FactorAnalysis": _alone(lambda: emnet.FactorAnalysis(1)),
+    "ProbabilisticPCA": _alone(lambda: emnet.ProbabilisticPCA(1)),
     "EMMLPClassifier float32": _classifier(dtype="float32", algorithm="em"),
     "EMMLPClassifier raw": _classifier(standardize=False),
     "EMMLPRegressor x": _features(lambda: emnet.EMMLPRegressor(3, n_init=1, max_iter=5, random_state=0)),

@@ -60,6 +60,7 @@ FITS: list[FitCase] = [
     FitCase(
         "EMImputer", lambda: emnet.EMImputer(n_components=(1, 2), covariance_types=("diag",), random_state=0), (_HOLES,)
     ),
+    FitCase("FactorAnalysis", lambda: emnet.FactorAnalysis(2, algorithm="em", max_iter=9), (_HOLES,)),
     FitCase("MixtureModel", lambda: emnet.MixtureModel(2, emissions="student_t", random_state=0, max_iter=9), (X,)),
     FitCase(
         "MixtureOfExpertsClassifier",

@@ -23,8 +23,9 @@ from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.linear_gaussian_use import FittedLinearGaussian
 from emnet.estimators.mixture_report import shifted
 from emnet.estimators.mixture_selection import Selection, select
+from emnet.estimators.resuming import resumable
 from emnet.estimators.rotation import canonical
-from emnet.estimators.standardize import location_scale_of_seen
+from emnet.estimators.standardize import location_scale_of_seen, require_variance
 from emnet.estimators.validation import (
     require_callbacks,
     require_not_negative,
@@ -32,7 +33,7 @@ from emnet.estimators.validation import (
     require_positive_integer,
     require_tensors,
 )
-from emnet.exceptions import DegenerateFitError, FitInterrupted, InvalidInputError
+from emnet.exceptions import InvalidInputError, UnfinishedFit
 from emnet.factors.least_squares import ConjugatePrior
 from emnet.factors.linear_decoder import LinearDecoder
 from emnet.inference.exact import Exact
@@ -76,6 +77,7 @@ class LearningLinearGaussian(FittedLinearGaussian):
 
     # -- training ---------------------------------------------------------------------------------------------------
 
+    @resumable
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit by EM from a start in closed form; (n, d), where NaN is a missing value. y is ignored.
 
@@ -117,7 +119,7 @@ class LearningLinearGaussian(FittedLinearGaussian):
                 tol=self.tol,
                 callbacks=[*self.callbacks, *printing],
             )
-        except (FitInterrupted, DegenerateFitError) as end:
+        except UnfinishedFit as end:
             if end.fit is not None:
                 self._publish(model, end.fit, log_units)
             raise
@@ -154,6 +156,8 @@ class LearningLinearGaussian(FittedLinearGaussian):
         """Take down the center and scale of the columns."""
         self._center, deviations = location_scale_of_seen(X, weights)
         constant = np.nanmax(np.abs(X - self._center), axis=0) == 0
+        for spread in (np.abs(self._center) + deviations)[~constant]:
+            require_variance(float(spread))
         self._scale = self._scales(X, np.where(constant, 0.0, deviations))
 
     def _publish(self, model: LinearGaussian, fit: Fit, log_units: float) -> None:
