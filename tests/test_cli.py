@@ -224,13 +224,6 @@ def test_no_target_and_no_such_column(table, tmp_path):
         assert "the columns are sepal length (cm)" in done.stderr
 
 
-def test_classic():
-    done = emnet("compare", "--classic")
-    assert done.returncode == 0
-    for figure in ("0.5156", "0.5126", "500 epochs", "0.1222", "0.0874", "96.7%"):
-        assert figure in done.stdout
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_ends_with_its_code(number, code):
     process = subprocess.Popen(

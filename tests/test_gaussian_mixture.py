@@ -219,7 +219,7 @@ def test_imputed_cells_are_their_conditional_means(kind):
 @types
 @pytest.mark.parametrize("d", [4, 10])
 def test_holes_do_not_lower_the_evidence_and_find_the_clusters(kind, d):
-    rows, state = clouds(400, d=d, missing=0.25)
+    rows, state = clouds(400, d=d, missing=1 / d)
     model = GaussianMixture(3, covariance_type=kind, random_state=0, reg_covar=0, tol=1e-6, max_iter=500).fit(rows)
     assert (np.diff(model.lower_bounds_) > -1e-12).all()
     labels = model.predict(rows)

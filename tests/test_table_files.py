@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from emnet import InsufficientMemoryError, InvalidInputError
-from emnet.data import files
+from emnet.data import reading
 from emnet.data.files import read_table
 
 GOOD = "a,b,y\n1,2,u\n3,4,v\n5,6,u\n"
@@ -56,7 +56,7 @@ def test_a_bomb_under_the_name_of_a_table(tmp_path):
 
 
 def test_a_file_that_changes_while_it_is_read(tmp_path, monkeypatch):
-    path, read = write(tmp_path / "rows.csv", GOOD), files._read_csv
+    path, read = write(tmp_path / "rows.csv", GOOD), reading._read_csv
 
     def slowly(path):
         columns = read(path)
@@ -64,7 +64,7 @@ def test_a_file_that_changes_while_it_is_read(tmp_path, monkeypatch):
             file.write("7,8,u\n")
         return columns
 
-    monkeypatch.setattr(files, "_read_csv", slowly)
+    monkeypatch.setattr(reading, "_read_csv", slowly)
     with pytest.raises(InvalidInputError, match=r"changed while it was read .from 24 to 30 bytes"):
         read_table(path, "y")
 
