@@ -30,6 +30,14 @@ def mixture(**options):
     return GaussianMixture(**{"n_components": 3, "random_state": 0, "init_params": "random", "tol": 1e-4, **options})
 
 
+@pytest.fixture(autouse=True)
+def _heeds_signals():
+    """Ctrl-C as in a foreground process: what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def written(monkeypatch):
     """The content of every checkpoint, as it was written."""

@@ -259,7 +259,7 @@ def test_standard_input_and_bundled_sets(folder):
         (["fit", "iris", "--target", "species"], "No column 'species'"),
         (["fit", "iris", "--size", "0"], "neither a number of at least 1"),
         (["fit", "iris", "--as", "target"], "COLUMN=KIND was expected"),
-        (["fit", "iris", "--model", "vae"], "is not one of 'auto', 'gmm'"),
+        (["fit", "iris", "--model", "magic"], "is not one of 'auto', 'gmm'"),
         (["fit", "iris", "--out", "/no/such/folder/m.emnet"], "no such folder"),
         (["predict", "README.md", "iris"], "not an emnet model file"),
         (["impute", "x.emnet"], "x.emnet is a model, where a table was expected"),
