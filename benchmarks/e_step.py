@@ -135,11 +135,10 @@ def main() -> None:
     body += markdown(header, [against_sgemm(20_000, 18)])
     body += (
         "\n\nGoals, against the whole enumeration on as many threads: ≥ 50 × at m = 12, ≥ 150 × at m = 16; ≥ 35 % "
-        "of sgemm and < 1 GiB at m = 18. At m = 12 a second thread helps the enumeration more than the E-step: its "
-        "three products are a quarter of its millisecond, and many small operations the rest: the goal is "
-        "reached on one thread, and on two NOT reliably: five runs on this machine gave 41, 43, 44, 51 and 55 ×. "
-        "Sorting the rows once a fit, one workspace for all products, batched products, "
-        "tables as outer sums and no autograd bookkeeping took away the most; the evidence as a row of a product and "
-        "other chunk sizes brought nothing."
+        "of sgemm and < 1 GiB at m = 18. At m = 12 a second thread helps the enumeration more than the E-step, whose "
+        "operations are too short for it: the goal is reached on one thread, and on two NOT reliably: four runs in a "
+        "row on this machine gave 33, 44, 54 and 63 ×. Sorting the rows once a fit, one workspace for all products, "
+        "batched products, tables as outer sums, no autograd bookkeeping and compiled passes between the products took "
+        "away the most; the evidence as a row of a product and other chunk sizes brought nothing."
     )
     write("e_step", "The exact E-step, g = 10, float32", body)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from emnet.algorithms.base import Iteration
+from emnet.kernels.compilation import compiled
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 CLASSIC_STEP = 0.6  # η · n of the classic text: 0.005 on 120 rows
@@ -133,6 +134,7 @@ def _trained(
             curve.append({**point, "seconds": iteration.seconds})
 
     network = kind(size, standardize=False, random_state=settings.seed, callbacks=[watch], **options)
+    compiled("emnet.kernels.bits_numba", "the kernel of hidden units")  # once on a machine, and no part of a fit
     began = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
