@@ -48,7 +48,8 @@ def iteration(rows: np.ndarray, options: dict, dtype: str) -> Callable[[], None]
     """An E-step and an M-step of ours, on data that are on their way already."""
     model = GaussianMixture(max_iter=0, dtype=dtype, **options).fit(rows)
     data = list(model._batches(rows))
-    mixture, em = model._learnable(data), EM(Exact())
+    model._take_down(data)
+    mixture, em = model._learnable(), EM(Exact())
 
     def step() -> None:
         with torch.no_grad():
