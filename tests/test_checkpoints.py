@@ -252,3 +252,10 @@ def test_killed_at_a_random_moment(tmp_path):
         warnings.simplefilter("ignore")
         assert digest(case.fit(checkpoint=path, resume=True)) == digest(case.fit())
     assert set(os.listdir(tmp_path)) >= {"fit.ckpt"}
+
+
+def test_a_fit_that_no_checkpoint_can_hold_goes_on_and_says_so(tmp_path):
+    model = emnet.VariationalAutoencoder(1, encoder=2, max_iter=2, likelihood="gaussian")
+    with pytest.warns(CheckpointWarning, match="no checkpoint can hold"), checkpointing(tmp_path / "fit.ckpt", 0):
+        model.fit(X)
+    assert np.isfinite(model.log_evidence_)

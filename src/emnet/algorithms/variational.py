@@ -47,6 +47,8 @@ class VariationalEM:
     memory: float = 1.0
     largest_norm: float | None = None
 
+    kept = ("_optimizers", "_schedules", "_kept", "_seen")  # an optimizer of PyTorch's no checkpoint can hold
+
     def __post_init__(self) -> None:
         self.reset()
 

@@ -73,7 +73,8 @@ class Stream:
 
     def __array__(self, *_: Any, **__: Any) -> np.ndarray:
         raise InvalidInputError(
-            "A stream is what `fit` takes; all else goes chunk by chunk: [model.predict(chunk.X) for chunk in stream]."
+            "A stream is for `fit`, of the estimators that docs/streams.md names; others need the rows in memory. All "
+            "else goes chunk by chunk: [model.predict(chunk.X) for chunk in stream]."
         )
 
     def _chunks(self) -> Iterator[Chunk]:
