@@ -27,5 +27,5 @@ def _normalized(joint: Tensor) -> Tensor:
     shares = joint.sub_(top).clamp_(min=least).exp_()
     torch.threshold_(shares, math.exp(least + 1), 0.0)
     total = shares.sum(1, keepdim=True)
-    shares.div_(total)
+    shares.mul_(total.reciprocal())  # a division takes four times as long
     return (top.double() + total.double().log_())[:, 0]
