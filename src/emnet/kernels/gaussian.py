@@ -16,6 +16,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from emnet.kernels.compilation import compiled
 from emnet.kernels.triangles import pack, triangle
 
 _CANCELLATION = {torch.float64: 1e-9, torch.float32: 1e-3}  # nats of a row's log density that rounding may cost
@@ -218,14 +219,19 @@ class _Features:
 
     def __init__(self, x: Tensor, rows: int):
         d = x.shape[1]
-        memory = x.new_empty(_width(d, diagonal=False), rows)
-        memory[-1] = 1.0
-        self.all, self.columns, self.products, start = memory.T, memory[-1 - d : -1], [], 0
+        self.memory = x.new_empty(_width(d, diagonal=False), rows)
+        self.memory[-1] = 1.0
+        self.all, self.columns, self.products, start = self.memory.T, self.memory[-1 - d : -1], [], 0
         for i in range(d):
-            self.products.append((self.columns[i:], self.columns[i], memory[start : start + d - i]))
+            self.products.append((self.columns[i:], self.columns[i], self.memory[start : start + d - i]))
             start += d - i
+        many = rows < len(x) and x.device.type == "cpu"  # of one chunk, compiling or loading costs more than it saves
+        self.passes = compiled("emnet.kernels.gaussian_numba", "the kernel of Gaussian features") if many else None
 
     def of(self, x: Tensor) -> Tensor:
+        if self.passes:
+            self.passes.pack_features(x.contiguous(), self.memory)
+            return self.all
         self.columns.copy_(x.T)
         for left, right, out in self.products:
             torch.mul(left, right, out=out)
