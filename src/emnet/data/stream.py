@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
 from typing import Any
 
 import numpy as np
 
 from emnet.data.columns import Column, Columns, Parts
 from emnet.data.prefetch import prefetched
-from emnet.data.sources import Piece, Request, Source, source_of
+from emnet.data.source_choice import source_of
+from emnet.data.sources import Piece, Request, Source
 from emnet.distributed import Group
 from emnet.exceptions import InvalidInputError
 
@@ -77,17 +77,22 @@ class Stream:
             "else goes chunk by chunk: [model.predict(chunk.X) for chunk in stream]."
         )
 
+    def labels(self) -> list[str]:
+        """What the pieces are, in order."""
+        return [piece.label for piece in self._pieces()]
+
+    def _pieces(self) -> Sequence[Piece]:
+        return self.source(Request(self.columns, self.batch_rows, self.columns.sequence is not None))
+
     def _chunks(self) -> Iterator[Chunk]:
-        """Pieces go to blocks in turn; where there are fewer pieces than blocks, chunks do."""
-        whole = self.columns.sequence is not None
-        pieces = self.source(Request(self.columns, self.batch_rows, whole))
-        by_piece = len(pieces) >= self.blocks
-        turn = count()
+        """Pieces go to blocks in turn; where there are fewer pieces, the chunks of each go to blocks of its own."""
+        pieces = self._pieces()
         for number, piece in enumerate(pieces):
-            if by_piece and not self.group.owns(number % self.blocks):
+            blocks = range(number % self.blocks, self.blocks, len(pieces)) if pieces else ()
+            if not any(map(self.group.owns, blocks)):
                 continue
             for within, (parts, start, lengths) in enumerate(self._parts_of(piece)):
-                block = (number if by_piece else next(turn)) % self.blocks
+                block = blocks[within % len(blocks)]
                 if self.group.owns(block):
                     _require_rows(parts, start, piece.label)
                     place, label = (number, within), f"{piece.label}, from row {start} on"
@@ -100,7 +105,7 @@ class Stream:
         )
         start = 0
         for parts, lengths in (
-            _in_sequences(tables) if self.columns.sequence is not None else ((p, None) for p in tables)
+            _in_sequences(tables, piece.label) if self.columns.sequence is not None else ((p, None) for p in tables)
         ):
             yield parts, start, lengths
             start += len(parts.X)
@@ -180,12 +185,17 @@ def place_of_infinity(chunk: Chunk) -> str:
     return f"row {cells[0][0]} of them, column {cells[0][1]} holds infinity. " if len(cells) else ""
 
 
-def _in_sequences(tables: Iterable[Parts]) -> Iterator[tuple[Parts, np.ndarray]]:
-    """Batches that end where sequences do: the last, which may go on, waits for the next batch."""
+def _in_sequences(tables: Iterable[Parts], label: str) -> Iterator[tuple[Parts, np.ndarray]]:
+    """Batches that end where sequences do: the last, which may go on, waits for the next batch.
+
+    Raises InvalidInputError for a sequence that comes again after another: it would count as two.
+    """
     waiting: list[Parts] = []
+    known: set[Any] = set()
     for parts in tables:
         starts = _starts(parts.sequence)
-        before = waiting and waiting[-1].sequence[-1] == parts.sequence[0]  # type: ignore[index]
+        before = bool(waiting) and waiting[-1].sequence[-1] == parts.sequence[0]  # type: ignore[index]
+        _require_new(known, parts.sequence[starts[int(before) :]], label)  # type: ignore[index]
         if len(starts) == 1 and (before or not waiting):
             waiting.append(parts)
             continue
@@ -197,6 +207,16 @@ def _in_sequences(tables: Iterable[Parts]) -> Iterator[tuple[Parts, np.ndarray]]
     if waiting:
         done = joined(waiting)
         yield done, _lengths(done.sequence)
+
+
+def _require_new(known: set[Any], names: np.ndarray, label: str) -> None:
+    for name in names.tolist():
+        if name in known:
+            raise InvalidInputError(
+                f"{label}: rows of the sequence {name!r} stand apart, with others between them. Sort the file by the "
+                "sequence, keeping the order of its rows."
+            )
+        known.add(name)
 
 
 def _starts(sequence: Any) -> np.ndarray:
