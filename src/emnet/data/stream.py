@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -44,9 +44,16 @@ class Chunk:
         return len(self.X)
 
 
+def all_rows(parts: Parts) -> Parts:
+    return parts
+
+
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """Chunks of a source, as often as they are asked for; made by `emnet.stream`."""
+    """Chunks of a source, as often as they are asked for; made by `emnet.stream`.
+
+    kept : makes of a table's rows those that count; it can be copied to another process.
+    """
 
     source: Source
     columns: Columns = field(default_factory=Columns)
@@ -54,6 +61,7 @@ class Stream:
     blocks: int = _BLOCKS
     prefetch: int = 2
     group: Group = field(default_factory=Group)
+    kept: Callable[[Parts], Parts] = all_rows
 
     def shared(self, group: Group) -> Stream:
         """This process's share."""
@@ -112,7 +120,7 @@ class Stream:
 
     def _parts(self, table: Any, piece: Piece) -> Parts:
         try:
-            return self.columns.parts(table)
+            return self.kept(self.columns.parts(table))
         except InvalidInputError as error:
             raise type(error)(f"{piece.label}: {error}") from error
 
@@ -123,7 +131,7 @@ class Stream:
             yield parts
             return
         for first in range(0, n, size):
-            yield _rows_of(parts, slice(first, first + size))
+            yield rows_of(parts, slice(first, first + size))
 
 
 def stream(
@@ -200,10 +208,10 @@ def _in_sequences(tables: Iterable[Parts], label: str) -> Iterator[tuple[Parts, 
             waiting.append(parts)
             continue
         last = int(starts[-1])
-        done = joined([*waiting, _rows_of(parts, slice(0, last))])
+        done = joined([*waiting, rows_of(parts, slice(0, last))])
         if len(done.X):
             yield done, _lengths(done.sequence)
-        waiting = [_rows_of(parts, slice(last, None))]
+        waiting = [rows_of(parts, slice(last, None))]
     if waiting:
         done = joined(waiting)
         yield done, _lengths(done.sequence)
@@ -228,7 +236,7 @@ def _lengths(sequence: Any) -> np.ndarray:
     return np.diff(np.append(_starts(sequence), len(sequence)))
 
 
-def _rows_of(parts: Parts, rows: slice) -> Parts:
+def rows_of(parts: Parts, rows: slice | np.ndarray) -> Parts:
     """Some of the rows."""
     own = (parts.y, parts.weights, parts.sequence)
     X = parts.X.iloc[rows] if hasattr(parts.X, "iloc") else parts.X[rows]

@@ -15,12 +15,15 @@ from emnet.estimators.streaming import StreamedBatches, Survey, survey
 from emnet.estimators.validation import merge_repeated_rows
 from emnet.exceptions import InvalidInputError
 
+NO_TARGETS = "The stream has no targets: name their column, emnet.stream(…, target=…), or give batches (X, y)."
+
 
 class StreamedFits(IterativeEstimator[M]):
     """The fit to a stream. A subclass says what the units of a chunk are."""
 
     n_features_in_: int
     m_step: Any = "auto"
+    _needs_targets = True
     _streams = False  # whether statistics must be constant in size
 
     def _fit_stream(self, stream: Stream) -> Self:
@@ -31,8 +34,7 @@ class StreamedFits(IterativeEstimator[M]):
         if not self._continues():
             self._standardize_stream(found)
         self.prior_ = self._resolve_prior(self.n_features_in_)
-        own: Any = self._as_fitted(found.sample)
-        train = self._batch(*merge_repeated_rows(own.X, own.target, own.weights))
+        train = self._batch_of_sample(self._as_fitted(found.sample))
         data = StreamedBatches(stream, self._batches_of, found)
         self._streams = True
         try:
@@ -57,10 +59,8 @@ class StreamedFits(IterativeEstimator[M]):
         first = next((chunk for chunk in stream if len(chunk)), None)
         if first is None:
             return
-        if first.y is None:
-            raise InvalidInputError(
-                "The stream has no targets: name their column, emnet.stream(…, target=…), or give batches (X, y)."
-            )
+        if first.y is None and self._needs_targets:
+            raise InvalidInputError(NO_TARGETS)
         self._check_features(first.X, np.zeros(len(first)), reset=True)
         if first.names is not None:
             self.feature_names_in_ = np.array(first.names, dtype=object)
@@ -89,5 +89,12 @@ class StreamedFits(IterativeEstimator[M]):
         self.input_scale_ = np.where(constant, 1.0, found.deviation)[:p]
 
     def _batches_of(self, chunk: Chunk) -> list[Batch]:
-        units: Any = self._as_fitted(self._checked_chunk(chunk))
-        return [self._batch(units.X, units.target, units.weights)] if len(units.X) else []
+        units = self._checked_chunk(chunk)
+        return [self._batch_of(self._as_fitted(units))] if len(units.X) else []
+
+    def _batch_of(self, units: Any) -> Batch:
+        return self._batch(units.X, units.target, units.weights)
+
+    def _batch_of_sample(self, units: Any) -> Batch:
+        """What starts are made of."""
+        return self._batch(*merge_repeated_rows(units.X, units.target, units.weights))

@@ -21,6 +21,7 @@ from emnet.statistics import Moments
 
 SAMPLE_ROWS = 2**15  # of which starts are made, by k-means among others
 _CONSTANT = 10 * np.finfo(np.float64).eps  # of a column's reach: the deviation that rounding leaves of a constant
+_NO_ROWS = "The stream has no rows of a weight above 0."
 
 Checked = Callable[[Chunk], Units]
 """A chunk as numbers that have been checked, without units of weight 0."""
@@ -74,6 +75,8 @@ def survey(stream: Stream, checked: Checked) -> Survey:
     whole = sample.of_all(stream.group)
     unit, center = np.where(reach > 0, reach, 1.0), _means(whole)
     sums = _column_sums(stream, checked, unit, center)
+    if not float(sums.weight) > 0:
+        raise InvalidInputError(_NO_ROWS)
     mass = sums.mass.numpy()
     with np.errstate(invalid="ignore", divide="ignore"):
         away = np.nan_to_num(sums.first.numpy() / mass)
@@ -107,7 +110,7 @@ def _column_sums(stream: Stream, checked: Checked, unit: np.ndarray, center: np.
 
 def _require_rows_for_all(rows: list[int], stream: Stream) -> None:
     if not sum(rows):
-        raise InvalidInputError("The stream has no rows of a weight above 0.")
+        raise InvalidInputError(_NO_ROWS)
     if not all(rows):
         raise InvalidInputError(
             f"Process {rows.index(0)} of {len(rows)} has no rows of the stream: its batches are too few. Take "
@@ -185,6 +188,20 @@ class StreamedBatches(Batches):
 
     def combined(self, sums: Mapping[int, Derived]) -> Derived:
         return self.stream.group.combined(sums, self.stream.blocks)  # type: ignore[type-var]
+
+
+def sequence_weights(chunk: Chunk) -> np.ndarray | None:
+    """How many sequences each one of a chunk counts for, (s,), as its first row says; None if the stream does not.
+
+    Raises InvalidInputError where the stream has no sequences.
+    """
+    if chunk.lengths is None:
+        raise InvalidInputError(
+            "A stream of rows does not say where sequences end: name the column that tells them apart, "
+            "emnet.stream(…, sequence=…)."
+        )
+    starts = np.cumsum(chunk.lengths) - chunk.lengths
+    return None if chunk.weights is None else np.array(chunk.weights, dtype=float)[starts]
 
 
 def random_numbers(random_state: Any, group: Group) -> Any:
