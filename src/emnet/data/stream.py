@@ -52,7 +52,7 @@ def all_rows(parts: Parts) -> Parts:
 class Stream:
     """Chunks of a source, as often as they are asked for; made by `emnet.stream`.
 
-    kept : makes of a table's rows those that count; it can be copied to another process.
+    chosen : makes of a table's rows those that count; it can be copied to another process.
     """
 
     source: Source
@@ -61,7 +61,7 @@ class Stream:
     blocks: int = _BLOCKS
     prefetch: int = 2
     group: Group = field(default_factory=Group)
-    kept: Callable[[Parts], Parts] = all_rows
+    chosen: Callable[[Parts], Parts] = all_rows
 
     def shared(self, group: Group) -> Stream:
         """This process's share."""
@@ -120,7 +120,7 @@ class Stream:
 
     def _parts(self, table: Any, piece: Piece) -> Parts:
         try:
-            return self.kept(self.columns.parts(table))
+            return self.chosen(self.columns.parts(table))
         except InvalidInputError as error:
             raise type(error)(f"{piece.label}: {error}") from error
 

@@ -87,7 +87,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         shares = np.array([totals[label] for label in self.classes_.tolist()])
         self.class_prior_ = self._prior(shares / shares.sum())
         labels = self.classes_.tolist()
-        self.models_ = [clone(self.model).fit(replace(stream, kept=OfClass(label))) for label in labels]
+        self.models_ = [clone(self.model).fit(replace(stream, chosen=OfClass(label))) for label in labels]
         return self
 
     def predict(self, X: Any, lengths: Any = None) -> np.ndarray:

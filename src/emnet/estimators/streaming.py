@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -181,6 +182,12 @@ class StreamedBatches(Batches):
     @property
     def total_weight(self) -> float:
         return self.found.total_weight
+
+    def checksum(self) -> int:
+        """Of what the survey found: other data are told by it."""
+        own = self.found
+        parts = (np.array([own.n_rows, own.total_weight]), own.reach, own.mass, own.mean, own.deviation)
+        return zlib.crc32(b"".join(np.ascontiguousarray(part).tobytes() for part in parts))
 
     @property
     def is_shared(self) -> bool:
