@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -30,6 +30,24 @@ class Parts:
     weights: np.ndarray | None = None
     sequence: np.ndarray | None = None
     names: tuple[str, ...] | None = None
+
+
+class Reading(Protocol):
+    """How the tables of a source become rows: by the roles of `Columns`, or in another way.
+
+    as_frames, as_cells : see `Columns`.
+    """
+
+    @property
+    def sequence(self) -> Column | None: ...
+    @property
+    def roles(self) -> tuple[Column, ...]: ...
+    @property
+    def as_frames(self) -> bool: ...
+    @property
+    def as_cells(self) -> bool: ...
+    def read(self) -> list[str] | None: ...
+    def parts(self, table: Any) -> Parts: ...
 
 
 @dataclass(frozen=True)
@@ -58,8 +76,9 @@ class Columns:
     def parts(self, table: Any) -> Parts:
         """An array, a tuple (X, y) or (X, y, weights), or a table that narwhals knows, by roles."""
         if self.as_cells:
-            cells = cells_of(table)
-            return Parts(np.column_stack([_objects(column) for column in cells.values()]), names=tuple(cells))
+            cells = {name: _objects(column) for name, column in cells_of(table).items()}
+            sequence = None if self.sequence is None else cells[str(self.sequence)]
+            return Parts(np.column_stack(list(cells.values())), None, None, sequence, tuple(cells))
         if isinstance(table, (tuple, list)):
             return self._of_tuple(table)
         table = _as_numpy(table)
@@ -145,7 +164,12 @@ def cells_of(table: Any) -> dict[str, Any]:
     import narwhals as nw
 
     frame = nw.from_native(table, eager_only=True)
-    return {name: frame[name].to_list() for name in frame.columns}
+    return {name: _cells(frame[name]) for name in frame.columns}
+
+
+def _cells(column: Any) -> Any:
+    plain = column.dtype.is_float() or (column.dtype.is_integer() and not column.null_count())
+    return column.to_numpy() if plain else column.to_list()
 
 
 def require_names(wanted: Iterable[Any], names: Sequence[str]) -> None:
@@ -205,8 +229,9 @@ def _framed(table: dict[str, np.ndarray]) -> Any:
 
 
 def _objects(cells: Any) -> np.ndarray:
+    """As Python has them."""
     out = np.empty(len(cells), dtype=object)
-    out[:] = cells
+    out[:] = cells.tolist() if isinstance(cells, np.ndarray) else cells
     return out
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from emnet.data.columns import Columns
+from emnet.data.columns import Reading
 from emnet.exceptions import InvalidInputError
 
 
@@ -29,7 +29,7 @@ class Request:
     whole : whether a piece must hold all that belongs together: a whole file, or table.
     """
 
-    columns: Columns
+    columns: Reading
     batch_rows: int
     whole: bool = False
 
@@ -45,7 +45,7 @@ class Table:
     table: Any
 
     def __call__(self, request: Request) -> list[Piece]:
-        n, size = _length(self.table), request.batch_rows
+        n, size = n_rows(self.table), request.batch_rows
         if request.whole:
             return [Piece("the table", lambda: (self._rows(i, i + size) for i in range(0, n, size)))]
         return [self._piece(start, min(start + size, n)) for start in range(0, n, size)]
@@ -71,7 +71,10 @@ class Factory:
         return [Piece("the iterator", lambda: iter(self.make()))]
 
 
-def _length(table: Any) -> int:
+def n_rows(table: Any) -> int:
+    """Of an array, a frame, a tuple of arrays, or columns by name."""
+    if isinstance(table, dict):
+        return len(next(iter(table.values())))
     if not isinstance(table, tuple):
         return len(table)
     lengths = {len(part) for part in table if part is not None}

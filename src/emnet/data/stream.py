@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from emnet.data.columns import Column, Columns, Parts
+from emnet.data.columns import Column, Columns, Parts, Reading
 from emnet.data.prefetch import prefetched
 from emnet.data.source_choice import source_of
-from emnet.data.sources import Piece, Request, Source
+from emnet.data.sources import Piece, Request, Source, n_rows
 from emnet.distributed import Group
 from emnet.exceptions import InvalidInputError
 
@@ -56,7 +56,7 @@ class Stream:
     """
 
     source: Source
-    columns: Columns = field(default_factory=Columns)
+    columns: Reading = field(default_factory=Columns)
     batch_rows: int = _ROWS
     blocks: int = _BLOCKS
     prefetch: int = 2
@@ -74,7 +74,7 @@ class Stream:
 
     def as_frames(self) -> Stream:
         """The stream whose tables stay data frames, for what tells integers and booleans from other numbers."""
-        return replace(self, columns=replace(self.columns, as_frames=True))
+        return replace(self, columns=replace(self.columns, as_frames=True))  # type: ignore[type-var]
 
     def __iter__(self) -> Iterator[Chunk]:
         return prefetched(self._chunks(), self.prefetch)
@@ -108,9 +108,7 @@ class Stream:
 
     def _parts_of(self, piece: Piece) -> Iterator[tuple[Parts, int, np.ndarray | None]]:
         """Rows with the number of the first within the piece, and the lengths of sequences."""
-        tables = (
-            parts for table in piece.tables() for parts in self._sliced(self._parts(table, piece)) if len(parts.X)
-        )
+        tables = (parts for table in self._tables(piece) for parts in self._sliced(table) if len(parts.X))
         start = 0
         for parts, lengths in (
             _in_sequences(tables, piece.label) if self.columns.sequence is not None else ((p, None) for p in tables)
@@ -118,11 +116,15 @@ class Stream:
             yield parts, start, lengths
             start += len(parts.X)
 
-    def _parts(self, table: Any, piece: Piece) -> Parts:
-        try:
-            return self.chosen(self.columns.parts(table))
-        except InvalidInputError as error:
-            raise type(error)(f"{piece.label}: {error}") from error
+    def _tables(self, piece: Piece) -> Iterator[Parts]:
+        start = 0
+        for table in piece.tables():
+            try:
+                yield self.chosen(self.columns.parts(table))
+            except InvalidInputError as error:
+                place = f", from row {start} on" if start else ""
+                raise type(error)(f"{piece.label}{place}: {error}") from error
+            start += n_rows(table)
 
     def _sliced(self, parts: Parts) -> Iterator[Parts]:
         """Batches as a source gives them, cut where they are longer than was asked for."""
