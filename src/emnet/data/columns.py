@@ -184,14 +184,14 @@ def _inputs(frame: Any, names: Sequence[str]) -> np.ndarray:
     """The columns as one float64 array, (n, d)."""
     import narwhals as nw
 
-    for name in names:
-        kind = frame.schema[name]
-        if not kind.is_numeric() and kind != nw.Boolean:
-            raise InvalidInputError(_NO_NUMBERS.format(name, kind, _first_word(frame[name])))
+    columns = list(frame.select(names).iter_columns())  # asked for one by one they would take longer than to copy
+    for name, column in zip(names, columns, strict=True):
+        if not column.dtype.is_numeric() and column.dtype != nw.Boolean:
+            raise InvalidInputError(_NO_NUMBERS.format(name, column.dtype, _first_word(column)))
     out = np.empty((len(names), len(frame))).T  # column by column, as tables have their cells and kernels take them
-    for j, name in enumerate(names):
-        cells = frame[name].to_numpy()
-        out[:, j] = cells if cells.dtype != object else frame[name].cast(nw.Float64).to_numpy()
+    for j, column in enumerate(columns):
+        cells = column.to_numpy()
+        out[:, j] = cells if cells.dtype != object else column.cast(nw.Float64).to_numpy()
     return out
 
 
