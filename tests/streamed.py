@@ -29,6 +29,7 @@ def frame() -> pd.DataFrame:
     table["symbol"] = state
     table["sequence"] = np.repeat(np.arange(N // 30), 30)
     table["of_sequence"] = np.repeat(rng.randint(0, 3, N // 30), 30).astype(float)
+    table["partly"] = table["real"].where(rng.rand(N) < 0.7)
     table["color"] = np.array(["red", "green", "blue"])[state]
     return table
 
@@ -79,6 +80,16 @@ def _chain(name: str, estimator: Any, parameters: Callable[[Any], list[np.ndarra
     return Streamed(name, estimator, inputs, fit, {"sequence": "sequence", "weight": "of_sequence"}, parameters)
 
 
+def _sequences(name: str, estimator: Any, target: str | None, *inputs: str) -> Streamed:
+    def fit(model: Any, table: pd.DataFrame) -> Any:
+        lengths, weights = np.full(N // 30, 30), table["of_sequence"].to_numpy()[::30]
+        known = [] if target is None else [table[target].to_numpy()]
+        return model.fit(table[list(inputs)].to_numpy(), *known, lengths, sample_weight=weights)
+
+    roles = {"sequence": "sequence", "weight": "of_sequence", **({} if target is None else {"target": target})}
+    return Streamed(name, estimator, inputs, fit, roles, _members)
+
+
 def _members(model: Any) -> list[np.ndarray]:
     return [member.coordinates().numpy() for member in model.members_]
 
@@ -93,6 +104,7 @@ def _tables(model: Any) -> list[np.ndarray]:
 
 _EM = {"algorithm": "em", "m_step": "mm", "max_iter": 8, "n_init": 1, "random_state": 0}
 _HMM = {"random_state": 0, "n_iter": 5}
+_CHAIN = {"max_iter": 3, "n_init": 1, "random_state": 0}
 CASES = [
     _mixture("gaussians", emnet.GaussianMixture(3, random_state=0), _gaussians, "first", "second"),
     _mixture(
@@ -123,4 +135,8 @@ CASES = [
     ),
     _chain("symbols", emnet.CategoricalHMM(2, **_HMM), lambda m: [m.transmat_, m.emissionprob_], "symbol"),
     _chain("segments", emnet.GaussianHMM(3, max_duration=8, **_HMM), lambda m: [m.transmat_, m.durations_], "first"),
+    _sequences("input-output", emnet.InputOutputHMM(2, m_step="mm", **_CHAIN), "label", "p", "q"),
+    _sequences("input-output-numbers", emnet.InputOutputHMM(2, algorithm="lbfgs", **_CHAIN), "partly", "p", "q"),
+    _sequences("neural-chain", emnet.NeuralHMM(2, **_CHAIN), None, "first", "second"),
+    _sequences("neural-chain-density", emnet.NeuralHMM(2, "mixture_density", **_CHAIN), None, "p", "q"),
 ]

@@ -2,17 +2,23 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 import emnet.distributed
+from emnet.cli import cli
 from emnet.distributed import Group
+from emnet.estimators.streaming import require_same_pieces
 from emnet.exceptions import InvalidInputError, ProcessLostError
 from tests.cases import CASES
+from tests.cases.fits import digest
 from tests.distributed_faults import Share, dies, fails, sleeps
 from tests.distributed_jobs import digests
 
@@ -115,8 +121,113 @@ def test_a_machine_of_one_process_needs_nothing():
         emnet.distributed.run(len, [], processes=0)
 
 
-def test_two_hosts(tmp_path):
-    """Two network namespaces joined by a cable, a torchrun in each."""
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """Four CSV files, a category in the last one alone, and the model of them that one process fits."""
+    folder, rng = tmp_path_factory.mktemp("shards"), np.random.default_rng(0)
+    for number in range(4):
+        states = rng.integers(3, size=60)
+        rows = [
+            f"{'' if number == 2 and i == 7 else round(170 + 9 * z + rng.normal(), 4)}"
+            f",{60 + 20 * (z == 1) + rng.normal():.5f},{['red', 'green', 'violet' if number == 3 else 'blue'][z]}"
+            for i, z in enumerate(states)
+        ]
+        (folder / f"{number}.csv").write_text("height,weight,color\n" + "\n".join(rows) + "\n")
+    done = CliRunner().invoke(cli, ["fit", f"{folder}/*.csv", *FITTED, "--out", str(folder / "one.emnet")])
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+FITTED = ["--model", "gmm", "--size", "3"]
+LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node"]
+
+
+def same(one, other):
+    models = [emnet.load(path) for path in (one, other)]
+    return models[0].schema == models[1].schema and digest(models[0].estimator) == digest(models[1].estimator)
+
+
+def test_the_command_fits_with_two_processes_and_goes_on_where_one_died(shards, tmp_path):
+    """In the first attempt the second process is killed after some iterations; torchrun starts both again."""
+    script = tmp_path / "emnet_that_dies.py"
+    script.write_text(
+        "import os, signal\n"
+        "from emnet.algorithms.base import _Loop\n"
+        "from emnet.cli import main\n"
+        "record, steps = _Loop._record, []\n"
+        "def counted(loop, progress):\n"
+        "    record(loop, progress)\n"
+        "    steps.append(loop.history[-1].number)\n"
+        "    if (os.environ['TORCHELASTIC_RESTART_COUNT'], os.environ['RANK'], len(steps)) == ('0', '1', 5):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "_Loop._record = counted\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    print(f\"process {os.environ['RANK']} began at {steps[0]}\")\n"
+    )
+    kept = ["--checkpoint", tmp_path / "fit.ckpt", "--checkpoint-every", "0", "--timeout", "60"]
+    command = ["fit", f"{shards}/*.csv", *FITTED, "--out", tmp_path / "two.emnet", *kept]
+    done = subprocess.run(
+        [*LAUNCHER, "2", "--standalone", "--max-restarts", "1", script, *command],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=_environment(),
+    )
+    assert done.returncode == 0, done.stderr
+    assert same(shards / "one.emnet", tmp_path / "two.emnet")
+    assert done.stdout.count("Saved to") == 1
+    began = re.findall(r"process 1 began at (\d+)", done.stdout)  # the one that chooses no model before
+    assert [number > "0" for number in began] == [True], done.stdout
+
+
+def test_an_error_of_one_process_ends_all_with_its_name(shards, tmp_path):
+    for number in range(4):
+        (tmp_path / f"{number}.csv").write_bytes((shards / f"{number}.csv").read_bytes())
+    with (tmp_path / "3.csv").open("a") as file:
+        file.write("1,2\n")
+    done = subprocess.run(
+        [*LAUNCHER, "2", "--standalone", "-m", "emnet", "fit", f"{tmp_path}/*.csv", *FITTED, "--timeout", "60"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=_environment(),
+    )
+    assert done.returncode != 0
+    assert re.search(r"process 1 of 2: .*3\.csv: the number of cells in line 62 is 2, in the header 3", done.stderr)
+
+
+def test_a_shard_that_one_process_does_not_see_is_named():
+    with pytest.raises(InvalidInputError, match=r"b\.csv: process 1 of 2 does not find it"):
+        require_same_pieces(Seen(["a.csv", "b.csv"], ["a.csv"]))
+    with pytest.raises(InvalidInputError, match=r"c\.csv: process 0 of 2 does not find it"):
+        require_same_pieces(Seen(["a.csv"], ["a.csv", "c.csv"]))
+    require_same_pieces(Seen(["a.csv"], ["a.csv"]))
+
+
+class Seen:
+    """Stands for a stream of two processes, by what each of them finds."""
+
+    def __init__(self, *labels):
+        self.own, self.group, self.size = labels, self, len(labels)
+
+    def labels(self):
+        return self.own[0]
+
+    def gathered(self, value):
+        return list(self.own)
+
+
+def test_files_are_their_process_s_own(shards):
+    """Of four files and two processes each opens two."""
+    for rank in range(2):
+        rows = emnet.stream(f"{shards}/*.csv", columns=["weight"]).shared(Group(rank, 2))
+        assert {chunk.label.split(",")[0][-5] for chunk in rows} == {str(rank), str(rank + 2)}
+
+
+def test_two_hosts(shards):
+    """Two network namespaces joined by a cable, a torchrun in each, and the command."""
     one, other, cable = (f"emnet{os.getpid()}{end}" for end in "abc")
     try:
         for command in (
@@ -130,15 +241,14 @@ def test_two_hosts(tmp_path):
     except (OSError, subprocess.CalledProcessError) as error:
         _remove(one, other)
         pytest.skip(f"NO NETWORK NAMESPACES HERE, SO TWO HOSTS ARE NOT TESTED: {error}")
-    script = tmp_path / "fit.py"
-    script.write_text(_EXCHANGE)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
-    launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "10.97.0.1:29533", "--rdzv-id", "1", "--local-addr"]
+    launcher = [*LAUNCHER, "1", "--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", "10.97.0.1:29533"]
+    launcher += ["--rdzv-id", "1", "--local-addr"]
+    fit = ["-m", "emnet", "fit", f"{shards}/*.csv", *FITTED, "--out", f"{shards}/hosts.emnet", "--timeout", "60"]
     hosts: list[subprocess.Popen] = []
     try:
         hosts += [
             subprocess.Popen(
-                ["ip", "netns", "exec", host, *launcher, f"10.97.0.{i}", "--rdzv-conf", f"is_host={2 - i}", script],
+                ["ip", "netns", "exec", host, *launcher, f"10.97.0.{i}", "--rdzv-conf", f"is_host={2 - i}", *fit],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -151,17 +261,9 @@ def test_two_hosts(tmp_path):
         for host in hosts:
             host.kill()
         _remove(one, other)
-    assert [out.split() for out, _ in ended] == [["5.0"], ["5.0"]], ended
-
-
-_EXCHANGE = """
-import torch
-import emnet.distributed
-from emnet.factors.tables import Counts
-with emnet.distributed.session(timeout=60) as group:
-    own = {block: Counts(torch.tensor([block + 1.0]).double()) for block in range(2) if group.owns(block)}
-    print(group.combined(own, 2).counts.item() + group.size)
-"""
+    assert [host.returncode for host in hosts] == [0, 0], ended
+    assert sum(out.count("Saved to") for out, _ in ended) == 1
+    assert same(shards / "one.emnet", shards / "hosts.emnet")
 
 
 def _remove(*hosts):

@@ -11,6 +11,7 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 import torch
+from sklearn.base import clone, is_classifier, is_regressor
 
 import emnet
 from emnet.algorithms.incremental import Disk, Incremental, Memory
@@ -34,6 +35,52 @@ def test_a_fit_to_a_stream_is_the_fit_in_memory(case):
     whole, streamed = case.in_memory(), case.streamed()
     case.compare(streamed, whole, 1e-10)
     assert list(streamed.feature_names_in_) == list(case.inputs)
+
+
+def test_a_classifier_of_sequences_goes_through_the_stream_for_each_class():
+    table = frame()
+    table["kind"] = np.where(table["sequence"] % 3 == 0, "a", "b")
+    sequences = [part[["first"]].to_numpy() for _, part in table.groupby("sequence")]
+    kinds = table["kind"].to_numpy()[::30]
+    model = emnet.SequenceClassifier(emnet.GaussianHMM(2, random_state=0, n_iter=5))
+    rows = emnet.stream(table, columns=["first"], target="kind", sequence="sequence", batch_rows=70)
+    whole, streamed = clone(model).fit(sequences, kinds), clone(model).fit(rows)
+    assert streamed.classes_.tolist() == ["a", "b"]
+    np.testing.assert_allclose(streamed.decision_function(sequences), whole.decision_function(sequences), rtol=1e-9)
+    table.loc[40, "kind"] = "c"
+    with pytest.raises(InvalidInputError, match="row 40 of them has another class than its sequence"):
+        clone(model).fit(emnet.stream(table, columns=["first"], target="kind", sequence="sequence"))
+    with pytest.raises(InvalidInputError, match="no targets"):
+        clone(model).fit(emnet.stream(table, columns=["first"], sequence="sequence"))
+
+
+@pytest.mark.parametrize("name", [name for name in emnet.__all__ if hasattr(getattr(emnet, name), "get_params")])
+def test_whatever_has_fit_takes_a_stream_or_says_in_a_sentence_why_not(name):
+    kind = getattr(emnet, name)
+    own = {"max_iter": 2, "n_iter": 2, "n_init": 1, "random_state": 0, "n_components": 1, "max_components": 1}
+    table = frame()
+    table["p"], table["q"] = np.arange(len(table)) % 3, np.arange(len(table)) % 2
+    model = kind(emnet.GaussianHMM(2, n_iter=2)) if name == "SequenceClassifier" else kind()
+    model.set_params(**{key: value for key, value in own.items() if key in model.get_params()})
+    roles = {"target": "kind"} if takes_targets(model) else {}
+    roles |= {"sequence": "sequence"} if "Sequence" in name or "HMM" in name else {}
+    table["kind"] = table["sequence"] % 2
+    columns = ["p"] if name == "CategoricalHMM" else ["p", "q"]
+    rows = emnet.stream(table, columns=columns, batch_rows=90, **roles)
+    if name in NO_STREAMS:
+        with pytest.raises(InvalidInputError, match="stream") as told:
+            model.fit(rows)
+        assert "\n" not in str(told.value)
+    elif name not in ELSEWHERE:
+        assert model.fit(rows) is model
+
+
+NO_STREAMS = ("EMClusterer", "EMImputer", "EMOutlierDetector", "FactorAnalysis", "ProbabilisticPCA")
+ELSEWHERE = ("VariationalAutoencoder", "NeuralMixture")  # tests/test_variational_autoencoder.py
+
+
+def takes_targets(model):
+    return is_classifier(model) or is_regressor(model) or isinstance(model, emnet.InputOutputHMM)
 
 
 def test_a_sample_makes_the_start_where_the_stream_is_longer(monkeypatch):

@@ -12,6 +12,8 @@ from sklearn.datasets import load_iris
 from torch import nn
 
 import emnet
+from emnet.algorithms.incremental import Disk, Incremental
+from emnet.inference.exact import Exact
 
 X, Y = load_iris(return_X_y=True)
 _SEQUENCES, _LABELS = np.split(X, 15), np.split(Y, 15)
@@ -47,6 +49,16 @@ def _network(e_step: str, algorithm: str, **more: Any) -> FitCase:
 
 FITS: list[FitCase] = [
     *(_mixture(algorithm) for algorithm in ("em", "squarem", "annealing", "split_merge")),
+    FitCase(
+        "GaussianMixture-incremental-disk",
+        lambda: emnet.GaussianMixture(3, random_state=0, algorithm=Incremental(Exact(), Disk()), max_iter=5),
+        (emnet.stream(X, batch_rows=40),),
+    ),
+    FitCase(
+        "GaussianMixture-online",
+        lambda: emnet.GaussianMixture(3, random_state=0, algorithm="online", max_iter=5),
+        (emnet.stream(X, batch_rows=40),),
+    ),
     *(_network("exact", algorithm) for algorithm in ("em", "squarem", "lbfgs")),
     _network("importance", "adam"),
     _network("gibbs", "em"),

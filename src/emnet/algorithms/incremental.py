@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
@@ -31,8 +31,11 @@ class Shelf(Protocol):
     def clear(self) -> None: ...
 
 
-class Disk:
-    """A shelf of one .npy file a batch, in a folder that is made and, when the shelf goes, removed."""
+class Disk(MutableMapping[int, ModelStatistics]):
+    """A shelf of one .npy file a batch, in a folder that is made and, when the shelf goes, removed.
+
+    A checkpoint holds all of it, and while it is written so does the memory.
+    """
 
     def __init__(self, folder: str | Path | None = None):
         self.folder = folder
@@ -62,6 +65,12 @@ class Disk:
         framed = like.in_frame(iter([p.view_as(f) for p, f in zip(parts, frames, strict=False)]))
         return framed.with_numbers(iter(parts[len(frames) :]))
 
+    def __delitem__(self, number: int) -> None:
+        raise TypeError("Batches do not leave a shelf one by one: clear it.")
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self._count))
+
     def __len__(self) -> int:
         return self._count
 
@@ -90,7 +99,7 @@ class Incremental:
     inference: EStep
     shelf: Shelf = field(default_factory=Memory)
 
-    kept = ("shelf",)  # of a disk no checkpoint is made
+    kept = ("shelf",)
 
     def __post_init__(self) -> None:
         self.reset()

@@ -123,7 +123,8 @@ class Changing:
             return generator
         if "keys" in own:
             keys = [self.batches[key["batch"]] if isinstance(key, dict) else key for key in own["keys"]]
-            found: MutableMapping[Any, Any] = type(before)() if isinstance(before, MutableMapping) else {}
+            found: MutableMapping[Any, Any] = before if isinstance(before, MutableMapping) else {}
+            found.clear()
             found.update(zip(keys, inner(own["values"]), strict=True))
             return found
         if "value" in own:

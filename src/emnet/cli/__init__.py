@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -26,6 +27,7 @@ from emnet.exceptions import (
     EmnetError,
     FitInterrupted,
     MissingDependencyError,
+    ProcessLostError,
 )
 from emnet.interruption import exit_code, terminating_as_interrupts
 
@@ -34,7 +36,7 @@ SECTIONS: Mapping[str, tuple[click.Command, ...]] = {
     "A model of your own": (fit, predict, score, sample, info),
     "Learn and compare": (compare, datasets, completion),
 }
-_WORK_FAILED = (DegenerateFitError, MissingDependencyError)
+_WORK_FAILED = (DegenerateFitError, MissingDependencyError, ProcessLostError)
 
 
 class Failure(click.ClickException):
@@ -59,20 +61,34 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except (EmnetError, OSError) as error:
-            raise Failure(str(error), 1 if isinstance(error, _WORK_FAILED) else 2) from error
+            raise Failure(f"{_who(error)}{error}", 1 if isinstance(error, _WORK_FAILED) else 2) from error
         except FitInterrupted as stop:
             raise click.exceptions.Abort from stop
 
 
+def _who(error: BaseException) -> str:
+    """Of many processes the one that failed."""
+    alone = _processes() == 1 or isinstance(error, ProcessLostError)
+    return "" if alone else f"process {os.environ['RANK']} of {_processes()}: "
+
+
+def _processes() -> int:
+    """How many torchrun has started."""
+    return int(os.environ["WORLD_SIZE"]) if "RANK" in os.environ else 1
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="emnet")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Models with hidden parts, fitted by EM: fill what is missing, find what is odd, group what is alike.
 
     \b
     Start with a table:   emnet impute data.csv --out filled.csv
     or without one:       emnet cluster iris --drop target
     """
+    if _processes() > 1 and context.invoked_subcommand != "fit":
+        raise click.UsageError("Of the commands `emnet fit` alone is for many processes; start this one by itself.")
 
 
 for _commands in SECTIONS.values():

@@ -16,6 +16,8 @@ from emnet.exceptions import InvalidInputError
 if TYPE_CHECKING:
     from emnet.data.reading import Columns
     from emnet.data.schema import Schema
+    from emnet.distributed import Group
+    from emnet.estimators.table_choice import Request
     from emnet.estimators.table_model import TableModel
 
 
@@ -24,6 +26,9 @@ _HELP = f"""Fit a model to a table, and save it.
 
 DATA is a CSV, Parquet, Feather, Arrow, .npy or .npz file, - for CSV on standard input, or a bundled set (emnet
 datasets). Kinds of columns and missing cells are found out; ids, free text and empty columns are left out.
+
+A folder or a pattern ('rows/*.parquet') is gone through file by file and need not fit into memory. Many processes share
+it: torchrun --nproc-per-node 4 -m emnet fit 'rows/*.parquet' --out rows.emnet
 
 \b
 Models:
@@ -51,19 +56,61 @@ Examples:
 @options.choice_options
 @options.table_options
 @click.option("--out", metavar="FILE", type=click.Path(dir_okay=False), help="Where to save it, as in model.emnet.")
+@options.stream_options
 @options.talk_options
 def fit(
     data: str, model: str, out: str | None, as_json: bool, quiet: bool, missing: tuple[str, ...], **rest: Any
 ) -> None:
     """Fit a model to a table, and save it."""
-    require_writable({"--out": out}, inputs=data)
-    talk = Talk(as_json, quiet)
+    from emnet.distributed import session
+
+    with session(rest["timeout"] + rest["seconds"]) as group:
+        if group.is_first:
+            require_writable({"--out": out}, inputs=data)
+        talk = Talk(as_json, quiet) if group.is_first else Talk(False, True)
+        if options.is_stream(data):
+            _fit_stream(data, model, out, talk, missing, rest, group)
+        else:
+            _fit_in_memory(data, model, out, talk, missing, rest)
+
+
+def _fit_in_memory(
+    data: str, model: str, out: str | None, talk: Talk, missing: tuple[str, ...], rest: dict[str, Any]
+) -> None:
     columns = options.load_columns(data, missing)
     schema = options.read_schema(columns, rest["drop"], rest["kinds"], rest["target"], rest["sequence"])
     fitted = fit_or_load(model, columns, schema, talk, rest)
+    _tell(data, fitted, figures_of(fitted, columns), "the rows it was fitted to", out, talk)
+
+
+def _fit_stream(
+    data: str,
+    model: str,
+    out: str | None,
+    talk: Talk,
+    missing: tuple[str, ...],
+    rest: dict[str, Any],
+    group: Group,
+) -> None:
+    """By this process's share of files; the first one speaks and writes."""
+    from emnet.data.stream import stream
+    from emnet.estimators.table_stream import Wanted, fit_streamed
+
+    kinds = options.read_kinds(rest["kinds"])
+    wanted = Wanted(rest["target"], rest["sequence"], rest["drop"], kinds, missing)
+    rows = stream(data, blocks=rest["blocks"]).shared(group)
+    with talk.progress(rest["seconds"]):
+        fitted, found = fit_streamed(rows, wanted, request_of(model, talk, rest, group))
+    if not group.is_first:
+        return
+    say_left_out(talk, fitted.schema)
+    on = "the rows it was fitted to" if found.is_whole else f"a sample of the {found.n_rows:,} rows it was fitted to"
+    _tell(data, fitted, figures_of(fitted, found.sample), on, out, talk)
+
+
+def _tell(data: str, fitted: TableModel, figures: dict[str, float], on: str, out: str | None, talk: Talk) -> None:
     talk.say(fitted.note)
-    figures = figures_of(fitted, columns)
-    talk.say(f"{data}: {training(fitted)}; {said(figures, fitted)} on the rows it was fitted to.")
+    talk.say(f"{data}: {training(fitted)}; {said(figures, fitted)} on {on}.")
     if out is not None:
         fitted.save(out)
         talk.say(f"Saved to {out}: emnet info {out} says what is in it.")
@@ -76,14 +123,30 @@ def fit_or_load(model: str, columns: Columns, schema: Schema, talk: Talk, choice
     """A model of that name fitted to the table, or the one that is in a file."""
     if model.endswith(".emnet"):
         return options.load_model(model)
-    from emnet.estimators.table_choice import Request, fit_table
+    from emnet.estimators.table_choice import fit_table
 
     say_left_out(talk, schema)
     with talk.progress(choice["seconds"]):
-        request = Request(
-            model, choice["size"], choice["seconds"], choice["seed"], talk.note, talk.tried, talk.iteration
-        )
-        return fit_table(columns, schema, request)
+        return fit_table(columns, schema, request_of(model, talk, choice))
+
+
+def request_of(model: str, talk: Talk, choice: dict[str, Any], group: Group | None = None) -> Request:
+    """What is asked for, by the words of the command line."""
+    from emnet.distributed import ALONE
+    from emnet.estimators.table_choice import Request
+
+    return Request(
+        model,
+        choice["size"],
+        choice["seconds"],
+        choice["seed"],
+        talk.note,
+        talk.tried,
+        talk.iteration,
+        choice.get("checkpoint"),
+        choice.get("checkpoint_every"),
+        group or ALONE,
+    )
 
 
 def say_left_out(talk: Talk, schema: Schema) -> None:

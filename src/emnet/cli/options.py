@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,6 +145,52 @@ def choice_options(command: Callable) -> Callable:
     )(command)
 
 
+def stream_options(command: Callable) -> Callable:
+    """What long fits need, and those of many processes."""
+    for option in reversed(
+        (
+            click.option(
+                "--checkpoint",
+                metavar="FILE",
+                type=click.Path(dir_okay=False),
+                help="Keep the fit in this file, and go on from what it holds; name --model and --size then.",
+            ),
+            click.option(
+                "--checkpoint-every", metavar="SECONDS", type=click.FloatRange(0), help="Between two checkpoints: 60."
+            ),
+            click.option(
+                "--blocks",
+                type=click.IntRange(1),
+                default=12,
+                show_default=True,
+                help="Most processes that may share files; the same number gives the same bits.",
+            ),
+            click.option(
+                "--timeout",
+                metavar="SECONDS",
+                type=click.FloatRange(1),
+                default=600.0,
+                show_default=True,
+                help="After which a process that others wait for is lost.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def is_stream(data: str) -> bool:
+    """Whether rows are read file by file: those of a folder or a pattern, and of whatever torchrun starts."""
+    from glob import has_magic
+
+    started = "RANK" in os.environ
+    if started and (data in BUNDLED or data == "-"):
+        raise InvalidInputError(
+            f"{data}: processes that torchrun starts share files; give a file, a folder or a pattern."
+        )
+    return started or (not Path(data).is_file() and (has_magic(data) or Path(data).is_dir()))
+
+
 def load_columns(data: str, missing: tuple[str, ...] = ()) -> Columns:
     """A bundled data set, a file, or standard input; words that stand for nothing become None."""
     from emnet.data.bundled import NAMES, load_bundled
@@ -174,13 +221,18 @@ def read_schema(
     """What the columns are, with what the user said of some."""
     from emnet.data.schema import schema_of
 
+    return schema_of(columns, target=target, sequence=sequence, drop=drop, kinds=read_kinds(kinds))
+
+
+def read_kinds(kinds: tuple[str, ...]) -> dict[str, str]:
+    """{column: what it is to be taken as}."""
     wanted = {}
     for text in kinds:
         name, _, kind = text.rpartition("=")
         if not name or kind not in _KINDS:
             raise InvalidInputError(f"--as {text}: COLUMN=KIND was expected, where KIND is {', '.join(_KINDS)}.")
         wanted[name.strip("'\"")] = kind
-    return schema_of(columns, target=target, sequence=sequence, drop=drop, kinds=wanted)
+    return wanted
 
 
 def load_model(path: str) -> TableModel:

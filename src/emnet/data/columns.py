@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from emnet.exceptions import InvalidInputError
+from emnet.exceptions import InvalidInputError, MissingDependencyError
 
 Column = str | int
 _SHOWN = 20
+_NO_NUMBERS = (
+    "Column {!r} holds no numbers ({}){}. Leave it out of columns=, or take emnet.MixtureModel, which explains words "
+    "too."
+)
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,30 @@ class Parts:
     names: tuple[str, ...] | None = None
 
 
+class Reading(Protocol):
+    """How the tables of a source become rows: by the roles of `Columns`, or in another way.
+
+    as_frames, as_cells : see `Columns`.
+    """
+
+    @property
+    def sequence(self) -> Column | None: ...
+    @property
+    def roles(self) -> tuple[Column, ...]: ...
+    @property
+    def as_frames(self) -> bool: ...
+    @property
+    def as_cells(self) -> bool: ...
+    def read(self) -> list[str] | None: ...
+    def parts(self, table: Any) -> Parts: ...
+
+
 @dataclass(frozen=True)
 class Columns:
     """The roles of columns, by name or, of arrays, position; `inputs` None is every column without a role.
 
     as_frames : whether inputs of tables stay data frames though all of them are numbers.
+    as_cells : whether all columns come as what stands in them, text of CSV files: X is (n, d) of objects.
     """
 
     inputs: tuple[Column, ...] | None = None
@@ -40,6 +63,7 @@ class Columns:
     weight: Column | None = None
     sequence: Column | None = None
     as_frames: bool = False
+    as_cells: bool = False
 
     @property
     def roles(self) -> tuple[Column, ...]:
@@ -51,9 +75,15 @@ class Columns:
 
     def parts(self, table: Any) -> Parts:
         """An array, a tuple (X, y) or (X, y, weights), or a table that narwhals knows, by roles."""
+        if self.as_cells:
+            cells = {name: _objects(column) for name, column in cells_of(table).items()}
+            sequence = None if self.sequence is None else cells[str(self.sequence)]
+            return Parts(np.column_stack(list(cells.values())), None, None, sequence, tuple(cells))
         if isinstance(table, (tuple, list)):
             return self._of_tuple(table)
         table = _as_numpy(table)
+        if isinstance(table, dict):
+            return self._of_frame(_framed(table)) if self.as_frames else self._of_columns(table)
         return self._of_array(table) if isinstance(table, np.ndarray) else self._of_table(table)
 
     def _of_tuple(self, table: Any) -> Parts:
@@ -94,12 +124,10 @@ class Columns:
             raise InvalidInputError(
                 f"A batch must be an array, a tensor, or a pandas, polars or Arrow table; got {type(table).__name__}."
             ) from error
-        names = frame.columns
-        for column in (*(self.inputs or ()), *self.roles):
-            if column not in names:
-                more = ", …" if len(names) > _SHOWN else ""
-                raise InvalidInputError(f"No column {column!r}; there are {', '.join(map(str, names[:_SHOWN]))}{more}.")
-        inputs = [n for n in names if n not in self.roles] if self.inputs is None else list(map(str, self.inputs))
+        return self._of_frame(frame)
+
+    def _of_frame(self, frame: Any) -> Parts:
+        inputs = self._inputs_among(frame.columns)
 
         def of(column: Any) -> np.ndarray | None:
             return None if column is None else _plain(frame[column].to_numpy())
@@ -107,22 +135,63 @@ class Columns:
         X = _as_frame(frame.select(inputs)) if self.as_frames else _inputs(frame, inputs)
         return Parts(X, of(self.target), of(self.weight), of(self.sequence), tuple(inputs))
 
+    def _of_columns(self, table: dict[str, np.ndarray]) -> Parts:
+        """Columns of numbers, or of words."""
+        inputs = self._inputs_among(list(table))
+        for name in inputs:
+            if table[name].dtype == object:
+                raise InvalidInputError(_NO_NUMBERS.format(name, "text", f"; its row 0 is {table[name][0]!r}"))
+        X = np.stack([table[name] for name in inputs]).T.astype(np.float64)
+        y, weights, sequence = (None if name is None else table[str(name)] for name in self._own)
+        return Parts(X, y, weights, sequence, tuple(inputs))
+
+    def _inputs_among(self, names: Sequence[str]) -> list[str]:
+        require_names((*(self.inputs or ()), *self.roles), names)
+        return [n for n in names if n not in self.roles] if self.inputs is None else list(map(str, self.inputs))
+
+    @property
+    def _own(self) -> tuple[Column | None, Column | None, Column | None]:
+        return self.target, self.weight, self.sequence
+
+
+def cells_of(table: Any) -> dict[str, Any]:
+    """What stands in each column: lists, or arrays of numbers; the columns of an array are x0, x1, …"""
+    table = _as_numpy(table)
+    if isinstance(table, dict):
+        return table
+    if isinstance(table, np.ndarray):
+        return {f"x{j}": column for j, column in enumerate(table.T)}
+    import narwhals as nw
+
+    frame = nw.from_native(table, eager_only=True)
+    return {name: _cells(frame[name]) for name in frame.columns}
+
+
+def _cells(column: Any) -> Any:
+    plain = column.dtype.is_float() or (column.dtype.is_integer() and not column.null_count())
+    return column.to_numpy() if plain else column.to_list()
+
+
+def require_names(wanted: Iterable[Any], names: Sequence[str]) -> None:
+    """Raise InvalidInputError for a column that is not there."""
+    for name in wanted:
+        if name not in names:
+            more = ", …" if len(names) > _SHOWN else ""
+            raise InvalidInputError(f"No column {name!r}; there are {', '.join(map(str, names[:_SHOWN]))}{more}.")
+
 
 def _inputs(frame: Any, names: Sequence[str]) -> np.ndarray:
     """The columns as one float64 array, (n, d)."""
     import narwhals as nw
 
-    for name in names:
-        kind = frame.schema[name]
-        if not kind.is_numeric() and kind != nw.Boolean:
-            raise InvalidInputError(
-                f"Column {name!r} holds no numbers ({kind}){_first_word(frame[name])}. Leave it out of columns=, or "
-                "take emnet.MixtureModel, which explains words too."
-            )
+    columns = list(frame.select(names).iter_columns())  # asked for one by one they would take longer than to copy
+    for name, column in zip(names, columns, strict=True):
+        if not column.dtype.is_numeric() and column.dtype != nw.Boolean:
+            raise InvalidInputError(_NO_NUMBERS.format(name, column.dtype, _first_word(column)))
     out = np.empty((len(names), len(frame))).T  # column by column, as tables have their cells and kernels take them
-    for j, name in enumerate(names):
-        cells = frame[name].to_numpy()
-        out[:, j] = cells if cells.dtype != object else frame[name].cast(nw.Float64).to_numpy()
+    for j, column in enumerate(columns):
+        cells = column.to_numpy()
+        out[:, j] = cells if cells.dtype != object else column.cast(nw.Float64).to_numpy()
     return out
 
 
@@ -145,6 +214,25 @@ def _as_frame(frame: Any) -> Any:
         return frame.to_pandas()
     except ImportError:
         return frame.to_polars()
+
+
+def _framed(table: dict[str, np.ndarray]) -> Any:
+    """Columns as a frame of whichever library is there."""
+    import narwhals as nw
+
+    for library in ("pandas", "polars"):
+        try:
+            return nw.from_dict(table, backend=library)
+        except ImportError:
+            continue
+    raise MissingDependencyError("Streams of CSV files with words need pandas or polars: pip install pandas.")
+
+
+def _objects(cells: Any) -> np.ndarray:
+    """As Python has them."""
+    out = np.empty(len(cells), dtype=object)
+    out[:] = cells.tolist() if isinstance(cells, np.ndarray) else cells
+    return out
 
 
 def _as_numpy(table: Any) -> Any:

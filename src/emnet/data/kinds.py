@@ -62,6 +62,8 @@ class Field:
 
     def encode(self, cells: Sequence[Any]) -> tuple[np.ndarray, list[int]]:
         """(n,) numbers, NaN for what is missing, and the rows of values that the model has never seen (NaN too)."""
+        if self.kind in (NUMBER, WHOLE) and (quick := _quickly(cells)) is not None:
+            return quick, []
         if self.is_category:
             codes = {value: code for code, value in enumerate(self.values)}
             found = [math.nan if is_missing(cell) else codes.get(_key(cell), -1) for cell in cells]
@@ -299,6 +301,18 @@ def _number(cell: Any, decimal: str) -> float | None:
         return None if "_" in text or text.lower().lstrip("+-") in ("nan", "inf", "infinity") else float(text)
     except ValueError:
         return None
+
+
+def _quickly(cells: Sequence[Any]) -> np.ndarray | None:
+    """Cells that are all finite numbers, with points, as numbers; None where one has to be looked at by itself."""
+    if isinstance(cells, np.ndarray) and cells.dtype.kind in "fiu":
+        numbers = cells.astype(float)
+        return None if np.isinf(numbers).any() else numbers
+    try:
+        numbers = np.array([float(cell) for cell in cells if "_" not in cell])
+    except (TypeError, ValueError):
+        return None
+    return numbers if len(numbers) == len(cells) and np.isfinite(numbers).all() else None
 
 
 def _places(word: str, decimal: str) -> int:

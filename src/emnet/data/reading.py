@@ -8,15 +8,13 @@ import math
 import sys
 import zipfile
 import zlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from itertools import repeat
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from emnet.data.guards import delimiter_of, require_plain, require_unique, unchanging
 from emnet.exceptions import InvalidInputError, MissingDependencyError
 from emnet.kernels.memory import require_bytes
 
@@ -25,11 +23,8 @@ Columns = dict[str, list]
 
 STDIN = "-"
 MISSING = frozenset({"", "na", "nan", "n/a", "null", "none", "?", "-"})
-_DELIMITERS = ",;\t|"
-_SNIFFED_CHARACTERS, _SNIFFED_LINES = 2**16, 10
 _NPY_HEADER, _MOST_BYTES = 2**16, 2**34
 _BYTES_A_CHARACTER, _BYTES_A_CELL = 16, 64  # of memory, as text and then as Python's numbers
-_PACKED = {b"PK\x03\x04": "zip", b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
 def read_columns(name: str) -> Columns:
@@ -54,31 +49,9 @@ def _read(path: Path) -> Columns:
     if not path.is_file():
         return read(path)  # standard input, or a pipe, of which nothing may be taken beforehand
     if read is not _read_npz:
-        _require_plain(path)
-    with _unchanging(path):
+        require_plain(path)
+    with unchanging(path):
         return read(path)
-
-
-def _require_plain(path: Path) -> None:
-    """Raise InvalidInputError for an archive: what a small one unpacks to may fill the memory."""
-    with path.open("rb") as file:
-        start = file.read(max(map(len, _PACKED)))
-    for mark, kind in _PACKED.items():
-        if start.startswith(mark):
-            raise InvalidInputError(f"{path}: a {kind} archive, whatever its name says; unpack it first.")
-
-
-@contextmanager
-def _unchanging(path: Path) -> Iterator[None]:
-    """Raise InvalidInputError if somebody writes to the file within the block."""
-    before = path.stat()
-    yield
-    after = path.stat()
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise InvalidInputError(
-            f"{path}: the file changed while it was read (from {before.st_size} to {after.st_size} bytes); read it "
-            "again when it is finished."
-        )
 
 
 def _require_memory(path: Path, needed: int) -> None:
@@ -108,7 +81,7 @@ def _read_csv(path: Path) -> Columns:
         raise InvalidInputError(f"{path}: line {text[: text.index(chr(0))].count(chr(10)) + 1} holds a NUL byte.")
     before = csv.field_size_limit(len(text) + 1)
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text), strict=True)
         lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row) or len(row) > 1]
     except csv.Error as error:
         raise InvalidInputError(f"{path}: not a CSV file ({error}).") from error
@@ -117,7 +90,7 @@ def _read_csv(path: Path) -> Columns:
     if len(lines) < 2:
         raise InvalidInputError(f"{path}: a header and at least one row were expected; lines that came: {len(lines)}.")
     header = [name.strip() for name in lines[0][1]]
-    _require_unique(path, header)
+    require_unique(path, header)
     for number, row in lines[1:]:
         if len(row) != len(header):
             raise InvalidInputError(
@@ -157,7 +130,7 @@ def _read_feather(path: Path) -> Columns:
 
 
 def _of_arrow(path: Path, table: Any) -> Columns:
-    _require_unique(path, table.column_names)
+    require_unique(path, table.column_names)
     return {name: table.column(name).to_pylist() for name in table.column_names}
 
 
@@ -209,18 +182,6 @@ def _of_array(path: Path, name: str, array: np.ndarray) -> Columns:
         raise InvalidInputError(f"{path}: rows and columns were expected; the array has {array.ndim} dimensions.")
     prefix = name if name not in ("", "arr_0", "X", "x") else "x"
     return {f"{prefix}{j}": array[:, j].tolist() for j in range(array.shape[1])}
-
-
-def _delimiter(text: str) -> str:
-    """The delimiter that every one of the first lines holds, and most of; the header's most frequent if none does."""
-    lines = [line for line in text[:_SNIFFED_CHARACTERS].split("\n")[:_SNIFFED_LINES] if line.strip()]
-    return max(_DELIMITERS, key=lambda mark: (min(map(str.count, lines, repeat(mark)), default=0), text.count(mark)))
-
-
-def _require_unique(path: Path, header: Iterable[str]) -> None:
-    twice = [name for name, count in Counter(header).items() if count > 1]
-    if twice:
-        raise InvalidInputError(f"{path}: the column name {twice[0]!r} stands more than once in the header.")
 
 
 _READERS: Mapping[str, Callable[[Path], Columns]] = {

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
 from typing import Any
 
 import numpy as np
 
-from emnet.data.columns import Column, Columns, Parts
+from emnet.data.columns import Column, Columns, Parts, Reading
 from emnet.data.prefetch import prefetched
-from emnet.data.sources import Piece, Request, Source, source_of
+from emnet.data.source_choice import source_of
+from emnet.data.sources import Piece, Request, Source, n_rows
 from emnet.distributed import Group
 from emnet.exceptions import InvalidInputError
 
@@ -44,16 +44,24 @@ class Chunk:
         return len(self.X)
 
 
+def all_rows(parts: Parts) -> Parts:
+    return parts
+
+
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """Chunks of a source, as often as they are asked for; made by `emnet.stream`."""
+    """Chunks of a source, as often as they are asked for; made by `emnet.stream`.
+
+    chosen : makes of a table's rows those that count; it can be copied to another process.
+    """
 
     source: Source
-    columns: Columns = field(default_factory=Columns)
+    columns: Reading = field(default_factory=Columns)
     batch_rows: int = _ROWS
     blocks: int = _BLOCKS
     prefetch: int = 2
     group: Group = field(default_factory=Group)
+    chosen: Callable[[Parts], Parts] = all_rows
 
     def shared(self, group: Group) -> Stream:
         """This process's share."""
@@ -66,7 +74,7 @@ class Stream:
 
     def as_frames(self) -> Stream:
         """The stream whose tables stay data frames, for what tells integers and booleans from other numbers."""
-        return replace(self, columns=replace(self.columns, as_frames=True))
+        return replace(self, columns=replace(self.columns, as_frames=True))  # type: ignore[type-var]
 
     def __iter__(self) -> Iterator[Chunk]:
         return prefetched(self._chunks(), self.prefetch)
@@ -77,17 +85,22 @@ class Stream:
             "else goes chunk by chunk: [model.predict(chunk.X) for chunk in stream]."
         )
 
+    def labels(self) -> list[str]:
+        """What the pieces are, in order."""
+        return [piece.label for piece in self._pieces()]
+
+    def _pieces(self) -> Sequence[Piece]:
+        return self.source(Request(self.columns, self.batch_rows, self.columns.sequence is not None))
+
     def _chunks(self) -> Iterator[Chunk]:
-        """Pieces go to blocks in turn; where there are fewer pieces than blocks, chunks do."""
-        whole = self.columns.sequence is not None
-        pieces = self.source(Request(self.columns, self.batch_rows, whole))
-        by_piece = len(pieces) >= self.blocks
-        turn = count()
+        """Pieces go to blocks in turn; where there are fewer pieces, the chunks of each go to blocks of its own."""
+        pieces = self._pieces()
         for number, piece in enumerate(pieces):
-            if by_piece and not self.group.owns(number % self.blocks):
+            blocks = range(number % self.blocks, self.blocks, len(pieces)) if pieces else ()
+            if not any(map(self.group.owns, blocks)):
                 continue
             for within, (parts, start, lengths) in enumerate(self._parts_of(piece)):
-                block = (number if by_piece else next(turn)) % self.blocks
+                block = blocks[within % len(blocks)]
                 if self.group.owns(block):
                     _require_rows(parts, start, piece.label)
                     place, label = (number, within), f"{piece.label}, from row {start} on"
@@ -95,21 +108,23 @@ class Stream:
 
     def _parts_of(self, piece: Piece) -> Iterator[tuple[Parts, int, np.ndarray | None]]:
         """Rows with the number of the first within the piece, and the lengths of sequences."""
-        tables = (
-            parts for table in piece.tables() for parts in self._sliced(self._parts(table, piece)) if len(parts.X)
-        )
+        tables = (parts for table in self._tables(piece) for parts in self._sliced(table) if len(parts.X))
         start = 0
         for parts, lengths in (
-            _in_sequences(tables) if self.columns.sequence is not None else ((p, None) for p in tables)
+            _in_sequences(tables, piece.label) if self.columns.sequence is not None else ((p, None) for p in tables)
         ):
             yield parts, start, lengths
             start += len(parts.X)
 
-    def _parts(self, table: Any, piece: Piece) -> Parts:
-        try:
-            return self.columns.parts(table)
-        except InvalidInputError as error:
-            raise type(error)(f"{piece.label}: {error}") from error
+    def _tables(self, piece: Piece) -> Iterator[Parts]:
+        start = 0
+        for table in piece.tables():
+            try:
+                yield self.chosen(self.columns.parts(table))
+            except InvalidInputError as error:
+                place = f", from row {start} on" if start else ""
+                raise type(error)(f"{piece.label}{place}: {error}") from error
+            start += n_rows(table)
 
     def _sliced(self, parts: Parts) -> Iterator[Parts]:
         """Batches as a source gives them, cut where they are longer than was asked for."""
@@ -118,7 +133,7 @@ class Stream:
             yield parts
             return
         for first in range(0, n, size):
-            yield _rows_of(parts, slice(first, first + size))
+            yield rows_of(parts, slice(first, first + size))
 
 
 def stream(
@@ -180,23 +195,38 @@ def place_of_infinity(chunk: Chunk) -> str:
     return f"row {cells[0][0]} of them, column {cells[0][1]} holds infinity. " if len(cells) else ""
 
 
-def _in_sequences(tables: Iterable[Parts]) -> Iterator[tuple[Parts, np.ndarray]]:
-    """Batches that end where sequences do: the last, which may go on, waits for the next batch."""
+def _in_sequences(tables: Iterable[Parts], label: str) -> Iterator[tuple[Parts, np.ndarray]]:
+    """Batches that end where sequences do: the last, which may go on, waits for the next batch.
+
+    Raises InvalidInputError for a sequence that comes again after another: it would count as two.
+    """
     waiting: list[Parts] = []
+    known: set[Any] = set()
     for parts in tables:
         starts = _starts(parts.sequence)
-        before = waiting and waiting[-1].sequence[-1] == parts.sequence[0]  # type: ignore[index]
+        before = bool(waiting) and waiting[-1].sequence[-1] == parts.sequence[0]  # type: ignore[index]
+        _require_new(known, parts.sequence[starts[int(before) :]], label)  # type: ignore[index]
         if len(starts) == 1 and (before or not waiting):
             waiting.append(parts)
             continue
         last = int(starts[-1])
-        done = joined([*waiting, _rows_of(parts, slice(0, last))])
+        done = joined([*waiting, rows_of(parts, slice(0, last))])
         if len(done.X):
             yield done, _lengths(done.sequence)
-        waiting = [_rows_of(parts, slice(last, None))]
+        waiting = [rows_of(parts, slice(last, None))]
     if waiting:
         done = joined(waiting)
         yield done, _lengths(done.sequence)
+
+
+def _require_new(known: set[Any], names: np.ndarray, label: str) -> None:
+    for name in names.tolist():
+        if name in known:
+            raise InvalidInputError(
+                f"{label}: rows of the sequence {name!r} stand apart, with others between them. Sort the file by the "
+                "sequence, keeping the order of its rows."
+            )
+        known.add(name)
 
 
 def _starts(sequence: Any) -> np.ndarray:
@@ -208,7 +238,7 @@ def _lengths(sequence: Any) -> np.ndarray:
     return np.diff(np.append(_starts(sequence), len(sequence)))
 
 
-def _rows_of(parts: Parts, rows: slice) -> Parts:
+def rows_of(parts: Parts, rows: slice | np.ndarray) -> Parts:
     """Some of the rows."""
     own = (parts.y, parts.weights, parts.sequence)
     X = parts.X.iloc[rows] if hasattr(parts.X, "iloc") else parts.X[rows]

@@ -27,6 +27,7 @@ from emnet.algorithms.base import Fit, Reason
 from emnet.algorithms.recording import RECORDER
 from emnet.algorithms.snapshot import Changing
 from emnet.batch import Batch
+from emnet.distributed import ALONE, Group
 from emnet.estimators.history import fit_from_json, fit_to_json
 from emnet.estimators.validation import require_not_negative, require_one_of
 from emnet.exceptions import CheckpointError, CheckpointWarning, InvalidInputError, ModelFileError
@@ -48,6 +49,7 @@ def checkpointing(
     resume: bool = False,
     errors: str = "warn",
     estimator: Any = None,
+    group: Group = ALONE,
 ) -> Iterator[None]:
     """Keep the runs of every fit in the block in the file `path`, and with `resume` go on from what it holds.
 
@@ -60,6 +62,7 @@ def checkpointing(
         order of the fits must be the same; the result is then the same to the last bit.
     errors : what to do when a checkpoint cannot be written: "warn" and go on, or "raise" CheckpointError.
     estimator : whose parameters are compared with those that the file was written with.
+    group : the processes of the fit, of which the first one writes and reads the file for all.
 
     Ctrl-C and SIGTERM end a run after its iteration, with a last checkpoint; the second at once.
 
@@ -69,7 +72,7 @@ def checkpointing(
     ModelFileError : neither the file nor the one before it is whole.
     """
     with finishing_iterations() as requests:
-        journal = Journal(Path(path).resolve(), every, errors, requests, estimator)
+        journal = Journal(Path(path).resolve(), every, errors, requests, estimator, group)
         journal.open(resume)
         before = RECORDER.set(journal)
         try:
@@ -86,11 +89,19 @@ def checkpointing(
 class Journal:
     """The runs of a fit in turn: a recorder, see `emnet.algorithms.recording`."""
 
-    def __init__(self, path: Path, every: float | None, errors: str, requests: Requests, estimator: Any):
+    def __init__(
+        self,
+        path: Path,
+        every: float | None,
+        errors: str,
+        requests: Requests,
+        estimator: Any,
+        group: Group = ALONE,
+    ):
         require_one_of("checkpoint_errors", errors, ("warn", "raise"))
         if every is not None:
             require_not_negative("checkpoint_every", every)
-        self.path, self.every, self.errors, self.requests = path, every, errors, requests
+        self.path, self.every, self.errors, self.requests, self.group = path, every, errors, requests, group
         self.told = {} if estimator is None else _told_of(estimator)
         self.chance: dict[str, Any] = {}
         self.complete = False
@@ -104,6 +115,12 @@ class Journal:
     # -- the file ---------------------------------------------------------------------------------------------------
 
     def open(self, resume: bool) -> None:
+        """Take up what the file holds; of many processes the first reads it for all."""
+        if self.group.is_first:
+            self._open(resume)
+        self.chance, self.complete, self.past = self.group.gathered((self.chance, self.complete, self.past))[0]
+
+    def _open(self, resume: bool) -> None:
         if not self.path.parent.is_dir():
             raise InvalidInputError(f"checkpoint: {self.path.parent} is no folder to write to.")
         if self.path.is_dir():
@@ -138,7 +155,9 @@ class Journal:
                 self.write()
 
     def write(self, capture: Callable[[], None] = lambda: None) -> None:
-        """Write the records, or say why they could not be written."""
+        """Write the records, or say why they could not be written; of many processes the first does."""
+        if not self.group.is_first:
+            return
         began = time.monotonic()
         try:
             capture()
@@ -191,6 +210,7 @@ class Journal:
         record = self.past[number] if number < len(self.past) else None
         self.records.append(record)
         self._of_data = [_checksum(batch) for batch in self._changing.batches]
+        self._of_data += [part.checksum() for part in parts if hasattr(part, "checksum")]
         return None if record is None else self._restore(*record)
 
     def line(self) -> None:
@@ -281,7 +301,8 @@ def _same_chance(estimator: Any, journal: Journal) -> Iterator[None]:
     if given is not None:
         yield
         return
-    journal.chance = journal.chance or {"seed": int(np.random.default_rng().integers(2**31))}
+    drawn = {"seed": int(np.random.default_rng().integers(2**31))}
+    journal.chance = journal.chance or journal.group.gathered(drawn)[0]
     estimator.random_state = journal.chance["seed"]
     try:
         yield

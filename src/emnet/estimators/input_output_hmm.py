@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -12,15 +13,27 @@ from torch import nn
 from emnet import serialization
 from emnet.algorithms.base import Algorithm, Callback
 from emnet.batch import Batch
+from emnet.data.sample import Units
+from emnet.data.stream import Chunk, Stream
 from emnet.estimators import experts_start, options
 from emnet.estimators.callbacks import with_callbacks
 from emnet.estimators.input_output_use import FittedInputOutput
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.resuming import resumable
-from emnet.estimators.sequence_targets import KINDS, Blueprint, SequenceTargets, targets_of
+from emnet.estimators.sequence_targets import (
+    KINDS,
+    Blueprint,
+    SequenceTargets,
+    numbers,
+    require_known,
+    streamed_targets,
+    targets_of,
+)
 from emnet.estimators.sequences import joined_targets, require_sequence_weights
+from emnet.estimators.streaming import Survey, require_alone
 from emnet.estimators.validation import require_not_negative, require_one_of
+from emnet.exceptions import InvalidInputError
 from emnet.factors.gates import ModuleGate, SoftmaxGate
 from emnet.factors.input_transitions import InputTransitions
 from emnet.factors.regression import MStep, SoftmaxOutput
@@ -126,12 +139,13 @@ class InputOutputHMM(FittedInputOutput):
 
     @resumable
     @with_callbacks
-    def fit(self, X: Any, y: Any, lengths: Any = None, *, sample_weight: Any = None, states: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, lengths: Any = None, *, sample_weight: Any = None, states: Any = None) -> Self:
         """Fit to sequences of inputs and targets.
 
         Parameters
         ----------
-        X : (n, p), sequences end to end, or a list of sequences, (t, p) each.
+        X : (n, p), sequences end to end, or a list of sequences, (t, p) each. Or an `emnet.stream` with the columns
+            `target` and `sequence`, whose weight is that of the sequences.
         y : a target for each row, (n,) or (n, d), or a list of such; what is NaN, None, or of labels −1, is not known.
             Or one for each sequence: that of its last row, the others not known.
         lengths : of the sequences, where X is not a list.
@@ -145,6 +159,12 @@ class InputOutputHMM(FittedInputOutput):
         """
         with keeping_what_was_fitted(self):
             self._check_parameters()
+            if isinstance(X, Stream):
+                given = [each for each in (y, lengths, sample_weight, states) if each is not None]
+                require_alone(given or None, None)
+                return self._fit_stream(X)
+            if y is None:
+                raise InvalidInputError("requires y to be passed, but the target y is None: give targets.")
             X, batch = self._prepared(X, y, lengths, sample_weight, states, self._continues())
             return self._fit_sequences(X, batch, y)  # type: ignore[no-any-return]
 
@@ -184,6 +204,37 @@ class InputOutputHMM(FittedInputOutput):
         known = self._known_states(states, len(X))
         return X, self._sequences(X, self.targets_.coded(y), lengths, weights, known)
 
+    # -- streams ----------------------------------------------------------------------------------------------------
+
+    def _meet(self, stream: Stream) -> None:
+        super()._meet(stream)
+        if not self._continues():
+            self.targets_ = streamed_targets(self.emission if self.emission in KINDS else "auto", stream)
+
+    def _rows_that_count(self, chunk: Chunk) -> Units:
+        """Inputs, with numbers to explain beside them, so that both are measured."""
+        X, target = self._rows_of_chunk(chunk), np.asarray(chunk.y)
+        if self.targets_.kind == "classification":
+            return Units(X, self.targets_.coded(target))
+        return Units(np.column_stack((X, numbers(target))))
+
+    def _as_fitted(self, units: Units) -> Units:
+        p = self.n_features_in_
+        if units.X.shape[1] == p:
+            return units
+        return replace(units, X=units.X[:, :p], target=self.targets_.coded(units.X[:, p:]))
+
+    def _standardize_stream(self, found: Survey) -> None:
+        super()._standardize_stream(found)
+        p = self.n_features_in_
+        if len(found.mean) > p:
+            require_known(found.mass[p:] > 0)
+            scale = np.where(found.deviation == 0, 1.0, found.deviation)[p:]
+            self.targets_ = replace(self.targets_, center=found.mean[p:], scale=scale)  # type: ignore[type-var]
+
+    def _batch_of(self, units: Any) -> Batch:
+        return self._sequences(units.X, units.target, units.lengths, units.weights)
+
     # -- the model --------------------------------------------------------------------------------------------------
 
     def _check_parameters(self) -> None:
@@ -213,7 +264,7 @@ class InputOutputHMM(FittedInputOutput):
             k,
             p,
             self.emission if isinstance(self.emission, nn.Module) else None,
-            options.choose_expert_m_step(self.m_step),
+            options.choose_expert_m_step(self._m_step_for_data()),
             self.prior_[1],
             self.noise_prior,
             options.DTYPES[self.dtype],
@@ -234,7 +285,7 @@ class InputOutputHMM(FittedInputOutput):
     def _softmax_gate(self, generator: torch.Generator) -> SoftmaxGate:
         k, p = self.n_components, self.n_features_in_
         weights = _GATE_SCALE * torch.randn(k, 1 + p, generator=generator, dtype=torch.float64)
-        m_step = options.choose_expert_m_step(self.m_step)
+        m_step = options.choose_expert_m_step(self._m_step_for_data())
         node = SoftmaxOutput(weights.to(options.DTYPES[self.dtype]), precision=self.prior_[0], m_step=m_step)
         return SoftmaxGate([node], (k,))
 

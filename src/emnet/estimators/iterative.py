@@ -20,15 +20,13 @@ from torch import Tensor
 from emnet import serialization
 from emnet.algorithms.base import Algorithm, Callback, Fit, Progress, Reason, run
 from emnet.batch import Batch, Data, MiniBatches, total_weight, with_constant
-from emnet.data.sample import Units
-from emnet.data.stream import Chunk, Stream, place_of_infinity
 from emnet.distributed import ALONE, Group
 from emnet.estimators import options
 from emnet.estimators.callbacks import CallbackSupportMixin, SklearnCallbacks
 from emnet.estimators.early_stopping import EarlyStopping
 from emnet.estimators.history import as_dict, fit_to_json, printer
 from emnet.estimators.standardize import weighted_location_scale
-from emnet.estimators.streaming import StreamedBatches, Survey, random_numbers, survey
+from emnet.estimators.streaming import random_numbers
 from emnet.estimators.validation import (
     merge_repeated_rows,
     require_callbacks,
@@ -160,79 +158,6 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
         if not self.converged_:
             self._warn_not_converged()
         return self
-
-    def _fit_stream(self, stream: Stream) -> Self:
-        """Fit to a stream: starts from a sample of it, statistics from all of it."""
-        self._require_streamable()
-        self._meet(stream)
-        found = survey(stream, self._checked_chunk)
-        if not self._continues():
-            self._standardize_stream(found)
-        self.prior_ = self._resolve_prior(self.n_features_in_)
-        own: Any = self._as_fitted(found.sample)
-        train = self._batch(*merge_repeated_rows(own.X, own.target, own.weights))
-        data = StreamedBatches(stream, self._batches_of, found)
-        self._streams = True
-        try:
-            return self._fit_starts(train, None, self._seeds(stream.group), None, None, data)
-        finally:
-            self._streams = False
-
-    n_features_in_: int
-    m_step: Any = "auto"
-    _streams = False  # whether statistics must be constant in size
-
-    def _m_step_for_data(self) -> Any:
-        """`m_step`; of a stream "auto" is the fixed bound, which needs no rows."""
-        auto = isinstance(self.m_step, str) and self.m_step == "auto"
-        return "mm" if auto and self._streams else self.m_step
-
-    def _require_streamable(self) -> None:
-        for name in ("early_stopping", "batch_size"):
-            if getattr(self, name):
-                raise InvalidInputError(
-                    f"{name} is for arrays: a stream has batches of its own (batch_rows=), and none is held out."
-                )
-
-    def _meet(self, stream: Stream) -> None:
-        """Take down the columns of a stream, from its first chunk, and what its targets are."""
-        first = next((chunk for chunk in stream if len(chunk)), None)
-        if first is None:
-            return
-        if first.y is None:
-            raise InvalidInputError(
-                "The stream has no targets: name their column, emnet.stream(…, target=…), or give batches (X, y)."
-            )
-        self._check_features(first.X, np.zeros(len(first)), reset=True)
-        if first.names is not None:
-            self.feature_names_in_ = np.array(first.names, dtype=object)
-
-    def _checked_chunk(self, chunk: Chunk) -> Units:
-        """Rows of a chunk that count, with their targets and weights."""
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "X does not have valid feature names")  # they are the stream's
-                return self._rows_that_count(chunk)
-        except ValueError as error:  # scikit-learn's among them
-            raise InvalidInputError(f"{chunk.label}: {place_of_infinity(chunk)}{error}") from error
-
-    def _rows_that_count(self, chunk: Chunk) -> Units:
-        """The same, by the kind of the targets."""
-        raise NotImplementedError
-
-    def _as_fitted(self, units: Units) -> Units:
-        """Units with their targets as the model has them."""
-        return units
-
-    def _standardize_stream(self, found: Survey) -> None:
-        p = self.n_features_in_
-        constant = (found.deviation == 0) | (not self.standardize)
-        self.input_mean_ = found.mean[:p] if self.standardize else np.zeros(p)
-        self.input_scale_ = np.where(constant, 1.0, found.deviation)[:p]
-
-    def _batches_of(self, chunk: Chunk) -> list[Batch]:
-        units: Any = self._as_fitted(self._checked_chunk(chunk))
-        return [self._batch(units.X, units.target, units.weights)] if len(units.X) else []
 
     def _continues(self) -> bool:
         return self.warm_start and bool(getattr(self, "members_", None))

@@ -28,7 +28,7 @@ from emnet.estimators.mixture_report import warn_of_failed_starts, warn_of_idle_
 from emnet.estimators.monitor import ConvergenceMonitor, Monitoring
 from emnet.estimators.resuming import resumable
 from emnet.estimators.sequences import pieces
-from emnet.estimators.streaming import StreamedBatches, random_numbers, require_alone, survey
+from emnet.estimators.streaming import StreamedBatches, random_numbers, require_alone, sequence_weights, survey
 from emnet.exceptions import (
     CollapsedComponentError,
     InvalidInputError,
@@ -134,13 +134,7 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
 
     def _checked_chunk(self, chunk: Chunk) -> Units:
         """Sequences of a chunk that count, with their known states and weights."""
-        if chunk.lengths is None:
-            raise InvalidInputError(
-                "A stream of rows does not say where sequences end: name the column that tells them apart, "
-                "emnet.stream(…, sequence=…)."
-            )
-        starts = np.cumsum(chunk.lengths) - chunk.lengths
-        weights = None if chunk.weights is None else np.asarray(chunk.weights, dtype=float)[starts]
+        weights = sequence_weights(chunk)
         if weights is not None and not weights.any():
             return Units(np.empty((0, 1)))
         try:

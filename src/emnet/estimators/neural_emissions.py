@@ -36,6 +36,7 @@ class Plan:
     dtype: torch.dtype
     seed: int
     rows: Tensor  # (r, d), standardized rows of the data, none missing
+    keeps_rows: bool = True  # whether a network's statistics are rows
 
     def fresh(self, module: nn.Module, more: int = 0) -> nn.Module:
         return fresh_module("network", module, self.dtype, self.seed + more)
@@ -57,7 +58,7 @@ def autoregressive(plan: Plan) -> Factor[Any]:
 def mixture_density(plan: Plan) -> Factor[Any]:
     """Mixtures of Gaussians whose parameters one network makes of the past for all states."""
     blank = MixtureDensity(plan.d, plan.k, plan.n_mixtures, n_past=plan.p, hidden_units=plan.hidden_units)
-    return ModuleDensity(plan.fresh(blank), precision=plan.precision)
+    return ModuleDensity(plan.fresh(blank), precision=plan.precision, keeps_rows=plan.keeps_rows)
 
 
 def discriminative(plan: Plan) -> Factor[Any]:
@@ -67,7 +68,7 @@ def discriminative(plan: Plan) -> Factor[Any]:
     )
     network = plan.fresh(given)
     require_shape("network", network, plan.d, plan.k, plan.dtype)
-    return ScaledLikelihood(network, plan.rows, precision=plan.precision)
+    return ScaledLikelihood(network, plan.rows, precision=plan.precision, keeps_rows=plan.keeps_rows)
 
 
 def of_module(module: nn.Module) -> Callable[[Plan], Factor[Any]]:
@@ -76,7 +77,7 @@ def of_module(module: nn.Module) -> Callable[[Plan], Factor[Any]]:
     def make(plan: Plan) -> Factor[Any]:
         network = plan.fresh(module)
         _require_density(network, plan)
-        return ModuleDensity(network, precision=plan.precision)
+        return ModuleDensity(network, precision=plan.precision, keeps_rows=plan.keeps_rows)
 
     return make
 

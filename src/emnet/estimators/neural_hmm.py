@@ -12,6 +12,8 @@ from torch import nn
 from emnet import serialization
 from emnet.algorithms.base import Algorithm, Callback
 from emnet.batch import Batch, with_constant
+from emnet.data.sample import Units
+from emnet.data.stream import Chunk, Stream
 from emnet.estimators import experts_start, options
 from emnet.estimators.callbacks import with_callbacks
 from emnet.estimators.keeping import keeping_what_was_fitted
@@ -21,11 +23,14 @@ from emnet.estimators.neural_emissions import EMISSIONS, TAKES_HOLES, Plan, of_m
 from emnet.estimators.neural_use import FittedNeural
 from emnet.estimators.resuming import resumable
 from emnet.estimators.sequences import require_sequence_weights
+from emnet.estimators.streaming import require_alone
 from emnet.estimators.validation import require_not_negative, require_one_of, require_positive_integer
 from emnet.exceptions import InvalidInputError
 from emnet.factors.experts import GaussianExperts
 from emnet.factors.tables import MixingWeights, Transitions
 from emnet.models.markov import HiddenMarkov
+
+_BY_GRADIENT = ("auto", "lbfgs", "adam")  # algorithms that ask for no M-step of a network
 
 
 class NeuralHMM(FittedNeural):
@@ -133,12 +138,16 @@ class NeuralHMM(FittedNeural):
 
         Parameters
         ----------
+        X : sequences; or an `emnet.stream` with a column `sequence`, whose target is y and whose weight the sequences'.
         lengths : of the sequences, where X is not a list.
         y : (n,), the state of each row where it is known, −1 where not.
         sample_weight : how many sequences each one counts for.
         """
         with keeping_what_was_fitted(self):
             self._check_parameters()
+            if isinstance(X, Stream):
+                require_alone(y, sample_weight if lengths is None else lengths)
+                return self._fit_stream(X)
             X, batch = self._prepared(X, lengths, y, sample_weight, self._continues())
             self._fit_sequences(X, batch, y)
             warn_of_idle_states(self._best.posterior(batch).responsibilities.sum(0))
@@ -166,6 +175,24 @@ class NeuralHMM(FittedNeural):
         if not goes_on:
             self._reference = reference_rows(batch.target)
         return X, batch
+
+    # -- streams ----------------------------------------------------------------------------------------------------
+
+    _needs_targets = False  # the states of rows, which need not be known
+
+    def _rows_that_count(self, chunk: Chunk) -> Units:
+        X = self._rows_of_chunk(chunk)
+        self._require_whole_rows(X)
+        return Units(X, self._known_states(chunk.y, len(X)))
+
+    def _batch_of(self, units: Any) -> Batch:
+        return self._sequences(units.X, units.lengths, units.weights, units.target)
+
+    def _batch_of_sample(self, units: Units) -> Batch:
+        batch = self._batch_of(units)
+        if not self._continues():
+            self._reference = reference_rows(batch.target)
+        return batch
 
     # -- the model --------------------------------------------------------------------------------------------------
 
@@ -236,6 +263,7 @@ class NeuralHMM(FittedNeural):
             options.DTYPES[self.dtype],
             seed,
             self._reference,
+            keeps_rows=not (self._streams and self.algorithm in _BY_GRADIENT),
         )
 
     def _start(self, seed: int, batch: Batch) -> HiddenMarkov:

@@ -12,7 +12,8 @@ from emnet.algorithms.adam import Adam
 from emnet.algorithms.base import Algorithm, Fit, Iteration, Reason, evaluate
 from emnet.algorithms.stepwise import Stepwise
 from emnet.batch import Batch, Data, MiniBatches, total_weight
-from emnet.estimators.iterative import IterativeEstimator, M
+from emnet.estimators.iterative import M
+from emnet.estimators.iterative_stream import StreamedFits
 from emnet.exceptions import InvalidInputError
 from emnet.inference.exact import Exact
 from emnet.models.emitting import implied
@@ -20,7 +21,7 @@ from emnet.models.emitting import implied
 _RATE_AFTER_A_FIT = 0.005  # Adam's first step goes so far in every coordinate, and ten times as far undoes a fit
 
 
-class PartialFits(IterativeEstimator[M]):
+class PartialFits(StreamedFits[M]):
     """A `partial_fit` is a step of an algorithm that is kept between calls, from each of the starts."""
 
     _steppers: list[Algorithm]

@@ -8,6 +8,8 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from emnet.data.stream import Stream
+from emnet.distributed import ALONE
 from emnet.estimators.checkpoints import checkpointing
 from emnet.exceptions import InvalidInputError
 
@@ -18,7 +20,7 @@ def resumable(fit: F) -> F:
     """Give `fit` what `checkpointing` takes: `checkpoint`, `checkpoint_every`, `resume` and `checkpoint_errors`."""
 
     @functools.wraps(fit)
-    def kept(
+    def keeping(
         self: Any,
         *args: Any,
         checkpoint: str | os.PathLike | None = None,
@@ -31,11 +33,15 @@ def resumable(fit: F) -> F:
             if resume:
                 raise InvalidInputError("resume=True needs checkpoint=, the file to go on from.")
             return fit(self, *args, **options)
-        with checkpointing(checkpoint, checkpoint_every, resume=resume, errors=checkpoint_errors, estimator=self):
+        group = next((each.group for each in (*args, *options.values()) if isinstance(each, Stream)), ALONE)
+        kept = checkpointing(
+            checkpoint, checkpoint_every, resume=resume, errors=checkpoint_errors, estimator=self, group=group
+        )
+        with kept:
             return fit(self, *args, **options)
 
     own = inspect.signature(fit).parameters
-    added = inspect.signature(kept, follow_wrapped=False).parameters
+    added = inspect.signature(keeping, follow_wrapped=False).parameters
     named = [each for each in added.values() if each.kind is inspect.Parameter.KEYWORD_ONLY]
-    kept.__signature__ = inspect.Signature([*own.values(), *named])  # type: ignore[attr-defined]
-    return kept  # type: ignore[return-value]
+    keeping.__signature__ = inspect.Signature([*own.values(), *named])  # type: ignore[attr-defined]
+    return keeping  # type: ignore[return-value]

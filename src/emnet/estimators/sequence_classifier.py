@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -10,9 +11,14 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from emnet.data.columns import Parts
+from emnet.data.stream import Stream, rows_of
+from emnet.estimators.iterative_stream import NO_TARGETS
 from emnet.estimators.markov_fit import LearningMarkov
 from emnet.estimators.resuming import resumable
 from emnet.estimators.sequences import joined, require_lengths
+from emnet.estimators.streaming import require_alone, sequence_weights
+from emnet.estimators.validation import plain_labels
 from emnet.exceptions import InvalidInputError
 
 
@@ -49,15 +55,19 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         self.class_prior = class_prior
 
     @resumable
-    def fit(self, X: Any, y: Any, lengths: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, lengths: Any = None) -> Self:
         """Fit every class's model to its sequences.
 
         Parameters
         ----------
-        X : a list of sequences, (t, d) each, or (n, d), sequences end to end.
+        X : a list of sequences, (t, d) each, or (n, d), sequences end to end. Or an `emnet.stream` with the columns
+            `target`, the class, the same in all rows of a sequence, and `sequence`; it is gone through for each class.
         y : (s,), the class of each sequence.
         lengths : of sequences end to end.
         """
+        if isinstance(X, Stream):
+            require_alone(y, lengths)
+            return self._fit_stream(X)
         sequences, y = _separate(X, lengths), column_or_1d(y)
         check_classification_targets(y)
         if len(y) != len(sequences):
@@ -68,6 +78,16 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
             clone(self.model).fit([sequence for sequence, own in zip(sequences, index, strict=True) if own == number])
             for number in range(len(self.classes_))
         ]
+        return self
+
+    def _fit_stream(self, stream: Stream) -> Self:
+        """Fit every class's model to its part of a stream."""
+        totals = _weights_by_class(stream)
+        self.classes_ = np.unique(list(totals))
+        shares = np.array([totals[label] for label in self.classes_.tolist()])
+        self.class_prior_ = self._prior(shares / shares.sum())
+        labels = self.classes_.tolist()
+        self.models_ = [clone(self.model).fit(replace(stream, chosen=OfClass(label))) for label in labels]
         return self
 
     def predict(self, X: Any, lengths: Any = None) -> np.ndarray:
@@ -99,6 +119,38 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
                 f"{self.class_prior!r}."
             )
         return prior
+
+
+@dataclass(frozen=True)
+class OfClass:
+    """The rows of a class, without their labels."""
+
+    label: Any
+
+    def __call__(self, parts: Parts) -> Parts:
+        assert parts.y is not None
+        return replace(rows_of(parts, np.asarray(plain_labels(parts.y) == self.label)), y=None)
+
+
+def _weights_by_class(stream: Stream) -> dict[Any, float]:
+    """How much the sequences of each class weigh."""
+    own: dict[Any, float] = {}
+    for chunk in stream:
+        weights = sequence_weights(chunk)
+        if chunk.y is None:
+            raise InvalidInputError(NO_TARGETS)
+        labels, lengths = plain_labels(chunk.y), chunk.lengths
+        assert lengths is not None
+        first = labels[np.cumsum(lengths) - lengths]
+        odd = np.flatnonzero(np.repeat(first, lengths) != labels)
+        if len(odd):
+            raise InvalidInputError(
+                f"{chunk.label}: row {odd[0]} of them has another class than its sequence began with."
+            )
+        for label, weight in zip(first.tolist(), np.ones(len(first)) if weights is None else weights, strict=True):
+            own[label] = own.get(label, 0.0) + float(weight)
+    parts = stream.group.gathered(own)
+    return {label: sum(part.get(label, 0.0) for part in parts) for label in set().union(*parts)}
 
 
 def _separate(X: Any, lengths: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from emnet.algorithms.base import Algorithm
 from emnet.batch import Batch
+from emnet.data.sample import Units
+from emnet.data.stream import Chunk
 from emnet.estimators import options
 from emnet.estimators.coordinates_file import CoordinatesInFile
 from emnet.estimators.markov_paths import DECODERS
 from emnet.estimators.mixture_start import require_labels
-from emnet.estimators.sequences import joined, require_lengths
+from emnet.estimators.sequences import joined, require_lengths, require_sequence_weights
+from emnet.estimators.streaming import sequence_weights
 from emnet.estimators.validation import require_not_negative, require_one_of, require_positive_integer
 from emnet.exceptions import InvalidInputError
 from emnet.inference.exact import Exact
@@ -107,6 +111,24 @@ class SequenceEstimator(CoordinatesInFile[HiddenMarkov]):
     def _fit_sequences(self, X: np.ndarray, batch: Batch, shown: Any) -> Any:
         """Run on a batch made of X; `shown` is the target that callbacks see."""
         return self._fit_starts(batch, None, self._seeds(), X, shown)
+
+    # -- streams ----------------------------------------------------------------------------------------------------
+
+    def _checked_chunk(self, chunk: Chunk) -> Units:
+        weights, units = sequence_weights(chunk), super()._checked_chunk(chunk)
+        assert chunk.lengths is not None
+        if weights is not None and weights.any():
+            require_sequence_weights(weights, chunk.lengths)
+        return replace(units, weights=weights, lengths=chunk.lengths)
+
+    def _rows_of_chunk(self, chunk: Chunk) -> np.ndarray:
+        """Inputs that are checked, (n, p)."""
+        X: np.ndarray = validate_data(self, chunk.X, dtype=np.float64, reset=False, ensure_all_finite=False)
+        self._require_usable(X)
+        return X
+
+    def _batch_of_sample(self, units: Units) -> Batch:
+        return self._batch_of(units)
 
     # -- paths ------------------------------------------------------------------------------------------------------
 

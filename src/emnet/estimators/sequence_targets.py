@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from emnet.data.stream import Stream
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.standardize import weighted_location_scale
 from emnet.estimators.validation import plain_labels
@@ -188,16 +189,14 @@ class NumberTargets:
 
     @classmethod
     def of(cls, Y: np.ndarray, weights: np.ndarray) -> Self:
-        values = _numbers(Y)
+        values = numbers(Y)
         if np.isinf(values).any():
             raise InvalidInputError(f"y holds infinity, first in row {int(np.argwhere(np.isinf(values))[0][0])}.")
-        empty = np.isnan(values).all(axis=0)
-        if empty.any():
-            raise InvalidInputError(f"Column {int(empty.argmax())} of y has nothing but NaN: nothing can be learned.")
+        require_known(~np.isnan(values).all(axis=0))
         return cls(*weighted_location_scale(values, weights), Y.ndim == 1)
 
     def coded(self, Y: np.ndarray) -> np.ndarray:
-        values = _numbers(Y)
+        values = numbers(Y)
         if values.shape[1] != len(self.center):
             raise InvalidInputError(f"The model has {len(self.center)} targets; y has {values.shape[1]}.")
         return (values - self.center) / self.scale
@@ -242,7 +241,7 @@ class NumberTargets:
     def score(self, predicted: np.ndarray, Y: np.ndarray) -> float:
         from sklearn.metrics import r2_score
 
-        known = ~np.isnan(_numbers(Y)).any(axis=1)
+        known = ~np.isnan(numbers(Y)).any(axis=1)
         return float(r2_score(Y[known], predicted[known]))
 
     def log_scale(self, target: Tensor) -> Tensor:
@@ -267,6 +266,28 @@ def targets_of(kind: str, Y: np.ndarray, weights: np.ndarray, classes: Any = Non
     return KINDS[kind_of(Y) if kind == "auto" else kind].of(Y, weights)  # type: ignore[no-any-return]
 
 
+def streamed_targets(kind: str, stream: Stream) -> SequenceTargets:
+    """What the targets of a stream are, by a pass; the units of numbers are still to be found."""
+    found: set[str] = set()
+    labels: set[Any] = set()
+    for chunk in stream:
+        Y = np.asarray(chunk.y)
+        found.add(kind_of(Y) if kind == "auto" else kind)
+        if "regression" not in found:
+            labels.update(plain_labels(Y[~_unknown(Y)]).tolist())
+    all_found = stream.group.gathered((found, labels))
+    if any("regression" in own for own, _ in all_found):
+        return NumberTargets(np.zeros(1), np.ones(1), True)
+    every = np.array(sorted(set().union(*(own for _, own in all_found))))
+    return LabelTargets.of(every, np.ones(len(every)))
+
+
+def require_known(columns: np.ndarray) -> None:
+    """Raise InvalidInputError for a column of targets of which nothing is known."""
+    if not columns.all():
+        raise InvalidInputError(f"Column {int(columns.argmin())} of y has nothing but NaN: nothing can be learned.")
+
+
 def kind_of(Y: np.ndarray) -> str:
     """Numbers that are not all whole, or that have several columns, are for regression; all else are labels."""
     if Y.ndim >= 2:
@@ -284,7 +305,8 @@ def _unknown(Y: np.ndarray) -> np.ndarray:
     return np.array([label is None or label != label for label in Y.tolist()], dtype=bool)
 
 
-def _numbers(Y: np.ndarray) -> np.ndarray:
+def numbers(Y: np.ndarray) -> np.ndarray:
+    """Targets of regression as columns, (n, d)."""
     if Y.ndim > 2:
         raise InvalidInputError(f"Targets are (n,) or (n, d); got shape {Y.shape}.")
     try:

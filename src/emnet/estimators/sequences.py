@@ -51,7 +51,7 @@ def require_sequence_weights(sample_weight: Any, lengths: np.ndarray) -> np.ndar
     """Weights of the sequences, (s,), or None."""
     if sample_weight is None:
         return None
-    weights = np.asarray(sample_weight, dtype=float)
+    weights = np.array(sample_weight, dtype=float)  # a copy, as kernels want it in one piece
     if weights.shape != lengths.shape or not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
         raise InvalidInputError(
             f"sample_weight must be {len(lengths)} finite numbers, one for each sequence, none below 0 and not all "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +22,8 @@ from emnet.statistics import Moments
 
 SAMPLE_ROWS = 2**15  # of which starts are made, by k-means among others
 _CONSTANT = 10 * np.finfo(np.float64).eps  # of a column's reach: the deviation that rounding leaves of a constant
+_MOST_VALUES = 1000  # of a column of numbers that are looked at: a category has fewer
+_NO_ROWS = "The stream has no rows of a weight above 0."
 
 Checked = Callable[[Chunk], Units]
 """A chunk as numbers that have been checked, without units of weight 0."""
@@ -59,6 +62,7 @@ class ColumnSums(Moments):
 
 def survey(stream: Stream, checked: Checked) -> Survey:
     """Two passes: how far the numbers reach and a sample; and then moments about the sample's means."""
+    require_same_pieces(stream)
     sample, reach, n_rows, n_batches = Sample(SAMPLE_ROWS), None, 0, 0
     for chunk in stream:
         units = checked(chunk)
@@ -74,6 +78,8 @@ def survey(stream: Stream, checked: Checked) -> Survey:
     whole = sample.of_all(stream.group)
     unit, center = np.where(reach > 0, reach, 1.0), _means(whole)
     sums = _column_sums(stream, checked, unit, center)
+    if not float(sums.weight) > 0:
+        raise InvalidInputError(_NO_ROWS)
     mass = sums.mass.numpy()
     with np.errstate(invalid="ignore", divide="ignore"):
         away = np.nan_to_num(sums.first.numpy() / mass)
@@ -105,9 +111,22 @@ def _column_sums(stream: Stream, checked: Checked, unit: np.ndarray, center: np.
     return stream.group.combined(blocks, stream.blocks)
 
 
+def require_same_pieces(stream: Stream) -> None:
+    """Raise InvalidInputError where processes do not see the same files: a shard is missing, or another version."""
+    found = stream.group.gathered(stream.labels()) if stream.group.size > 1 else []
+    for rank, labels in enumerate(found):
+        odd = sorted(set(labels) ^ set(found[0]))
+        if odd:
+            lacking = rank if odd[0] in found[0] else 0
+            raise InvalidInputError(
+                f"{odd[0]}: process {lacking} of {len(found)} does not find it, though others do. All must see the "
+                "same files under the same names: put them into a folder that all machines share, or copy them to each."
+            )
+
+
 def _require_rows_for_all(rows: list[int], stream: Stream) -> None:
     if not sum(rows):
-        raise InvalidInputError("The stream has no rows of a weight above 0.")
+        raise InvalidInputError(_NO_ROWS)
     if not all(rows):
         raise InvalidInputError(
             f"Process {rows.index(0)} of {len(rows)} has no rows of the stream: its batches are too few. Take "
@@ -118,22 +137,41 @@ def _require_rows_for_all(rows: list[int], stream: Stream) -> None:
 def witnesses(stream: Stream) -> Any:
     """A table of a few rows with every word of each column, and the least and the largest of its integers.
 
-    Of streams of arrays, the first chunk. None if there are no rows.
+    Of streams of arrays rows with the values of each column, up to `_MOST_VALUES` of them. None if there are no rows.
     """
     import narwhals as nw
 
     kept: list[Any] = []
-    seen: dict[str, set[Any]] = {}
+    seen: dict[Any, set[Any]] = {}
     for chunk in stream:
         if isinstance(chunk.X, np.ndarray):
-            return chunk.X
+            kept += [chunk.X[_new_rows(chunk.X, seen)]]
+            continue
         frame = nw.from_native(chunk.X, eager_only=True)
         rows = {0, 1} if not kept else set()
         for name in frame.columns:
             rows |= _news(frame[name], seen.setdefault(name, set()))
         kept += [nw.to_native(frame[sorted(row for row in rows if row < len(frame))])] if rows else []
-    tables = [nw.from_native(table) for own in stream.group.gathered(kept) for table in own]
+    every = [table for own in stream.group.gathered(kept) for table in own]
+    if every and isinstance(every[0], np.ndarray):
+        return np.concatenate(every)
+    tables = [nw.from_native(table) for table in every]
     return nw.to_native(nw.concat(tables)) if tables else None
+
+
+def _new_rows(X: np.ndarray, seen: dict[Any, set[Any]]) -> list[int]:
+    """The first two rows, and the first with each value that its column has not had; adds those to `seen`."""
+    rows = {0, min(1, len(X) - 1)} if not seen else set()
+    for j, column in enumerate(X.T):
+        own = seen.setdefault(j, set())
+        if len(own) < _MOST_VALUES:
+            values, first = np.unique(column, return_index=True)
+            fresh = [
+                (v, row) for v, row in zip(values.tolist(), first.tolist(), strict=True) if v == v and v not in own
+            ]
+            own.update(value for value, _ in fresh[:_MOST_VALUES])
+            rows.update(row for _, row in fresh[:_MOST_VALUES])
+    return sorted(rows)
 
 
 def _news(column: Any, seen: set[Any]) -> set[int]:
@@ -179,12 +217,32 @@ class StreamedBatches(Batches):
     def total_weight(self) -> float:
         return self.found.total_weight
 
+    def checksum(self) -> int:
+        """Of what the survey found: other data are told by it."""
+        own = self.found
+        parts = (np.array([own.n_rows, own.total_weight]), own.reach, own.mass, own.mean, own.deviation)
+        return zlib.crc32(b"".join(np.ascontiguousarray(part).tobytes() for part in parts))
+
     @property
     def is_shared(self) -> bool:
         return self.stream.group.size > 1
 
     def combined(self, sums: Mapping[int, Derived]) -> Derived:
         return self.stream.group.combined(sums, self.stream.blocks)  # type: ignore[type-var]
+
+
+def sequence_weights(chunk: Chunk) -> np.ndarray | None:
+    """How many sequences each one of a chunk counts for, (s,), as its first row says; None if the stream does not.
+
+    Raises InvalidInputError where the stream has no sequences.
+    """
+    if chunk.lengths is None:
+        raise InvalidInputError(
+            "A stream of rows does not say where sequences end: name the column that tells them apart, "
+            "emnet.stream(…, sequence=…)."
+        )
+    starts = np.cumsum(chunk.lengths) - chunk.lengths
+    return None if chunk.weights is None else np.array(chunk.weights, dtype=float)[starts]
 
 
 def random_numbers(random_state: Any, group: Group) -> Any:

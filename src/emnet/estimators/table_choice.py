@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -16,6 +16,8 @@ from emnet.applications.select import Candidate, Tried, select
 from emnet.data.kinds import is_missing
 from emnet.data.reading import Columns
 from emnet.data.schema import Schema, listed, with_classes
+from emnet.distributed import ALONE, Group
+from emnet.estimators.checkpoints import checkpointing
 from emnet.estimators.mixture_model import MixtureModel
 from emnet.estimators.model_table import KINDS, Kind, Options, kinds_for, table_emissions, variants_for
 from emnet.estimators.table_model import TableModel, coded_rows, filled_inputs
@@ -37,6 +39,8 @@ class Request:
     sizes : what to choose from, or None for those of the kind.
     seconds : the budget of the choice.
     note, tried, callback : told of what is left out, of every model compared, and of every iteration of the last fit.
+    checkpoint, checkpoint_every : the file that the last fit is kept in and goes on from, and seconds between two.
+    group : the processes that fit together.
     """
 
     kind: str = "auto"
@@ -46,6 +50,20 @@ class Request:
     note: Callable[[str], None] = field(default=lambda text: None)
     tried: Callable[[Tried, int], None] = field(default=lambda tried, total: None)
     callback: Callback | None = None
+    checkpoint: str | None = None
+    checkpoint_every: float | None = None
+    group: Group = ALONE
+
+    def keeping(self, estimator: Any) -> AbstractContextManager[None]:
+        """Keeps the fits in the block in a file, where there is one."""
+        if self.checkpoint is None:
+            return nullcontext()
+        every = self.checkpoint_every
+        return checkpointing(self.checkpoint, every, resume=True, estimator=estimator, group=self.group)
+
+    def agreed(self, choose: Callable[[], Any]) -> Any:
+        """What the first process chooses, for all: clocks decide too."""
+        return self.group.gathered(choose() if self.group.is_first else None)[0]
 
 
 @dataclass(frozen=True)
@@ -64,12 +82,47 @@ class _Option:
         return self.row.build(schema, self.size, self.row.variants[self.variant], options)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """A model that is about to be fitted.
+
+    rows : that it was chosen by.
+    """
+
+    option: _Option
+    schema: Schema
+    task: Task
+    filler: Any
+    note: str
+    rows: Rows
+    request: Request
+
+    @property
+    def estimator(self) -> Any:
+        callbacks = () if self.request.callback is None else (self.request.callback,)
+        return self.option.build(self.schema, Options(self.request.seed, callbacks))
+
+    def fitted(self, estimator: Any) -> TableModel:
+        estimator.set_params(callbacks=())
+        return TableModel(estimator, self.schema, self.option.kind, self.task, self.filler, self.note)
+
+
 def fit_table(columns: Columns, schema: Schema, request: Request) -> TableModel:
     """Choose and fit a model of the table.
 
     Raises InvalidInputError where the model and what there is to explain do not go together.
     """
-    schema = _with_target(columns, schema, request)
+    plan = plan_table(columns, schema, request)
+    with request.keeping(plan.estimator):
+        return plan.fitted(plan.task.fit(plan.estimator, plan.rows))
+
+
+def plan_table(columns: Columns, schema: Schema, request: Request, seen: Columns | None = None) -> Plan:
+    """Choose a model of the table; `seen` are columns with values that the rows lack, and that are known all the same.
+
+    Raises InvalidInputError where the model and what there is to explain do not go together.
+    """
+    schema = _with_target(seen or columns, schema, request)
     names = kinds_for(schema) if request.kind == "auto" else [request.kind]
     schema = fitting_schema(schema, names, request)
     columns = _known_targets(columns, schema, request)
@@ -80,11 +133,8 @@ def fit_table(columns: Columns, schema: Schema, request: Request) -> TableModel:
         rows = replace(rows, lengths=np.array([len(rows.X)]))
     if schema.target is not None:
         rows = with_inputs(rows, design(filled_inputs(rows.X, filler, schema), schema))
-    option, note = _chosen(names, rows, schema, task, request)
-    callbacks = () if request.callback is None else (request.callback,)
-    estimator = task.fit(option.build(schema, Options(request.seed, callbacks)), rows)
-    estimator.set_params(callbacks=())
-    return TableModel(estimator, schema, option.kind, task, filler, note)
+    option, note = request.agreed(lambda: _chosen(names, rows, schema, task, request))
+    return Plan(option, schema, task, filler, note, rows, request)
 
 
 def _with_target(columns: Columns, schema: Schema, request: Request) -> Schema:

@@ -11,7 +11,8 @@ from torch import Generator, Tensor
 from emnet.factors.columns import Cells, cells_of
 from emnet.factors.covariances import Diagonal
 from emnet.factors.emission import Emission
-from emnet.factors.gaussian import Gaussian, GaussianMoments, Rows
+from emnet.factors.gaussian import Gaussian
+from emnet.factors.gaussian_moments import GaussianMoments, Rows
 from emnet.factors.gaussian_priors import NormalInverseWishart
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,15 +13,19 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor
-from emnet.factors.module import learned
+from emnet.factors.module import Gradient, learned
 from emnet.kernels.ascent import ascend
 from emnet.statistics import Observations
 
+Known = Observations | Gradient
+"""What an E-step leaves of the rows."""
 
-class NetworkEmission(Factor[Observations]):
+
+class NetworkEmission(Factor[Any]):
     """log p(target | state, given) of all states at once, (n, k). A row that is NaN throughout is not observed.
 
-    Its statistics are the rows with their responsibilities, so the M-step sees Q and never lowers it.
+    Its statistics are the rows with their responsibilities, so the M-step sees Q and never lowers it; or for streams
+    ∇Q, whose size is constant, and which L-BFGS and Adam need alone.
 
     Parameters
     ----------
@@ -28,12 +33,13 @@ class NetworkEmission(Factor[Observations]):
         are learned.
     precision : of a Gaussian prior on all of them.
     steps : gradient steps of an M-step. L-BFGS and Adam take no M-steps.
+    keeps_rows : whether the statistics are rows.
     """
 
-    def __init__(self, network: nn.Module, *, precision: float = 0.0, steps: int = 10):
+    def __init__(self, network: nn.Module, *, precision: float = 0.0, steps: int = 10, keeps_rows: bool = True):
         super().__init__()
         self.network = network
-        self.precision, self.steps = float(precision), steps
+        self.precision, self.steps, self.keeps_rows = float(precision), steps, keeps_rows
 
     @abstractmethod
     def _log_density(self, target: Tensor, given: Tensor) -> Tensor:
@@ -48,19 +54,27 @@ class NetworkEmission(Factor[Observations]):
         out[seen] = found
         return out.to(target.dtype)
 
-    def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> Observations:
+    def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> Known:
         """From responsibilities times the rows' weights, (n, k)."""
         seen, rows, past = self._seen(target, given)
         if weights is None:
             weights = torch.ones_like(self.log_prob(target, given))
-        return Observations(rows, past, weights.detach()[seen])
+        found = Observations(rows, past, weights.detach()[seen])
+        if self.keeps_rows:
+            return found
+        return Gradient(self.gradient(found) + self.precision * self.coordinates())
 
-    def maximize(self, statistics: Observations) -> None:
+    def maximize(self, statistics: Known) -> None:
+        """Raises InvalidInputError where the statistics are ∇Q alone."""
+        if isinstance(statistics, Gradient):
+            raise InvalidInputError("An M-step of a network asks for rows, and there is ∇Q alone: take 'lbfgs'.")
         length = 1 / float(statistics.weights.abs().sum().clamp_min(1.0))
         start = self.coordinates()
         self.set_coordinates(ascend(lambda at: self._objective(at, statistics), start, length=length, steps=self.steps))
 
-    def gradient(self, statistics: Observations) -> Tensor:
+    def gradient(self, statistics: Known) -> Tensor:
+        if isinstance(statistics, Gradient):
+            return statistics.vector - self.precision * self.coordinates()
         return self._objective(self.coordinates(), statistics)[1]
 
     def log_prior(self) -> float:
@@ -144,12 +158,13 @@ class ScaledLikelihood(NetworkEmission):
     ----------
     network : (n, d) rows → (n, k) logits.
     reference : (r, d), rows that stand for the distribution of the data, none missing.
+    options : `precision`, `steps` and `keeps_rows` of any network emission.
     """
 
     reference: Tensor
 
-    def __init__(self, network: nn.Module, reference: Tensor, *, precision: float = 0.0, steps: int = 10):
-        super().__init__(network, precision=precision, steps=steps)
+    def __init__(self, network: nn.Module, reference: Tensor, **options: Any):
+        super().__init__(network, **options)
         self.register_buffer("reference", reference)
 
     def log_prior_of_states(self) -> Tensor:

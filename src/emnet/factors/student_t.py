@@ -13,7 +13,7 @@ from emnet.exceptions import InvalidInputError
 from emnet.factors.columns import NO_ROWS, Cells, cells_of, weights_of
 from emnet.factors.covariances import free, to_log_variances
 from emnet.factors.emission import Emission
-from emnet.factors.gaussian import GaussianMoments
+from emnet.factors.gaussian_moments import GaussianMoments
 from emnet.factors.gaussian_priors import NormalInverseWishart
 from emnet.kernels import gamma
 from emnet.statistics import Statistics
