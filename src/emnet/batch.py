@@ -121,6 +121,12 @@ class Batch:
                 yield name, value
 
 
+def joined(first: Batch, second: Batch) -> Batch:
+    """The rows of both, which have the same fields, in the block of the second."""
+    own = dict(second._tensors())
+    return replace(second, **{name: torch.cat((value, own[name])) for name, value in first._tensors()})  # type: ignore[arg-type]
+
+
 def distinct_inputs(batch: Batch) -> tuple[Tensor, Tensor] | None:
     """Every different row of `given` once, and which of them each row has, (n,); None where few rows are alike."""
     rows, which = torch.unique(batch.inputs, dim=0, return_inverse=True)
@@ -203,13 +209,12 @@ def total_weight(data: Data) -> float:
     return data.total_weight if isinstance(data, Batches) else sum(batch.total_weight for batch in data)
 
 
-def require_own(data: Data, algorithm: str) -> None:
+def require_own(
+    data: Data, algorithm: str, instead: str = "For many take algorithm='em', 'squarem' or 'lbfgs'."
+) -> None:
     """Raise InvalidInputError if other processes have a share of the data, for algorithms that go batch by batch."""
     if isinstance(data, Batches) and data.is_shared:
-        raise InvalidInputError(
-            f"The algorithm {algorithm!r} takes one batch after another, and so one process. For many take 'em', "
-            "'squarem' or 'lbfgs'."
-        )
+        raise InvalidInputError(f"{algorithm!r} takes one batch after another, and so one process. {instead}")
 
 
 def combined(data: Data, sums: Mapping[int, Derived]) -> Derived:
