@@ -32,6 +32,7 @@ class Batch:
     weights : how many units each unit stands for: (n,), or (number of sequences,).
     lengths : (number of sequences,), where the rows are sequences end to end.
     labels : (n,), the latent state where it is known, else −1; or (n, k), what multiplies each state's probability.
+    complete : that every entry of the target was seen, so that nobody need look; False says nothing.
     block : which sum of a pass the batch goes into first; the sums of the blocks are added in their order.
     """
 
@@ -41,6 +42,7 @@ class Batch:
     weights: Tensor | None = None
     lengths: Tensor | None = None
     labels: Tensor | None = None
+    complete: bool = False
     block: int = 0
     _derived: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
@@ -84,7 +86,7 @@ class Batch:
     def unanswered(self) -> Batch:
         """The same units with nothing known of the target or of the state."""
         unknown = torch.nan if self.target.is_floating_point() else -1
-        return replace(self, target=torch.full_like(self.target, unknown), observed=None, labels=None)
+        return replace(self, target=torch.full_like(self.target, unknown), observed=None, labels=None, complete=False)
 
     def rows(self, index: slice | Tensor) -> Batch:
         """The batch of some rows (of batches that are not sequences)."""

@@ -6,18 +6,17 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adam import adam
 
 _MEAN, _SQUARE, _FLOOR = 0.9, 0.999, 1e-8
 
 Memory = dict[str, list[Tensor]]
-"""Of every parameter in turn: how many steps it took, and the running means of its gradient and of that squared."""
+"""How many steps were taken, and of every parameter the running means of its gradient and of that squared."""
 
 
 class FusedAdam:
     """Adam (Kingma & Ba 2015) down the gradients that parameters hold; one without has a gradient of 0.
 
-    Torch's own kernel without its optimizer object, whose bookkeeping takes as long as the step of a small network.
+    Torch's own kernel without its optimizer object, whose bookkeeping takes longer than the step of a small network.
 
     Parameters
     ----------
@@ -29,30 +28,31 @@ class FusedAdam:
         self.groups = groups
         every = [parameter for own, _ in groups for parameter in own]
         self.memory: Memory = memory or {
-            "steps": [torch.zeros((), dtype=torch.float32, device=own.device) for own in every],
+            "steps": [torch.zeros((), dtype=torch.float32, device=every[0].device)],
             "means": [torch.zeros_like(own, memory_format=torch.preserve_format) for own in every],
             "squares": [torch.zeros_like(own, memory_format=torch.preserve_format) for own in every],
         }
 
+    @torch.no_grad()
     def step(self, rate: float) -> None:
-        done = 0
+        (steps,), done = self.memory["steps"], 0
+        steps += 1
         for parameters, decay in self.groups:
             own = slice(done, done + len(parameters))
             done = own.stop
-            adam(
+            torch._fused_adam_(
                 parameters,  # type: ignore[arg-type]
                 [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters],
                 self.memory["means"][own],
                 self.memory["squares"][own],
                 [],
-                self.memory["steps"][own],
-                fused=True,
-                amsgrad=False,
+                [steps] * len(parameters),
+                lr=rate,
                 beta1=_MEAN,
                 beta2=_SQUARE,
-                lr=rate,
                 weight_decay=decay,
                 eps=_FLOOR,
+                amsgrad=False,
                 maximize=False,
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -195,7 +196,8 @@ class AutoencoderRows(PartialFits[Autoencoder]):
         size = batch.target.numel() * dtype.itemsize
         if (self._stays or size > _BYTES_AT_HAND.get(device.type, 0)) and not as_they_are:
             return None
-        return self._prepared(batch)
+        made = self._prepared(batch)
+        return replace(made, complete=not bool(made.target.sum().isnan()))
 
     def _prepared(self, batch: Batch) -> Batch:
         """Rows of the source as the model sees them."""
