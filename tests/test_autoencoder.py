@@ -135,7 +135,7 @@ def test_the_divergence_is_that_of_quadrature(prior):
     axis = torch.linspace(-9, 9, 361, dtype=F64)
     grid = torch.cartesian_prod(axis, axis)
     with torch.no_grad():
-        log_q = diagonal_gaussian.log_density(grid, mean, log_variance).sum(-1)
+        log_q = diagonal_gaussian.log_density(grid, mean, 0.5 * log_variance).sum(-1)
         log_p = model.prior.log_density(grid, model.encoder)
         draws = diagonal_gaussian.draws(mean, log_variance, normal(7, 40000, 1, L))
         found = float(model.prior.divergence(mean, log_variance, draws, model.encoder).sum())

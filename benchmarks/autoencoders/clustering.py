@@ -11,15 +11,13 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
+from sklearn.model_selection import GridSearchCV, ShuffleSplit
 
 from benchmarks.results import markdown, write
 from emnet import GaussianMixture, NeuralMixture
 
 _SEEDS, _GOAL = 5, 0.90
-_NETWORK: dict[str, Any] = {
-    "n_latent": 30,
-    "encoder": (),
-    "decoder": (),
+_COMMON: dict[str, Any] = {
     "likelihood": "gaussian",
     "standardize": False,
     "pretraining": 60,
@@ -28,10 +26,23 @@ _NETWORK: dict[str, Any] = {
     "max_iter": 5,
     "prediction_samples": 20,
 }
+_GRID = {"encoder": [(), (64,), (256,)], "n_latent": [10, 20, 30]}
+_BY_LABELS: dict[str, Any] = {**_COMMON, "encoder": (), "decoder": (), "n_latent": 30}
+
+
+def chosen(X: np.ndarray) -> tuple[dict[str, Any], list[tuple[str, float]]]:
+    """The network whose held-out log evidence is the highest, without any label, and the table of all."""
+    halves = ShuffleSplit(1, test_size=0.2, random_state=0)
+    search = GridSearchCV(NeuralMixture(10, random_state=0, **_COMMON), _GRID, cv=halves, refit=False).fit(X)
+    tried = search.cv_results_
+    names = [f"{each['encoder']} → {each['n_latent']}" for each in tried["params"]]
+    return search.best_params_, list(zip(names, tried["mean_test_score"], strict=True))
+
+
 METHODS: dict[str, Callable[[int], Any]] = {
     "k-means": lambda seed: KMeans(10, n_init=10, random_state=seed),
     "GaussianMixture, full": lambda seed: GaussianMixture(10, reg_covar=1.0, n_init=2, random_state=seed),
-    "NeuralMixture": lambda seed: NeuralMixture(10, random_state=seed, **_NETWORK),
+    "NeuralMixture, network by accuracy": lambda seed: NeuralMixture(10, random_state=seed, **_BY_LABELS),
 }
 
 
@@ -42,32 +53,39 @@ def accuracy(found: np.ndarray, truth: np.ndarray) -> float:
     return float(table[linear_sum_assignment(-table)].sum() / len(truth))
 
 
-def measured(name: str) -> tuple[list[float], float]:
+def measured(make: Callable[[int], Any], X: np.ndarray, y: np.ndarray) -> tuple[list[float], float]:
     """Accuracy of each seed, and seconds of a fit."""
-    X, y = load_digits(return_X_y=True)
-    began, reached = time.perf_counter(), []
-    for seed in range(_SEEDS):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            reached.append(accuracy(METHODS[name](seed).fit_predict(X), y))
+    began = time.perf_counter()
+    reached = [accuracy(make(seed).fit_predict(X), y) for seed in range(_SEEDS)]
     return reached, (time.perf_counter() - began) / _SEEDS
 
 
 def main() -> None:
-    rows = []
-    for name in METHODS:
-        reached, seconds = measured(name)
-        each, mean = ", ".join(f"{value:.1%}" for value in reached), np.mean(reached)
-        goal = "" if "Neural" not in name else f"≥ {_GOAL:.0%}" + ("" if mean >= _GOAL else " MISSED")
-        rows.append([name, f"{mean:.1%}", each, f"{seconds:.1f}", goal])
+    X, y = load_digits(return_X_y=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        best, tried = chosen(X)
+        methods = METHODS | {
+            "NeuralMixture, network by held-out evidence": lambda seed: NeuralMixture(
+                10, random_state=seed, **_COMMON, **best
+            )
+        }
+        rows = [_row(name, *measured(make, X, y)) for name, make in methods.items()]
+    table = ", ".join(f"{name}: {evidence:.2f}" for name, evidence in tried)
     body = markdown(["", "accuracy", "by seed", "seconds of a fit", "goal"], rows) + (
-        f"\n\nDigits, 1797 × 64, ten clusters, {_SEEDS} seeds. NeuralMixture has linear networks, 30 latent numbers, "
-        "60 passes alone, 40 starts of the mixture, and 5 passes of EM: the setting that was best of those tried by "
-        "looking at these very accuracies, so it is what such a model can do and no forecast. An earlier start, of a "
-        "mixture on the latent vectors, had 89.3 % over five seeds with a convolutional pair, and of seed 0 82.9 % "
-        "with layers of 256 and 128 units and 87.6 % with 500."
+        f"\n\nDigits, 1797 × 64, ten clusters, {_SEEDS} seeds; 60 passes alone, 40 starts of the mixture, 5 passes of "
+        'EM. The line "by accuracy" has the linear networks and 30 latent numbers that were best of those tried by '
+        "looking at these very accuracies: what such a model can do, and no forecast. The last line's network was "
+        f"chosen without labels, by the mean log evidence of a fifth of the rows, held out ({table}); the rest of the "
+        "setting is that of the line before."
     )
     write("autoencoders.clustering", "Autoencoders: clusters of the digits", body)
+
+
+def _row(name: str, reached: list[float], seconds: float) -> list[str]:
+    each, mean = ", ".join(f"{value:.1%}" for value in reached), np.mean(reached)
+    goal = "" if "held-out" not in name else f"≥ {_GOAL:.0%}" + ("" if mean >= _GOAL else " MISSED")
+    return [name, f"{mean:.1%}", each, f"{seconds:.1f}", goal]
 
 
 if __name__ == "__main__":

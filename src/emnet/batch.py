@@ -32,6 +32,7 @@ class Batch:
     weights : how many units each unit stands for: (n,), or (number of sequences,).
     lengths : (number of sequences,), where the rows are sequences end to end.
     labels : (n,), the latent state where it is known, else −1; or (n, k), what multiplies each state's probability.
+    complete : that every entry of the target was seen, so that nobody need look; False says nothing.
     block : which sum of a pass the batch goes into first; the sums of the blocks are added in their order.
     """
 
@@ -41,6 +42,7 @@ class Batch:
     weights: Tensor | None = None
     lengths: Tensor | None = None
     labels: Tensor | None = None
+    complete: bool = False
     block: int = 0
     _derived: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
@@ -84,7 +86,7 @@ class Batch:
     def unanswered(self) -> Batch:
         """The same units with nothing known of the target or of the state."""
         unknown = torch.nan if self.target.is_floating_point() else -1
-        return replace(self, target=torch.full_like(self.target, unknown), observed=None, labels=None)
+        return replace(self, target=torch.full_like(self.target, unknown), observed=None, labels=None, complete=False)
 
     def rows(self, index: slice | Tensor) -> Batch:
         """The batch of some rows (of batches that are not sequences)."""
@@ -119,6 +121,12 @@ class Batch:
             value = getattr(self, name)
             if isinstance(value, Tensor):
                 yield name, value
+
+
+def joined(first: Batch, second: Batch) -> Batch:
+    """The rows of both, which have the same fields, in the block of the second."""
+    own = dict(second._tensors())
+    return replace(second, **{name: torch.cat((value, own[name])) for name, value in first._tensors()})  # type: ignore[arg-type]
 
 
 def distinct_inputs(batch: Batch) -> tuple[Tensor, Tensor] | None:
@@ -203,13 +211,12 @@ def total_weight(data: Data) -> float:
     return data.total_weight if isinstance(data, Batches) else sum(batch.total_weight for batch in data)
 
 
-def require_own(data: Data, algorithm: str) -> None:
+def require_own(
+    data: Data, algorithm: str, instead: str = "For many take algorithm='em', 'squarem' or 'lbfgs'."
+) -> None:
     """Raise InvalidInputError if other processes have a share of the data, for algorithms that go batch by batch."""
     if isinstance(data, Batches) and data.is_shared:
-        raise InvalidInputError(
-            f"The algorithm {algorithm!r} takes one batch after another, and so one process. For many take 'em', "
-            "'squarem' or 'lbfgs'."
-        )
+        raise InvalidInputError(f"{algorithm!r} takes one batch after another, and so one process. {instead}")
 
 
 def combined(data: Data, sums: Mapping[int, Derived]) -> Derived:

@@ -13,6 +13,8 @@ from torch import nn
 
 import emnet
 from emnet.algorithms.incremental import Disk, Incremental
+from emnet.algorithms.variational import VariationalEM
+from emnet.inference.amortized import Amortized
 from emnet.inference.exact import Exact
 
 X, Y = load_iris(return_X_y=True)
@@ -47,6 +49,13 @@ def _network(e_step: str, algorithm: str, **more: Any) -> FitCase:
     return FitCase("-".join(("EMMLPClassifier", e_step, algorithm, *more)), make, (X, Y))
 
 
+def _autoencoder(name: str, **more: Any) -> FitCase:
+    make = lambda: emnet.VariationalAutoencoder(  # noqa: E731
+        2, encoder=4, likelihood="gaussian", batch_size=50, max_iter=4, random_state=0, **more
+    )
+    return FitCase(f"VariationalAutoencoder-{name}", make, (_HOLES,))
+
+
 FITS: list[FitCase] = [
     *(_mixture(algorithm) for algorithm in ("em", "squarem", "annealing", "split_merge")),
     FitCase(
@@ -73,6 +82,16 @@ FITS: list[FitCase] = [
         "EMImputer", lambda: emnet.EMImputer(n_components=(1, 2), covariance_types=("diag",), random_state=0), (_HOLES,)
     ),
     FitCase("FactorAnalysis", lambda: emnet.FactorAnalysis(2, algorithm="em", max_iter=9), (_HOLES,)),
+    _autoencoder("joint", n_init=2, warm_up=0.5, early_stopping=True),
+    _autoencoder("alternating", algorithm="alternating", prior="mixture", n_components=2),
+    _autoencoder("schedule", algorithm=VariationalEM(Amortized(), passes=4, e_steps=2), e_step=Amortized(3)),
+    _autoencoder("importance", e_step="importance", n_draws=3, missing="mnar"),
+    _autoencoder("semi_amortized", e_step="semi_amortized", refinements=2, prior="vamp", n_components=3),
+    FitCase(
+        "NeuralMixture",
+        lambda: emnet.NeuralMixture(2, 2, encoder=4, pretraining=3, mixture_starts=3, max_iter=3, random_state=0),
+        (_HOLES,),
+    ),
     FitCase("MixtureModel", lambda: emnet.MixtureModel(2, emissions="student_t", random_state=0, max_iter=9), (X,)),
     FitCase(
         "MixtureOfExpertsClassifier",

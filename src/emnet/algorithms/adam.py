@@ -47,7 +47,7 @@ class Adam:
     def step(self, model: LatentModel, data: Data) -> Progress:
         require_own(data, "adam")
         total = total_weight(data)
-        rate, evidence, log_prior = self._rate(), 0.0, model.log_prior()
+        rate, evidence, log_prior = falling(self.learning_rate, self._pass, self.passes), 0.0, model.log_prior()
         diagnostics: dict[str, float] = {}
         for batch in data:
             progress, statistics = e_step(model, [batch], self.inference)
@@ -60,11 +60,6 @@ class Adam:
         self._pass += 1
         return Progress(evidence, log_prior, EvidenceKind.ESTIMATE, diagnostics)
 
-    def _rate(self) -> float:
-        if self.passes is None:
-            return self.learning_rate
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, self._pass / self.passes)))
-
     def _direction(self, gradient: Tensor) -> Tensor:
         if self._mean is None or self._square is None:
             self._mean, self._square = torch.zeros_like(gradient), torch.zeros_like(gradient)
@@ -74,3 +69,8 @@ class Adam:
         mean = self._mean / (1 - _MEAN**self._updates)
         square = self._square / (1 - _SQUARE**self._updates)
         return mean / (square.sqrt() + _FLOOR)
+
+
+def falling(rate: float, done: int, passes: int | None) -> float:
+    """The rate after so many passes: it falls to 0 over `passes` along half a cosine; None keeps it."""
+    return rate if passes is None else rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done / passes)))

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from emnet.algorithms.adam import falling
 from emnet.algorithms.base import Progress
-from emnet.batch import Batch, Data, total_weight
+from emnet.algorithms.fused_adam import FusedAdam, Memory
+from emnet.batch import Batch, Data, require_own, total_weight
 from emnet.factors.base import Factor
 from emnet.inference.base import EStep
 from emnet.models.base import LatentModel, VariationalModel, require_variational
@@ -47,64 +49,65 @@ class VariationalEM:
     memory: float = 1.0
     largest_norm: float | None = None
 
-    kept = ("_optimizers", "_schedules", "_kept", "_seen")  # an optimizer of PyTorch's no checkpoint can hold
+    kept = ("_memories", "_passes", "_kept", "_seen")  # see emnet.algorithms.snapshot
 
     def __post_init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        self._optimizers: list[torch.optim.Optimizer] = []
+        self._turns: list[FusedAdam] = []
+        self._memories: list[Memory] = []
         self._closed: tuple[str, ...] = ()
-        self._schedules: list[torch.optim.lr_scheduler.LRScheduler] = []
+        self._passes = 0
         self._kept: ModelStatistics | None = None
         self._seen = 0.0  # passes, whose share of the statistics is even
 
     def step(self, model: LatentModel, data: Data) -> Progress:
+        require_own(data, "variational EM", "Autoencoders are fitted in one process.")
         model = require_variational(model)
         whole, log_prior = total_weight(data), model.log_prior()
-        evidence = torch.zeros(())
-        if not self._optimizers:
+        if not self._turns:
             self._begin(model, whole)
-        diagnostics: dict[str, float] = {}
+        rate = falling(self.learning_rate, self._passes, self.passes)
+        evidence, diagnostics = torch.zeros(()), dict[str, float]()
         for batch in data:
             weight = batch.total_weight
-            for optimizer in self._turns():
-                posterior = self._ascend(model, batch, optimizer)
+            if not weight:
+                continue
+            for turn in self._turns:
+                posterior = self._ascend(model, batch, turn, weight, rate)
             self._maximize(model, batch, posterior, weight, whole)
             evidence = evidence.to(posterior.log_evidence.device) + _summed(posterior.log_evidence, batch.weights)
             for name, value in posterior.diagnostics.items():
                 diagnostics[name] = diagnostics.get(name, 0.0) + value * weight / whole
-        for schedule in self._schedules:
-            schedule.step()
+        self._passes += 1
         return Progress(float(evidence), log_prior, EvidenceKind.ESTIMATE, diagnostics)
 
     def _begin(self, model: VariationalModel, whole: float) -> None:
         self._closed = model.closed
         names = [name for name in model.factors if name not in self._closed]
-        turns = [["encoder"], [name for name in names if name != "encoder"]] if self.e_steps else [names]
-        for own in turns:
-            groups = _groups([model.factors[name] for name in own], whole)
-            self._optimizers.append(torch.optim.Adam(groups, lr=self.learning_rate, fused=True))
-        if self.passes is not None:
-            cosine = torch.optim.lr_scheduler.CosineAnnealingLR
-            self._schedules = [cosine(optimizer, self.passes) for optimizer in self._optimizers]
+        rest = [name for name in names if name != "encoder"]
+        parts = [*[["encoder"]] * self.e_steps, rest] if self.e_steps else [names]
+        before: dict[tuple[str, ...], FusedAdam] = {}
+        for own in map(tuple, parts):
+            if own not in before:
+                groups = _groups([model.factors[name] for name in own], whole)
+                memory = self._memories[len(before)] if len(before) < len(self._memories) else None
+                before[own] = FusedAdam(groups, memory)
+            self._turns.append(before[own])
+        self._memories = [adam.memory for adam in before.values()]
 
-    def _turns(self) -> list[torch.optim.Optimizer]:
-        if not self.e_steps:
-            return self._optimizers
-        encoder, rest = self._optimizers
-        return [encoder] * self.e_steps + [rest]
-
-    def _ascend(self, model: VariationalModel, batch: Batch, optimizer: torch.optim.Optimizer) -> Any:
+    def _ascend(self, model: VariationalModel, batch: Batch, turn: FusedAdam, weight: float, rate: float) -> Any:
         """One step along the gradient of the mean objective of a row; the posterior that it met."""
         with torch.enable_grad():
             posterior: Any = self.inference(model, batch)
-            loss = -_summed(posterior.objective, batch.weights) / batch.total_weight
-            _forget_gradients(self._optimizers)
+            loss = _summed(posterior.objective, batch.weights) * (-1 / weight)
+            for adam in self._turns:
+                adam.forget_gradients()
             loss.backward()
         if self.largest_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), self.largest_norm)
-        optimizer.step()
+        turn.step(rate)
         return posterior
 
     def _maximize(self, model: VariationalModel, batch: Batch, posterior: Any, weight: float, whole: float) -> None:
@@ -119,21 +122,13 @@ class VariationalEM:
                 model.factors[name].maximize(self._kept[name])
 
 
-def _groups(factors: Sequence[Factor[Any]], whole: float) -> list[dict[str, Any]]:
+def _groups(factors: Sequence[Factor[Any]], whole: float) -> list[tuple[list[nn.Parameter], float]]:
     """Parameters by their prior, which is a decay of the mean gradient of a row: few groups are few calls of Adam."""
     by_decay: dict[float, list[nn.Parameter]] = {}
     for factor in factors:
         own = [parameter for parameter in factor.parameters() if parameter.requires_grad]
         by_decay.setdefault(getattr(factor, "precision", 0.0) / whole, []).extend(own)
-    return [{"params": own, "weight_decay": decay} for decay, own in by_decay.items() if own]
-
-
-def _forget_gradients(optimizers: Sequence[torch.optim.Optimizer]) -> None:
-    """What `zero_grad` does, without the time that it takes to look for hooks."""
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                parameter.grad = None
+    return [(own, decay) for decay, own in by_decay.items() if own]
 
 
 def _summed(values: Tensor, weights: Tensor | None) -> Tensor:

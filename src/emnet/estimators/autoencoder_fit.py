@@ -1,4 +1,4 @@
-"""How autoencoders learn: the rows, the networks, the starts and the runs."""
+"""How autoencoders learn: the networks, the starts and the runs."""
 
 from __future__ import annotations
 
@@ -8,30 +8,24 @@ from dataclasses import replace
 from numbers import Integral
 from typing import Any, Self
 
-import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import _check_sample_weight, validate_data
 from torch import Tensor, nn
 
 from emnet.algorithms.base import Algorithm, Fit
 from emnet.algorithms.variational import VariationalEM
-from emnet.batch import Batch, Data, MiniBatches
-from emnet.data.frames import has_words, is_frame, require_frame
+from emnet.batch import Batch, Data
+from emnet.data.stream import Stream
 from emnet.estimators import options
-from emnet.estimators.cell_families import CELL_FAMILIES
+from emnet.estimators.autoencoder_rows import AutoencoderRows
 from emnet.estimators.early_stopping import EarlyStopping
 from emnet.estimators.history import as_dict
-from emnet.estimators.iterative import IterativeEstimator
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.mixture_report import shifted
 from emnet.estimators.modules import fresh_module, require_shape
-from emnet.estimators.row_coding import RowCoding, as_tensor, coding_of_table, measured
-from emnet.estimators.validation import (
-    require_not_negative,
-    require_one_of,
-    require_positive_integer,
-)
+from emnet.estimators.resuming import resumable
+from emnet.estimators.streaming import require_alone
+from emnet.estimators.validation import require_not_negative, require_one_of, require_positive_integer
 from emnet.exceptions import InvalidInputError
 from emnet.factors.decoder import Decoder
 from emnet.factors.encoder import Encoder
@@ -46,18 +40,12 @@ ALGORITHMS = ("joint", "alternating")
 _CONVOLUTIONAL = "convolutional"
 _IMPORTANCE_DRAWS = 20
 _START_ROWS = 4096
-_DEVICE_BYTES = 2**31  # of data that are kept on a GPU
 
 
-class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, IterativeEstimator[Autoencoder]):
+class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AutoencoderRows):
     """All of the training. A subclass says what the prior is."""
 
     tol = 0.0  # the bound is an estimate, and no run ends by its standing still
-
-    _rows: RowCoding
-    _sees_holes: bool
-    _hole_columns: Tensor
-    _held_rows: Tensor | None
 
     # -- what a subclass says ---------------------------------------------------------------------------------------
 
@@ -107,8 +95,11 @@ class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ite
 
     # -- training ---------------------------------------------------------------------------------------------------
 
+    @resumable
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit by variational EM to (n, d) rows or a data frame, NaN being what was not seen; y is ignored.
+
+        An `emnet.stream` in place of X brings its weights; each of its batches is gone through in an order of its own.
 
         Raises
         ------
@@ -117,91 +108,57 @@ class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ite
         """
         with keeping_what_was_fitted(self):
             self._check_parameters()
-            source = self._check_rows(X, reset=not self._continues())
-            weights = self._check_weights(sample_weight, source)
+            if isinstance(X, Stream):
+                require_alone(y, sample_weight)
+                return self._fit_stream(X.as_frames())
+            source, weights = self._check_data(X, sample_weight, reset=not self._continues())
             if not self._continues():
-                self._rows = measured(self._rows, source, weights, self.standardize)
-                self.likelihood_ = self._rows.likelihood
-                self._require_nodes(source)
-            batch = Batch(as_tensor(source), weights=None if weights is None else torch.from_numpy(weights))
-            self._updates_a_pass = -(-len(batch) // int(self.batch_size))
+                self._measure(source, weights)
             seeds = self._seeds()
             self._seed_of_use, self._n_features_out = seeds[0], self.n_latent
-            train, held_out = self._split(batch, np.empty(len(batch)), seeds[0])
-            self._log_volume = self._total_log_volume(source, weights)
-            return self._fit_starts(self._at_hand(train), held_out, seeds, X, None)
+            train, held_out = self._split(self._batch_of_rows(source, weights), source[:0], seeds[0])
+            self._take_down_volume(train)
+            self._fit_starts(train, held_out, seeds, X, None)
+            self._look_at(X)
+            return self
 
-    def _check_rows(self, X: Any, reset: bool) -> np.ndarray:
-        """The modelled columns as numbers, (n, d), of the type that they came in where they are numbers."""
-        require_frame(X)
-        least = 2 if reset else 1
-        if is_frame(X) or has_words(X):
-            validate_data(self, X, skip_check_array=True, reset=reset)
-            if len(X) < least:
-                raise InvalidInputError(f"X has {len(X)} rows, and needs at least {least}.")
-            X = X if is_frame(X) else np.asarray(X, dtype=object)
-        else:
-            X = validate_data(
-                self, X, dtype="numeric", ensure_all_finite="allow-nan", ensure_min_samples=least, reset=reset
-            )
-            X = X.view(np.uint8) if X.dtype == bool else X
-        if reset:
-            self._rows = coding_of_table(self.likelihood, X)
-        source = self._rows.source(X)
-        self._rows.require_support(source)
-        return source
+    def _fit_stream(self, stream: Stream) -> Self:
+        some, found = self._survey(stream)
+        seeds = self._seeds()
+        self._seed_of_use, self._n_features_out = seeds[0], self.n_latent
+        return self._fit_starts(some, None, seeds, None, None, self._streamed(stream, found, seeds[0]))
 
-    @staticmethod
-    def _check_weights(sample_weight: Any, source: np.ndarray) -> np.ndarray | None:
-        if sample_weight is None:
-            return None
-        weights = _check_sample_weight(sample_weight, source, dtype=np.float64, ensure_non_negative=True)
-        if not (weights > 0).any():
-            raise InvalidInputError("All sample weights are zero: there is nothing to fit.")
-        return weights
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """A pass over these rows, from the present parameters; y is ignored.
 
-    def _total_log_volume(self, source: np.ndarray, weights: np.ndarray | None) -> float:
-        """Of the rows that are learned from."""
-        share = np.ones(len(source)) if weights is None else weights.copy()
-        if self._held_rows is not None:
-            share[self._held_rows.numpy()] = 0.0
-        pieces = [slice(start, start + _START_ROWS) for start in range(0, len(source), _START_ROWS)]
-        return float(sum(self._rows.log_volume(source[rows]) @ share[rows] for rows in pieces))
+        The first rows say what the columns are, how they are centered and scaled, which have holes, and make the start.
+        Between calls Adam's averages are kept, and the statistics of a prior with closed M-steps.
+        """
+        with keeping_what_was_fitted(self):
+            self._check_parameters()
+            first = not getattr(self, "members_", None)
+            source, weights = self._check_data(X, sample_weight, reset=first)
+            if first:
+                self._measure(source, weights)
+                self._seed_of_use, self._n_features_out = self._seeds()[0], self.n_latent
+            batch = self._batch_of_rows(source, weights)
+            self._take_down_volume(batch)
+            with options.few_threads(self._elements(len(batch))):
+                self._take_steps(batch, first)
+            self._look_at(X)
+            return self
 
-    def _at_hand(self, batch: Batch) -> Batch:
-        """On a GPU what fits well is moved there once; all else stays where it is."""
-        _, device = self._computes_in()
-        size = batch.target.element_size() * batch.target.numel()
-        if device.type == "cpu" or size > _DEVICE_BYTES or not self._rows.is_as_it_is:
-            return batch
-        weights = None if batch.weights is None else batch.weights.to(device)
-        return Batch(batch.target.to(device), weights=weights)
+    def _look_at(self, X: Any) -> None:
+        """What is published of the rows that were fitted."""
 
-    def _prepared(self, batch: Batch) -> Batch:
-        """Rows of the source as the model sees them."""
-        dtype, device = self._computes_in()
-        weights = None if batch.weights is None else batch.weights.to(device=device, dtype=dtype)
-        return Batch(self._rows.to_model(batch.target, dtype, device), weights=weights)
+    def _portion(self, batch: Batch) -> Data:
+        return self._data(batch, 0)
 
-    def _split(self, batch: Batch, target: np.ndarray, seed: int) -> tuple[Batch, Batch | None]:
-        """Which rows are held out; the data are not copied for it."""
-        self._kept_rows = self._held_rows = None
-        if not self.early_stopping:
-            return batch, None
-        from sklearn.model_selection import train_test_split
-
-        try:
-            kept, held = train_test_split(np.arange(len(batch)), test_size=self.validation_fraction, random_state=seed)
-        except ValueError as error:
-            raise InvalidInputError(f"early_stopping cannot hold rows out: {error}") from error
-        self._kept_rows, self._held_rows = torch.from_numpy(np.sort(kept)), torch.from_numpy(np.sort(held))
-        return batch, batch
-
-    def _data(self, batch: Batch, seed: int) -> Data:
-        return MiniBatches(batch, self._rows_a_batch(len(batch)), seed, self._prepared, self._kept_rows)
+    def _stepper(self, seed: int, first: bool) -> Algorithm:
+        return self._algorithm(seed)
 
     def _stopping(self, model: Autoencoder, held_out: Batch, e_step: Any) -> EarlyStopping:
-        data = MiniBatches(held_out, self._rows_a_batch(len(held_out)), None, self._prepared, self._held_rows)
+        data = self._pieces(held_out, None, int(self.batch_size), self._held_rows)
         return EarlyStopping(model, data, _SameDraws(e_step), self.n_iter_no_change)
 
     def _start(self, seed: int, batch: Batch) -> Autoencoder:
@@ -225,20 +182,6 @@ class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ite
 
     def _missingness(self, dtype: torch.dtype) -> SelfMasking | None:
         return SelfMasking(self._hole_columns.to(dtype)) if self.missing == "mnar" else None
-
-    def _require_nodes(self, source: np.ndarray) -> None:
-        """Take down which columns have holes; where these are not at random, their families must have expectations."""
-        self._hole_columns = _holes(source)
-        self._sees_holes = bool(self._hole_columns.any())
-        if self.missing != "mnar":
-            return
-        for column, family, has in zip(self._rows.coding.columns, self._rows.families, self._hole_columns, strict=True):
-            traits = CELL_FAMILIES[family]
-            if has and (traits.logarithmic or not traits.make(2, "column").has_nodes):
-                raise InvalidInputError(
-                    f"missing='mnar' is for holes in gaussian or bernoulli columns; {column.name!r} is {family}. "
-                    "Give it one of those, of logarithms where need be, or take missing='at_random'."
-                )
 
     def _shows_holes(self) -> bool:
         return self._sees_holes and not isinstance(self.encoder, (nn.Module, str))
@@ -318,11 +261,6 @@ class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ite
         self.history_ = [shifted(as_dict(line), -self._log_volume) for line in best.history]
         self.log_evidence_ -= self._log_volume
 
-    def _computes_in(self) -> tuple[torch.dtype, torch.device]:
-        members = getattr(self, "members_", None)
-        device = next(members[0].decoder.parameters()).device if members else options.choose_device(self.device)
-        return options.DTYPES[self.dtype], device
-
     def _resolve_prior(self, n_features: int) -> tuple[float, float]:
         return float(self.precision), float(self.precision)
 
@@ -356,12 +294,3 @@ def _some_rows(batch: Batch, seed: int) -> Tensor:
         return batch.target
     index = torch.randint(len(batch), (_START_ROWS,), generator=torch.Generator().manual_seed(seed))
     return batch.target[index.to(batch.target.device)]
-
-
-def _holes(source: np.ndarray) -> Tensor:
-    """Which columns have holes, (d,)."""
-    found = np.zeros(source.shape[1], dtype=bool)
-    if source.dtype.kind == "f":
-        for start in range(0, len(source), _START_ROWS):
-            found |= np.isnan(source[start : start + _START_ROWS]).any(axis=0)
-    return torch.from_numpy(found)

@@ -36,6 +36,7 @@ from emnet.interruption import Requests, finishing_iterations
 EVERY = 60.0  # seconds
 _CLASS = "Checkpoint"
 _SMALL_SHARE = 100  # a checkpoint is not written before so many times what the last one took, at the default interval
+_PIECE = 2**16  # rows looked at together
 _SAME_RESULT = ("verbose", "verbose_interval", "callbacks")  # parameters that a fit may go on with changed
 
 Record = tuple[dict[str, Any], dict[str, np.ndarray]]
@@ -222,7 +223,10 @@ class Journal:
 
     def end(self, fit: Fit) -> None:
         self._algorithm.reset()  # what it remembers is of no more use
-        self._capture(fit)
+        try:
+            self._capture(fit)
+        except TypeError as error:  # without a record the run is made anew
+            self._say(error)
         self._run, self._news = None, True
 
     def _interval(self) -> float:
@@ -328,7 +332,8 @@ def _circumstances(like: Tensor) -> dict[str, str]:
 def _checksum(batch: Batch) -> int:
     found = 0
     for _, tensor in batch._tensors():
-        found = zlib.crc32(np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes(), found)
+        for piece in tensor.detach().split(_PIECE):  # of what is mapped into memory no copy is made
+            found = zlib.crc32(np.ascontiguousarray(piece.cpu().numpy()).data, found)
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -15,14 +15,15 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from emnet.algorithms.base import Callback
+from emnet.algorithms.base import Callback, run
 from emnet.algorithms.variational import VariationalEM
-from emnet.batch import Batch, MiniBatches
+from emnet.batch import Batch
+from emnet.data.stream import Stream
 from emnet.estimators.autoencoder_file import SavedAutoencoder
 from emnet.estimators.gaussian_mixture import GaussianMixture
 from emnet.estimators.validation import require_not_negative, require_one_of, require_positive_integer
 from emnet.estimators.variational_autoencoder import mixture_prior
-from emnet.exceptions import CollapsedComponentWarning, InvalidInputError
+from emnet.exceptions import CollapsedComponentWarning, InvalidInputError, UnfinishedFit
 from emnet.factors.covariances import Covariance, Diagonal, Full
 from emnet.factors.latent_priors import LatentPrior, StandardNormal
 from emnet.inference.amortized import Amortized, DivergencePenalty
@@ -59,7 +60,7 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
 
     Attributes
     ----------
-    labels_ : (n,), the component of each row that was fitted.
+    labels_ : (n,), the component of each row that was fitted; not of a stream.
     weights_, means_, covariances_ : of the mixture, (k,), (k, l), (k, l, l).
     likelihood_, log_evidence_, history_, n_iter_, reason_, members_, fits_, n_features_in_, feature_names_in_ : as in
         `VariationalAutoencoder`.
@@ -76,6 +77,7 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
 
     prior = "mixture"
     _fewest_passes = 0  # the start is a fit already
+    _start_rows = 2**15
 
     def __init__(
         self,
@@ -156,11 +158,12 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
 
     # -- training ---------------------------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> NeuralMixture:
-        """Fit to (n, d) rows or a data frame, NaN being what was not seen; y is ignored."""
-        super().fit(X, y, sample_weight)
+    def _look_at(self, X: Any) -> None:
         self.labels_ = self.predict(X)
-        return self
+
+    def _fit_stream(self, stream: Stream) -> Self:
+        self.__dict__.pop("labels_", None)  # of a stream there are none
+        return super()._fit_stream(stream)
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -176,12 +179,8 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
             raise InvalidInputError(f"{len(batch)} rows are too few for n_components={self.n_components}.")
         model = self._untrained(seed, batch)
         mixture, model.prior = model.prior, self._normal(model)
-        data = MiniBatches(batch, self._rows_a_batch(len(batch)), seed, self._prepared, self._kept_rows)
-        e_step = Amortized(penalty=DivergencePenalty(self.pretraining_beta), seed=seed)
-        training = VariationalEM(e_step, self.learning_rate)
+        self._train_alone(model, batch, seed)
         with torch.no_grad():
-            for _ in range(int(self.pretraining)):
-                training.step(model, data)
             self._fit_mixture(mixture, model, batch, seed)
         model.prior = mixture
         return model
@@ -190,15 +189,33 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
         like = next(model.decoder.parameters())
         return StandardNormal(self.n_latent).to(dtype=like.dtype, device=like.device)
 
+    def _train_alone(self, model: Autoencoder, batch: Batch, seed: int) -> None:
+        if not self.pretraining:
+            return
+        e_step = Amortized(penalty=DivergencePenalty(self.pretraining_beta), seed=seed)
+        algorithm, passes = VariationalEM(e_step, self.learning_rate), int(self.pretraining)
+        try:
+            run(model, self._data(batch, seed), algorithm, inference=e_step, max_iter=passes, tol=0.0)
+        except UnfinishedFit as end:
+            end.fit = None  # there is no mixture yet that could be published
+            raise
+
     def _fit_mixture(self, mixture: LatentPrior, model: Autoencoder, batch: Batch, seed: int) -> None:
         """M-step from the encoder's Gaussians, by the responsibilities of a mixture of decoded means."""
-        pieces = MiniBatches(batch, 4096, None, self._prepared, self._kept_rows)
-        found = [model.encode(piece) for piece in pieces]
+        found = [model.encode(piece) for piece in self._pieces(batch, None, 4096, self._some(batch, seed))]
         decoded = torch.cat([model.decoder.mean(model.decoder.outputs(mean)) for mean, _ in found])
         mean, log_variance = (torch.cat(part).double() for part in zip(*found, strict=True))
         shares = torch.as_tensor(_likely_shares(self, decoded.double().cpu().numpy(), seed)).to(mean)
         own: Any = mixture
         own.maximize(own.statistics_of(shares, mean, log_variance.exp()))
+
+    def _some(self, batch: Batch, seed: int) -> Tensor | None:
+        """The rows that the mixture is first fitted to, None for all."""
+        n = len(batch) if self._kept_rows is None else len(self._kept_rows)
+        if n <= self._start_rows:
+            return self._kept_rows
+        chosen = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[: self._start_rows].sort().values
+        return chosen if self._kept_rows is None else self._kept_rows[chosen]
 
     def _start_prior(self, features: Tensor, seed: int) -> LatentPrior:
         """Filled by `_start`, or from a file."""

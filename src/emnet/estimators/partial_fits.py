@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ from emnet.algorithms.stepwise import Stepwise
 from emnet.batch import Batch, Data, MiniBatches, total_weight
 from emnet.estimators.iterative import M
 from emnet.estimators.iterative_stream import StreamedFits
-from emnet.exceptions import InvalidInputError
+from emnet.exceptions import DegenerateFitError, InvalidInputError
 from emnet.inference.exact import Exact
 from emnet.models.emitting import implied
 
@@ -67,9 +68,7 @@ class PartialFits(StreamedFits[M]):
             seeds = list(range(len(starts)))
         if first or not getattr(self, "_steppers", None):
             self._steppers = [self._stepper(seed, first) for seed in seeds]
-        data: Data = [batch]
-        if not self._has_closed_m_steps():
-            data = MiniBatches(batch, self.batch_size or usual_batch(batch.n_units), 0)
+        data = self._portion(batch)
         with torch.no_grad():
             fits = [self._step(model, data, each) for model, each in zip(starts, self._steppers, strict=True)]
         self.members_, self.fits_ = [], []
@@ -77,16 +76,31 @@ class PartialFits(StreamedFits[M]):
             self._publish(model, fit)
         return self
 
+    def _portion(self, batch: Batch) -> Data:
+        """What a step goes through."""
+        if self._has_closed_m_steps():
+            return [batch]
+        return MiniBatches(batch, self.batch_size or usual_batch(batch.n_units), 0)
+
     def _stepper(self, seed: int, first: bool) -> Algorithm:
         if self._has_closed_m_steps():
             return Stepwise(Exact(), learned=None if first else implied)
         return Adam(self._e_step(seed)) if first else Adam(self._e_step(seed), learning_rate=_RATE_AFTER_A_FIT)
 
     def _step(self, model: M, data: Data, algorithm: Algorithm) -> Fit:
-        """The record of a step: what it met, and what it reached on the same rows."""
-        began = time.perf_counter()
+        """The record of a step: what it met, and what it reached on the same rows.
+
+        Raises DegenerateFitError where that is not finite; the parameters are then those before.
+        """
+        began, before = time.perf_counter(), model.coordinates()
         met = Iteration(0, algorithm.step(model, data), time.perf_counter() - began)
         reached = Iteration(1, evaluate(model, data, self._e_step(0)), time.perf_counter() - began)
+        if not math.isfinite(reached.progress.objective):
+            model.set_coordinates(before)
+            raise DegenerateFitError(
+                "These rows gave an evidence or parameters that are not finite; the parameters before are kept. Scale "
+                "the inputs, or take a smaller learning rate."
+            )
         return Fit((met, reached), Reason.MAX_ITER, total_weight(data), reached.seconds)
 
 

@@ -19,7 +19,7 @@ from emnet.estimators.table_coding import ColumnCoding, TableCoding
 from emnet.exceptions import EmnetWarning, InvalidInputError
 from emnet.factors.cells import CellLikelihood
 
-_PIECE = 2**16  # rows looked at together
+_PIECE = 2**20  # cells looked at together
 _CONSTANT = 10 * np.finfo(np.float64).eps
 
 
@@ -75,6 +75,17 @@ class RowCoding:
             return array if array.shape[1] == len(self.families) else array[:, : len(self.families)]
         return self.coding.encode(table)
 
+    def seen(self, cells: np.ndarray) -> np.ndarray:
+        """Cells of the source, (n, d), as they are before they are centered: of some columns their logarithms."""
+        if not self.logarithmic.any():
+            return np.asarray(cells, dtype=np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(self.logarithmic, np.log(cells), cells)
+
+    def unseen(self, values: np.ndarray) -> np.ndarray:
+        """The way back."""
+        return np.where(self.logarithmic, np.exp(values), values) if self.logarithmic.any() else values
+
     def to_model(self, cells: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
         """Cells of the source as the decoder sees them; digits are lost after the centers have been taken off."""
         if self.is_as_it_is:
@@ -93,8 +104,7 @@ class RowCoding:
 
     def to_table(self, values: np.ndarray) -> np.ndarray:
         """What the decoder says as cells, (…, d)."""
-        cells = values.astype(np.float64) * self.scale + self.center
-        return np.where(self.logarithmic, np.exp(cells), cells) if self.logarithmic.any() else cells
+        return self.unseen(values.astype(np.float64) * self.scale + self.center)
 
     def expected(self, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
         """E of the cells given mean and variance of what the decoder says: of logarithms e^{m + s²/2}."""
@@ -113,6 +123,10 @@ class RowCoding:
             terms = terms + np.where(seen & self.logarithmic, np.log(np.where(seen & self.logarithmic, cells, 1.0)), 0)
         total: np.ndarray = terms.sum(axis=1)
         return total
+
+    def log_volume_of(self, mass: np.ndarray, mean: np.ndarray) -> float:
+        """The same of all rows, from the weight of what is there of each column and the mean of it as `seen`."""
+        return float(mass @ (np.log(self.scale) + np.where(self.logarithmic, mean, 0.0)))
 
     def decode(self, cells: np.ndarray) -> Any:
         """A table of the kind that was fitted."""
@@ -199,7 +213,7 @@ def measured(coding: RowCoding, source: np.ndarray, weights: np.ndarray | None, 
     for _, piece in _pieces(source):
         counts += (~np.isnan(piece)).sum(axis=0)
         if own.any():
-            reach = np.fmax(reach, np.nan_to_num(np.abs(_seen(coding, piece))).max(axis=0))
+            reach = np.fmax(reach, np.nan_to_num(np.abs(coding.seen(piece))).max(axis=0))
     if (counts == 0).any():
         name = coding.coding.columns[int(np.flatnonzero(counts == 0)[0])].name
         raise InvalidInputError(f"Column {name!r} has nothing but NaN: there is nothing to learn of it. Leave it out.")
@@ -208,22 +222,30 @@ def measured(coding: RowCoding, source: np.ndarray, weights: np.ndarray | None, 
     reach[reach == 0] = 1.0
     mean = _weighted_mean(coding, source, weights, lambda x: x / reach)
     deviation = np.sqrt(_weighted_mean(coding, source, weights, lambda x: (x / reach - mean) ** 2))
-    constant = deviation <= _CONSTANT
+    return with_units(coding, mean * reach, np.where(deviation <= _CONSTANT, 0.0, deviation) * reach, each)
+
+
+def with_units(coding: RowCoding, mean: np.ndarray, deviation: np.ndarray, each: bool) -> RowCoding:
+    """With those, (d,), of the columns that have a center and a scale; a deviation of 0 is a constant's."""
+    own = np.array([family.measured for family in coding.traits])
+    if not own.any():
+        return coding
+    constant = deviation == 0
     if each and (constant & own).any():
         names = [coding.coding.columns[j].name for j in np.flatnonzero(constant & own)]
         warnings.warn(
             f"Columns with one value alone: {', '.join(map(repr, names[:8]))}. They are kept with scale 1, and say "
             "nothing of the latent vector; leave them out to spare the decoder.",
             EmnetWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
-    center = np.where(own, mean * reach, 0.0)
+    center = np.where(own, mean, 0.0)
     together = own & ~constant & ~coding.logarithmic
     if not each and together.any():
-        size = (deviation * reach)[together]
+        size = deviation[together]
         common = size.max() * np.sqrt(np.mean((size / size.max()) ** 2))
         return replace(coding, center=center, scale=np.where(own & ~coding.logarithmic, common, 1.0))
-    return replace(coding, center=center, scale=np.where(own & ~constant, deviation * reach, 1.0))
+    return replace(coding, center=center, scale=np.where(own & ~constant, deviation, 1.0))
 
 
 def as_tensor(source: np.ndarray) -> Tensor:
@@ -237,6 +259,13 @@ def as_tensor(source: np.ndarray) -> Tensor:
         return torch.from_numpy(source)
 
 
+def is_mapped(array: Any) -> bool:
+    """Whether its cells are those of a file that is mapped into memory."""
+    while array is not None and not isinstance(array, np.memmap):
+        array = getattr(array, "base", None)
+    return array is not None
+
+
 def _column(name: Any, position: int, family: str, table: Any) -> ColumnCoding:
     """An array of numbers is not gone through cell by cell."""
     if family != "categorical" and not is_frame(table) and np.asarray(table).dtype.kind in "iuf":
@@ -244,18 +273,10 @@ def _column(name: Any, position: int, family: str, table: Any) -> ColumnCoding:
     return coding_of(name, position, family, table)
 
 
-def _seen(coding: RowCoding, piece: np.ndarray) -> np.ndarray:
-    """Cells before they are centred."""
-    if not coding.logarithmic.any():
-        return np.asarray(piece, dtype=np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(coding.logarithmic, np.log(piece), piece)
-
-
 def _weighted_mean(coding: RowCoding, source: np.ndarray, weights: np.ndarray | None, function: Any) -> np.ndarray:
     total, mass = np.zeros(source.shape[1]), np.zeros(source.shape[1])
     for start, piece in _pieces(source):
-        values = _seen(coding, piece)
+        values = coding.seen(piece)
         share = np.ones(len(piece)) if weights is None else weights[start : start + len(piece)]
         seen = ~np.isnan(values)
         total += share @ np.where(seen, function(values), 0.0)
@@ -264,5 +285,6 @@ def _weighted_mean(coding: RowCoding, source: np.ndarray, weights: np.ndarray | 
 
 
 def _pieces(source: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    for start in range(0, len(source), _PIECE):
-        yield start, source[start : start + _PIECE]
+    rows = max(1, _PIECE // source.shape[1])
+    for start in range(0, len(source), rows):
+        yield start, source[start : start + rows]

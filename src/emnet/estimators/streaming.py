@@ -12,7 +12,7 @@ import torch
 from sklearn.utils import check_random_state
 from torch import Tensor
 
-from emnet.batch import Batch, Batches, Derived
+from emnet.batch import Batch, Batches, Derived, joined
 from emnet.data.prefetch import prefetched
 from emnet.data.sample import Sample, Units
 from emnet.data.stream import Chunk, Stream
@@ -60,10 +60,10 @@ class ColumnSums(Moments):
     weight: Tensor  # (1,)
 
 
-def survey(stream: Stream, checked: Checked) -> Survey:
+def survey(stream: Stream, checked: Checked, sample_rows: int | None = None) -> Survey:
     """Two passes: how far the numbers reach and a sample; and then moments about the sample's means."""
     require_same_pieces(stream)
-    sample, reach, n_rows, n_batches = Sample(SAMPLE_ROWS), None, 0, 0
+    sample, reach, n_rows, n_batches = Sample(sample_rows or SAMPLE_ROWS), None, 0, 0
     for chunk in stream:
         units = checked(chunk)
         if not len(units.X):
@@ -243,6 +243,35 @@ def sequence_weights(chunk: Chunk) -> np.ndarray | None:
         )
     starts = np.cumsum(chunk.lengths) - chunk.lengths
     return None if chunk.weights is None else np.array(chunk.weights, dtype=float)[starts]
+
+
+class StreamedMiniBatches(StreamedBatches):
+    """A stream in mini-batches of `size` rows: those of a chunk in an order that is drawn anew in every pass.
+
+    What is left over of a chunk is shuffled with the next, so only the last mini-batch of a pass may be smaller.
+    """
+
+    kept = ("_generator",)  # see emnet.algorithms.snapshot
+
+    def __init__(self, stream: Stream, made: Callable[[Chunk], Iterable[Batch]], found: Survey, size: int, seed: int):
+        super().__init__(stream, made, found)
+        self.size, self._generator = size, torch.Generator().manual_seed(seed)
+
+    def __iter__(self) -> Iterator[Batch]:
+        rest: Batch | None = None
+        for batch in super().__iter__():
+            batch = batch if rest is None else joined(rest, batch)
+            *whole, last = torch.randperm(len(batch), generator=self._generator).split(self.size)
+            yield from (batch.rows(index) for index in whole)
+            rest = batch.rows(last)
+            if len(last) == self.size:
+                yield rest
+                rest = None
+        if rest is not None:
+            yield rest
+
+    def __len__(self) -> int:
+        return -(-self.found.n_rows // self.size)
 
 
 def random_numbers(random_state: Any, group: Group) -> Any:

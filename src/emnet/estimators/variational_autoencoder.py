@@ -70,7 +70,8 @@ class VariationalAutoencoder(SavedAutoencoder):
     device : a PyTorch device, or "auto" for a GPU when there is one.
     random_state, verbose, callbacks : as in `EMMLPClassifier`.
 
-    Arrays of numbers stay where they are: a memory-mapped one is read batch by batch and never copied.
+    Arrays of numbers stay where they are: a memory-mapped one is read batch by batch and never copied. `fit` takes an
+    `emnet.stream` too.
 
     Attributes
     ----------

@@ -111,7 +111,7 @@ class GaussianCells(LocationScale):
     """Normal(location, scale²)."""
 
     def log_prob(self, cells: Tensor, outputs: Tensor) -> Tensor:
-        return diagonal_gaussian.log_density(cells, self.location(outputs), 2 * self.log_scales(outputs))
+        return diagonal_gaussian.log_density(cells, self.location(outputs), self.log_scales(outputs))
 
     def variance(self, outputs: Tensor) -> Tensor:
         return (2 * self.log_scales(outputs)).exp().expand_as(self.location(outputs))

@@ -37,5 +37,5 @@ class Encoder(DifferentiableFactor):
     def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:
         """log q(z | x): (…, n, l) → (…, n)."""
         mean, log_variance = self(require_given(given))
-        found: Tensor = diagonal_gaussian.log_density(target, mean, log_variance).sum(-1)
+        found: Tensor = diagonal_gaussian.log_density(target, mean, 0.5 * log_variance).sum(-1)
         return found

@@ -25,6 +25,8 @@ class DivergencePenalty:
     free_bits : nats that each latent entry has for nothing, on the mean of the batch (Kingma et al. 2016).
     """
 
+    kept = ("_updates",)  # see emnet.algorithms.snapshot
+
     def __init__(self, beta: float = 1.0, warm_up: int = 0, free_bits: float = 0.0):
         self.beta, self.warm_up, self.free_bits = beta, warm_up, free_bits
         self._updates = 0

@@ -10,15 +10,15 @@ from torch import Tensor
 _LOG_2PI = math.log(2 * math.pi)
 
 
-def log_density(values: Tensor, means: Tensor, log_variances: Tensor) -> Tensor:
-    """log Normal(x_j; m_j, s_j²) of each entry; shapes broadcast."""
-    squares = (values - means).square() * (-log_variances).exp()
-    return -0.5 * (squares + log_variances + _LOG_2PI)
+def log_density(values: Tensor, means: Tensor, log_scales: Tensor) -> Tensor:
+    """log Normal(x_j; m_j, s_j²) of each entry, from log s_j; shapes broadcast, and few steps are of the full one."""
+    scaled = (values - means) * (-log_scales).exp()
+    return torch.addcmul(-0.5 * _LOG_2PI - log_scales, scaled, scaled, value=-0.5)
 
 
 def divergence_from_standard(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL(Normal(m, s²) ‖ Normal(0, 1)) of each entry."""
-    return 0.5 * (mean.square() + log_variance.exp() - log_variance - 1)
+    return 0.5 * torch.addcmul(log_variance.expm1() - log_variance, mean, mean)
 
 
 def negative_entropy(log_variance: Tensor) -> Tensor:

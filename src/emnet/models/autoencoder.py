@@ -71,7 +71,8 @@ class Autoencoder(VariationalModel[EncodedVector]):
         """E_q log p(x | z) from draws, (n,), and the divergence of q from the prior, (n, l) or (n, 1)."""
         draws = diagonal_gaussian.draws(mean, log_variance, noise)
         divergence = self.prior.divergence(mean, log_variance, draws, self.encoder)
-        return self.log_likelihood(entries, draws).mean(0), divergence
+        found = self.log_likelihood(entries, draws)
+        return found.squeeze(0) if len(found) == 1 else found.mean(0), divergence
 
     def log_likelihood(self, entries: Entries, latent: Tensor) -> Tensor:
         """log p(seen cells, and which were seen | z): (…, n, l) → (…, n)."""
@@ -101,9 +102,9 @@ class Autoencoder(VariationalModel[EncodedVector]):
     ) -> EncodedVector:
         """The posterior Normal(mean, variance) with its bound; its objective has `penalty` of the divergence in it."""
         log_likelihood, divergence = self.bound(batch.derived(entries_of), mean, log_variance, noise)
-        whole = divergence.detach().sum(-1)
-        bound = (log_likelihood.detach() - whole).double()
         objective = log_likelihood - penalty(divergence)
+        whole = divergence.detach().sum(-1)
+        bound = (objective.detach() if penalty is total else log_likelihood.detach() - whole).double()
         return EncodedVector(
             bound, EvidenceKind.ESTIMATE, mean.detach(), log_variance.detach().exp(), noise, None, whole, objective
         )
@@ -173,6 +174,8 @@ def features_of(decoder: Decoder, encoder: Encoder, entries: Entries) -> Tensor:
 def entries_of(batch: Batch) -> Entries:
     """The cells that were seen."""
     target = batch.target
+    if batch.complete:
+        return Entries(target, None)
     if batch.observed is not None:
         observed = batch.observed if batch.observed.dim() == 2 else batch.observed[:, None]
         target = torch.where(observed, target, torch.nan)
