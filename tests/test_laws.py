@@ -27,8 +27,8 @@ def gradient_of(model, batch) -> torch.Tensor:
 @cases
 @algorithms
 def test_1_the_penalised_evidence_never_falls(case, algorithm):
-    first = 10 * list(ALGORITHMS).index(algorithm)  # each has data of its own: together they see thirty tables
-    for seed in range(first, first + 10):
+    first = 8 * list(ALGORITHMS).index(algorithm)  # each has tables of its own: together they see twenty-four
+    for seed in range(first, first + 8):
         fit = run(case.make(seed, F64), case.data(seed, F64), ALGORITHMS[algorithm](), inference=Exact(), max_iter=15)
         objective = np.array([line.progress.objective for line in fit.history])
         assert (np.diff(objective) >= -1e-9 * (fit.rows + abs(objective[:-1]))).all()
@@ -175,7 +175,7 @@ def test_accelerated_runs_end_at_a_maximum(case, algorithm):
     model, batch = case.make(10, F64), case.data(10, F64)
 
     def flat(model, line):  # long before SQUAREM's own rule ends it
-        return line.number % 10 == 0 and float(gradient_of(model, batch).norm()) < 1e-2
+        return line.number % 20 == 0 and float(gradient_of(model, batch).norm()) < 1e-3
 
     rules = [flat] if algorithm == "squarem" else []
     fit = run(model, batch, ALGORITHMS[algorithm](), inference=Exact(), max_iter=3000, tol=1e-13, callbacks=rules)
