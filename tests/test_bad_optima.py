@@ -86,25 +86,24 @@ def at_rest(case, seed, algorithm, tol=1e-4):
 
 @pytest.mark.parametrize("case", MIXTURES, ids=lambda case: case.name)
 def test_moves_never_end_below_plain_em(case):
-    for seed in range(1):
-        reached = []
-        for algorithm in (EM(Exact()), SplitMerge(EM(Exact()), Exact(), tol=1e-4, candidates=2, max_iter=40)):
-            model, fit = at_rest(case, seed, algorithm)
-            objective = np.array([line.progress.objective for line in fit.history])
-            assert (np.diff(objective) >= -1e-9 * (fit.rows + abs(objective[:-1]))).all()
-            reached.append(evaluate(model, [case.data(seed, F64)], Exact()).objective)
-        assert reached[1] >= reached[0] - 1e-9 * abs(reached[0])
+    reached = []
+    for algorithm in (EM(Exact()), SplitMerge(EM(Exact()), Exact(), tol=1e-4, candidates=2, max_iter=40)):
+        model, fit = at_rest(case, 0, algorithm)
+        objective = np.array([line.progress.objective for line in fit.history])
+        assert (np.diff(objective) >= -1e-9 * (fit.rows + abs(objective[:-1]))).all()
+        reached.append(evaluate(model, [case.data(0, F64)], Exact()).objective)
+    assert reached[1] >= reached[0] - 1e-9 * abs(reached[0])
 
 
 @pytest.mark.parametrize("case", MIXTURES, ids=lambda case: case.name)
 def test_annealing_never_ends_below_plain_em_and_twice_the_same(case):
-    for seed in range(3):
-        data, results = case.data(seed, F64), []
+    for seed in range(2):
+        data = case.data(seed, F64)
         _, em = at_rest(case, seed, EM(Exact()))
-        for _ in range(2):
-            model, fit = at_rest(case, seed, Annealing(EM(Exact()), Exact(), tol=1e-4))
-            results.append(model.coordinates())
-        assert results[0].equal(results[1])
+        model, fit = at_rest(case, seed, Annealing(EM(Exact()), Exact(), tol=1e-4))
+        if seed == 0:
+            again, _ = at_rest(case, seed, Annealing(EM(Exact()), Exact(), tol=1e-4))
+            assert again.coordinates().equal(model.coordinates())
         assert evaluate(model, [data], Exact()).objective == fit.last.objective
         assert fit.last.objective >= em.last.objective - 1e-12 * abs(em.last.objective)
         taken = [

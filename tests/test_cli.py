@@ -1,24 +1,43 @@
-"""The command line, run as a process, on good and bad input."""
+"""The command line on good and bad input: as a shell calls it, inside this process; what is of a process in one."""
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from unittest.mock import patch
 
 import pytest
 from sklearn.datasets import load_iris
 
+from emnet.cli import main
 
-def emnet(*arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "emnet", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, **environment},
-    )
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def emnet(*arguments, encoding="utf-8"):
+    """The command, from the words on the command line to the exit code; an error that nobody caught is one here."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="") for _ in range(2))
+    code = 0
+    with redirect_stdout(out), redirect_stderr(err), patch.object(sys, "argv", ["emnet", *map(str, arguments)]):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    for stream in (out, err):
+        stream.flush()
+    return Done(code, *(stream.buffer.getvalue().decode(encoding) for stream in (out, err)))
 
 
 @pytest.fixture
@@ -34,7 +53,6 @@ def test_compare_iris():
     for text in ("final train", "CE ↓", "accuracy ↑", "back-propagation", "EM, classic text", "EM, default"):
         assert text in done.stdout
     assert done.stdout.count("True: ") == done.stdout.count("Pred: ") == 10
-    assert "Traceback" not in done.stderr
 
 
 def test_compare_with_a_mixture_of_experts(tmp_path):
@@ -182,7 +200,6 @@ def test_wrong_words_end_in_code_two(arguments, message):
     done = emnet("compare", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_wide_and_deep_networks():
@@ -201,7 +218,7 @@ def test_booleans_quoted_lines_and_a_terminal_of_few_letters(table, tmp_path):
     table["flag"] = [i % 2 == 0 for i in range(150)]
     table["target"] = table["target"] + "\u2028x"
     table.to_csv(path, index=False)
-    done = emnet("compare", path, "--target", "target", "--iterations", 5, "--hidden", 2, PYTHONIOENCODING="ascii")
+    done = emnet("compare", path, "--target", "target", "--iterations", 5, "--hidden", 2, encoding="ascii")
     assert done.returncode == 0, done.stderr
     assert "5 inputs" in done.stdout
 

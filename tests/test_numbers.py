@@ -85,7 +85,9 @@ FITS = {
     "MixtureModel student_t": _alone(lambda: emnet.MixtureModel(2, emissions="student_t", random_state=0, max_iter=20)),
     "MixtureModel log_normal": _alone(lambda: emnet.MixtureModel(2, emissions="log_normal", random_state=0)),
     "MixtureModel poisson": _alone(lambda: emnet.MixtureModel(2, emissions="poisson", random_state=0)),
-    "EMImputer": _alone(lambda: emnet.EMImputer(n_components=(1, 2), random_state=0)),
+    "EMImputer": _alone(
+        lambda: emnet.EMImputer(n_components=(1, 2), covariance_types=("full", "diag"), random_state=0)
+    ),
     "EMMLPClassifier": _classifier(),
     "FactorAnalysis": _alone(lambda: emnet.FactorAnalysis(1)),
     "ProbabilisticPCA": _alone(lambda: emnet.ProbabilisticPCA(1)),
@@ -96,17 +98,21 @@ FITS = {
     "Experts classifier": _labelled(lambda: emnet.MixtureOfExpertsClassifier(2, n_init=1, max_iter=5, random_state=0)),
     "Experts x": _features(lambda: emnet.MixtureOfExpertsRegressor(2, n_init=1, max_iter=5, random_state=0)),
     "Experts y": _targets(lambda: emnet.MixtureOfExpertsRegressor(2, n_init=1, max_iter=5, random_state=0)),
-    "Experts gaussian gate": _features(lambda: emnet.MixtureOfExpertsRegressor(2, gate="gaussian", random_state=0)),
+    "Experts gaussian gate": _features(
+        lambda: emnet.MixtureOfExpertsRegressor(2, gate="gaussian", n_init=1, random_state=0)
+    ),
     "GaussianHMM": _alone(lambda: emnet.GaussianHMM(3, random_state=0)),
     "GMMHMM": _alone(lambda: emnet.GMMHMM(2, 2, random_state=0)),
     "PoissonHMM": _alone(lambda: emnet.PoissonHMM(2, random_state=0)),
     "CategoricalHMM": _alone(lambda: emnet.CategoricalHMM(2, random_state=0)),
     "MultinomialHMM": _alone(lambda: emnet.MultinomialHMM(2, random_state=0)),
-    "NeuralHMM": lambda X: emnet.NeuralHMM(2, "autoregressive", max_iter=5, random_state=0).fit(_sequences(X)),
-    "InputOutputHMM x": lambda X: emnet.InputOutputHMM(2, max_iter=9, random_state=0).fit(
+    "NeuralHMM": lambda X: emnet.NeuralHMM(2, "autoregressive", n_init=1, max_iter=5, random_state=0).fit(
+        _sequences(X)
+    ),
+    "InputOutputHMM x": lambda X: emnet.InputOutputHMM(2, n_init=1, max_iter=9, random_state=0).fit(
         _sequences(X), _sequences(_labels(X))
     ),
-    "InputOutputHMM y": lambda X: emnet.InputOutputHMM(2, max_iter=9, random_state=0).fit(
+    "InputOutputHMM y": lambda X: emnet.InputOutputHMM(2, n_init=1, max_iter=9, random_state=0).fit(
         _sequences(BASE[: len(X)]), _sequences(X)
     ),
 }

@@ -157,9 +157,8 @@ class CategoricalHMM(LearningMarkov):
     def _n_columns(self) -> int:
         return 1
 
-    def _n_fit_scalars(self) -> dict[str, int]:
-        k = self.n_components
-        return {"s": k - 1, "t": k * (k - 1), "e": len(self._representatives()) * (self._n_symbols() - 1)}
+    def _n_emission_scalars(self) -> dict[str, int]:
+        return {"e": len(self._representatives()) * (self._n_symbols() - 1)}
 
     def _draw(self, state: int, rng: np.random.RandomState) -> np.ndarray:
         return np.array([(np.cumsum(self.emissionprob_[state]) > rng.rand()).argmax()])

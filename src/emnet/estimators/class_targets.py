@@ -16,52 +16,18 @@ from emnet import serialization
 from emnet.batch import Batch
 from emnet.data.sample import Units
 from emnet.data.stream import Chunk, Stream
-from emnet.estimators.callbacks import with_callbacks
 from emnet.estimators.keeping import keeping_what_was_fitted
-from emnet.estimators.resuming import resumable
-from emnet.estimators.streaming import require_alone
+from emnet.estimators.targets import Targets
 from emnet.estimators.validation import class_weights, plain_labels, require_known_targets
 from emnet.exceptions import InvalidInputError
 
 
-class ClassTargets:
+class ClassTargets(Targets):
     """To be mixed into an `IterativeEstimator`."""
 
     class_weight: Any
     classes_: np.ndarray
     predict_log_proba: Any
-    _check_features: Any
-    _check_inputs: Any
-    _check_parameters: Any
-    _continues: Any
-    _fit: Any
-    _fit_pass: Any
-    _fit_stream: Any
-    _batch: Any
-
-    @resumable
-    @with_callbacks
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Fit to (n, p) inputs and (n,) labels: numbers, strings or booleans; weight 2 is the row twice, 0 no row.
-
-        An `emnet.stream` in place of X brings its labels and weights.
-
-        An interrupted fit keeps the starts that had ended, or else the best parameters of the one that had not, and
-        raises FitInterrupted, a KeyboardInterrupt. A fit that fails before leaves the estimator as it was.
-
-        Raises
-        ------
-        InvalidInputError : what was expected, what came (column, count), and what to do.
-        InsufficientMemoryError : a sum over hidden configurations does not fit.
-        DegenerateFitError : the evidence became NaN; the estimator is fitted with the last finite parameters.
-        """
-        with keeping_what_was_fitted(self):
-            self._check_parameters()
-            if isinstance(X, Stream):
-                require_alone(y, sample_weight)
-                return cast(Self, self._fit_stream(X))
-            X, codes, weights = self._check_data(X, y, sample_weight)
-            return cast(Self, self._fit(X, codes, weights, self.classes_[codes]))
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """A pass of Adam along ∇Q over these rows, from the present parameters; the first call says all `classes`.
@@ -86,6 +52,10 @@ class ClassTargets:
         """The most probable class of each row, (n,)."""
         most_probable = self.predict_log_proba(X).argmax(axis=1)
         return self.classes_[most_probable]
+
+    def _rows_to_fit(self, X: Any, y: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        X, codes, weights = self._check_data(X, y, sample_weight)
+        return X, codes, weights, self.classes_[codes]
 
     def _check_data(
         self, X: Any, y: Any, sample_weight: Any, known: np.ndarray | None = None, reset: bool = True

@@ -219,16 +219,15 @@ class GaussianHMM(LearningMarkov):
     def _n_columns(self) -> int:
         return self.means_.shape[1]
 
-    def _n_fit_scalars(self) -> dict[str, int]:
-        k, d = self.n_components, self.n_features
-        groups = len(self._representatives())
+    def _n_emission_scalars(self) -> dict[str, int]:
+        groups, d = len(self._representatives()), self.n_features
         of_covariances = {
             "spherical": groups,
             "diag": groups * d,
             "full": groups * d * (d + 1) // 2,
             "tied": d * (d + 1) // 2,
         }
-        return {"s": k - 1, "t": k * (k - 1), "m": groups * d, "c": of_covariances[self.covariance_type]}
+        return {"m": groups * d, "c": of_covariances[self.covariance_type]}
 
     def _draw(self, state: int, rng: np.random.RandomState) -> np.ndarray:
         return rng.multivariate_normal(self.means_[state], self.covars_[state])

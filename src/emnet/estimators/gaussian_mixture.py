@@ -10,6 +10,7 @@ import numpy as np
 from emnet import serialization
 from emnet.algorithms.base import Callback
 from emnet.estimators import gaussian_parameters, options
+from emnet.estimators.description import as_described, described, name_features
 from emnet.estimators.gaussian_fit import LearningGaussianMixture
 from emnet.estimators.history import fit_from_json, fit_to_json
 from emnet.estimators.mixture_selection import Selection, select
@@ -166,8 +167,7 @@ class GaussianMixture(LearningGaussianMixture):
 
     def _to_state(self) -> serialization.State:
         manifest = {
-            "parameters": self._parameters_to_json(),
-            "features": list(getattr(self, "feature_names_in_", [])),
+            **described(self),
             "fits": [fit_to_json(fit) for fit in self.fits_],
             "scale": self._scale,
             "log_scale": self._log_scale,
@@ -179,8 +179,7 @@ class GaussianMixture(LearningGaussianMixture):
 
     @classmethod
     def _from_state(cls, manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> Self:
-        self = cls(**{k: options.from_json(v) for k, v in manifest["parameters"].items()})
-        self.device = options.device_at_hand(self.device)
+        self: Self = as_described(cls, manifest)
         self._check_parameters()
         k, d = tensors["means_"].shape
         shapes = {"tied": (d, d), "EEE": (d, d), "spherical": (k,)}
@@ -192,13 +191,12 @@ class GaussianMixture(LearningGaussianMixture):
             if tensors[name].shape != wanted or not np.isfinite(tensors[name]).all():
                 raise ValueError(f"tensor {name!r} should be finite and of shape {wanted}")
             setattr(self, "_center" if name == "center" else name, tensors[name])
-        if k != self.n_components or (manifest["features"] and len(manifest["features"]) != d):
-            raise ValueError(f"{k} components and {d} features are not those of the parameters")
+        if k != self.n_components:
+            raise ValueError(f"{k} components are not those of the parameters")
+        name_features(self, manifest, d)
         self._scale, self._log_scale = float(manifest["scale"]), float(manifest["log_scale"])
-        self._n_free, self.n_features_in_ = int(manifest["n_free"]), d
+        self._n_free = int(manifest["n_free"])
         self._rows_seen, self._passes, self._online = float(manifest["rows_seen"]), 1, None
-        if manifest["features"]:
-            self.feature_names_in_ = np.array(manifest["features"], dtype=object)
         self.fits_ = [fit_from_json(record) for record in manifest["fits"]]
         best = max(self.fits_, key=lambda fit: fit.last.objective, default=None)
         self._record(best, best.rows if best else 1.0)

@@ -267,22 +267,15 @@ class GMMHMM(LearningMarkov):
     def _n_columns(self) -> int:
         return self.means_.shape[2]
 
-    def _n_fit_scalars(self) -> dict[str, int]:
-        k, c, d = self.n_components, self.n_mix, self.n_features
-        groups = len(self._representatives())
+    def _n_emission_scalars(self) -> dict[str, int]:
+        groups, c, d = len(self._representatives()), self.n_mix, self.n_features
         of_covariances = {
             "spherical": groups * c,
             "diag": groups * c * d,
             "full": groups * c * d * (d + 1) // 2,
             "tied": groups * d * (d + 1) // 2,
         }
-        return {
-            "s": k - 1,
-            "t": k * (k - 1),
-            "m": groups * c * d,
-            "c": of_covariances[self.covariance_type],
-            "w": groups * (c - 1),
-        }
+        return {"m": groups * c * d, "c": of_covariances[self.covariance_type], "w": groups * (c - 1)}
 
     def _draw(self, state: int, rng: np.random.RandomState) -> np.ndarray:
         component = rng.choice(self.n_mix, p=self.weights_[state])

@@ -6,7 +6,6 @@ import os
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +17,7 @@ from emnet import serialization
 from emnet.algorithms.base import Algorithm, Fit, Reason, run
 from emnet.estimators import linear_gaussian_rows as closed_form
 from emnet.estimators import options
+from emnet.estimators.description import as_described, described, name_features
 from emnet.estimators.history import as_dict, fit_from_json, fit_to_json, printer
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.linear_gaussian_use import FittedLinearGaussian
@@ -252,12 +252,8 @@ class LearningLinearGaussian(FittedLinearGaussian):
         serialization.save(self, path)
 
     def _to_state(self) -> serialization.State:
-        parameters = {k: options.to_json(v) for k, v in self.get_params(deep=False).items() if k != "callbacks"}
-        if not isinstance(self.random_state, Integral):
-            parameters["random_state"] = None
         manifest = {
-            "parameters": parameters,
-            "features": list(getattr(self, "feature_names_in_", [])),
+            **described(self),
             "fit": fit_to_json(self._run),
             "log_units": self._log_units,
             "n_free": self._n_free,
@@ -267,19 +263,15 @@ class LearningLinearGaussian(FittedLinearGaussian):
 
     @classmethod
     def _from_state(cls, manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> Self:
-        self = cls(**{k: options.from_json(v) for k, v in manifest["parameters"].items()})
-        self.device = options.device_at_hand(self.device)
+        self: Self = as_described(cls, manifest)
         self._check_parameters()
         d, q = tensors["loadings"].shape
         shapes = {"mean": (d,), "noise": (1,) if cls._shared_noise else (d,), "center": (d,), "scale": (d,)}
         require_tensors(tensors, {**shapes, "loadings": (d, q)})
         if not (tensors["scale"] > 0).all() or not (tensors["noise"] > 0).all():
             raise ValueError("scales and noise should be above 0")
-        if manifest["features"]:
-            if len(manifest["features"]) != d:
-                raise ValueError(f"{len(manifest['features'])} names for {d} features")
-            self.feature_names_in_ = np.array(manifest["features"], dtype=object)
-        self.n_features_in_, self._n_free = d, int(manifest["n_free"])
+        name_features(self, manifest, d)
+        self._n_free = int(manifest["n_free"])
         self._center, self._scale = tensors["center"], tensors["scale"]
         self._publish_parameters(tensors["mean"], tensors["loadings"], tensors["noise"])
         self._record(fit_from_json(manifest["fit"]), float(manifest["log_units"]))

@@ -61,8 +61,8 @@ class FittedMarkov(ForecastingChain, BaseEstimator):
         """Of X."""
 
     @abstractmethod
-    def _n_fit_scalars(self) -> dict[str, int]:
-        """Free parameters by their letter in `params`, as information criteria count them."""
+    def _n_emission_scalars(self) -> dict[str, int]:
+        """Free parameters of the emission by their letter in `params`, as information criteria count them."""
 
     @abstractmethod
     def _draw(self, state: int, rng: np.random.RandomState) -> np.ndarray:
@@ -94,6 +94,11 @@ class FittedMarkov(ForecastingChain, BaseEstimator):
         """Rows of a sequence that goes on, (t, d) or (d,); nothing has to be remembered of them."""
         X = self._rows(np.atleast_2d(rows))
         return self._batch(X, np.array([len(X)])), None
+
+    def _n_fit_scalars(self) -> dict[str, int]:
+        """Those of the whole chain."""
+        k = self.n_components
+        return {"s": k - 1, "t": k * (k - 1), **self._n_emission_scalars()}
 
     def _n_parameters(self) -> int:
         more = markov_durations.n_more_parameters(self.n_components, self.max_duration)

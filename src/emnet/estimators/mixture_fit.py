@@ -8,7 +8,6 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -347,12 +346,6 @@ class LearningMixture(CheckedMixture):
         """Write the fitted model to `path`: see `emnet.serialization`. Callbacks are not kept."""
         check_is_fitted(self)
         serialization.save(self, path)
-
-    def _parameters_to_json(self) -> dict[str, Any]:
-        parameters = {k: options.to_json(v) for k, v in self.get_params(deep=False).items() if k != "callbacks"}
-        if not isinstance(self.random_state, Integral):
-            parameters["random_state"] = None
-        return parameters
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

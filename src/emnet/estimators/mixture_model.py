@@ -16,6 +16,7 @@ from emnet.batch import Batch
 from emnet.data.frames import is_frame
 from emnet.data.stream import Stream
 from emnet.estimators import options
+from emnet.estimators.description import as_described, described, name_features
 from emnet.estimators.families import SUMMARIZED, Summary
 from emnet.estimators.history import fit_from_json, fit_to_json
 from emnet.estimators.mixture_blocks import Block, blocks_of, named
@@ -233,8 +234,7 @@ class MixtureModel(LearningMixtureModel):
 
     def _to_state(self) -> serialization.State:
         manifest = {
-            "parameters": self._parameters_to_json() | {"emissions": options.to_json(named(self.emissions))},
-            "features": list(getattr(self, "feature_names_in_", [])),
+            **described(self),
             "n_features": self.n_features_in_,
             "blocks": [[options.to_json(b.key), b.family, list(b.columns), b.n_categories] for b in self._blocks],
             "columns": [[c.name, c.position, options.to_json(c.values), c.dtype] for c in self._coding.columns],
@@ -244,6 +244,7 @@ class MixtureModel(LearningMixtureModel):
             "rows_seen": self._rows_seen,
             "shares": [list(summary.shares) for summary in self._summaries],
         }
+        manifest["parameters"]["emissions"] = options.to_json(named(self.emissions))
         tensors = {"center": self._center, "scale": self._scale}
         for name in SUMMARIZED:
             tensors[f"summary.{name}"] = np.concatenate([getattr(s, name).numpy() for s in self._summaries])
@@ -251,8 +252,7 @@ class MixtureModel(LearningMixtureModel):
 
     @classmethod
     def _from_state(cls, manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> Self:
-        self = cls(**{k: options.from_json(v) for k, v in manifest["parameters"].items()})
-        self.device = options.device_at_hand(self.device)
+        self: Self = as_described(cls, manifest)
         self._check_parameters()
         self._blocks = tuple(
             Block(options.from_json(key), family, tuple(columns), None, categories)
@@ -265,9 +265,8 @@ class MixtureModel(LearningMixtureModel):
         d = len(self._coding.columns)
         require_tensors(tensors, dict.fromkeys(("center", "scale", *(f"summary.{name}" for name in SUMMARIZED)), (d,)))
         self._center, self._scale = tensors["center"], tensors["scale"]
-        self._log_scale, self.n_features_in_ = float(manifest["log_scale"]), int(manifest["n_features"])
-        if manifest["features"]:
-            self.feature_names_in_ = np.array(manifest["features"], dtype=object)
+        self._log_scale = float(manifest["log_scale"])
+        name_features(self, manifest, int(manifest["n_features"]))
         self.fits_ = [fit_from_json(record) for record in manifest["fits"]]
         means, variances = (torch.from_numpy(tensors[f"summary.{name}"].copy()) for name in SUMMARIZED)
         self._summaries = tuple(

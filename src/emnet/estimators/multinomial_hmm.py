@@ -147,10 +147,8 @@ class MultinomialHMM(LearningMarkov):
     def _n_columns(self) -> int:
         return self.emissionprob_.shape[1]
 
-    def _n_fit_scalars(self) -> dict[str, int]:
-        k = self.n_components
-        groups = len(self._representatives())
-        return {"s": k - 1, "t": k * (k - 1), "e": groups * (self.emissionprob_.shape[1] - 1)}
+    def _n_emission_scalars(self) -> dict[str, int]:
+        return {"e": len(self._representatives()) * (self.emissionprob_.shape[1] - 1)}
 
     def _draw(self, state: int, rng: np.random.RandomState) -> np.ndarray:
         trials = np.unique([] if self.n_trials is None else self.n_trials)

@@ -149,9 +149,8 @@ class PoissonHMM(LearningMarkov):
     def _n_columns(self) -> int:
         return self.lambdas_.shape[1]
 
-    def _n_fit_scalars(self) -> dict[str, int]:
-        k = self.n_components
-        return {"s": k - 1, "t": k * (k - 1), "l": len(self._representatives()) * self.lambdas_.shape[1]}
+    def _n_emission_scalars(self) -> dict[str, int]:
+        return {"l": len(self._representatives()) * self.lambdas_.shape[1]}
 
     def _draw(self, state: int, rng: np.random.RandomState) -> np.ndarray:
         return rng.poisson(self.lambdas_[state])

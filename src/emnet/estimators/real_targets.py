@@ -15,57 +15,24 @@ from emnet import serialization
 from emnet.batch import Batch
 from emnet.data.sample import Units
 from emnet.data.stream import Chunk, Stream
-from emnet.estimators.callbacks import with_callbacks
 from emnet.estimators.distributions import of_targets
 from emnet.estimators.keeping import keeping_what_was_fitted
-from emnet.estimators.resuming import resumable
 from emnet.estimators.standardize import weighted_location_scale
-from emnet.estimators.streaming import Survey, require_alone
+from emnet.estimators.streaming import Survey
+from emnet.estimators.targets import Targets
 from emnet.estimators.validation import require_finite, require_known_targets
 from emnet.exceptions import InvalidInputError
 
 _FILLED = ", or fill them in, for example with emnet.EMImputer on X and y side by side"
 
 
-class RealTargets:
+class RealTargets(Targets):
     """To be mixed into an `IterativeEstimator`."""
 
     _flat: bool
-    _check_features: Any
-    _check_inputs: Any
-    _check_parameters: Any
-    _continues: Any
-    _fit: Any
-    _fit_pass: Any
-    _fit_stream: Any
     n_features_in_: int
-    _batch: Any
     target_mean_: np.ndarray
     target_scale_: np.ndarray
-
-    @resumable
-    @with_callbacks
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Fit to (n, p) inputs and (n,) or (n, d) targets; weight 2 is the row twice, 0 no row.
-
-        An `emnet.stream` in place of X brings its targets and weights.
-
-        An interrupted fit keeps the starts that had ended, or else the best parameters of the one that had not, and
-        raises FitInterrupted, a KeyboardInterrupt. A fit that fails before leaves the estimator as it was.
-
-        Raises
-        ------
-        InvalidInputError : what was expected, what came (column, count), and what to do.
-        InsufficientMemoryError : a sum over hidden configurations does not fit.
-        DegenerateFitError : the evidence became NaN; the estimator is fitted with the last finite parameters.
-        """
-        with keeping_what_was_fitted(self):
-            self._check_parameters()
-            if isinstance(X, Stream):
-                require_alone(y, sample_weight)
-                return cast(Self, self._fit_stream(X))
-            X, target, weights = self._check_data(X, y, sample_weight, reset=True)
-            return cast(Self, self._fit(X, self._scaled_anew(target, weights), weights, target))
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """A step on these rows, from the present parameters; the first ones make the starts and the units.
@@ -79,6 +46,10 @@ class RealTargets:
             if first:
                 self.target_mean_, self.target_scale_ = weighted_location_scale(target, weights)
             return cast(Self, self._fit_pass(X, self._scaled(target), weights))
+
+    def _rows_to_fit(self, X: Any, y: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        X, target, weights = self._check_data(X, y, sample_weight, reset=True)
+        return X, self._scaled_anew(target, weights), weights, target
 
     def _check_data(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         require_known_targets(y, _FILLED)

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from emnet.exceptions import CollapsedComponentError
-from emnet.factors.base import Factor, require_given
+from emnet.factors.base import require_given
 from emnet.factors.composite import Composite, bundle
-from emnet.factors.least_squares import ConjugatePrior, RegressionMoments, gradient, log_density, maximum
+from emnet.factors.gaussian_regression import GaussianRegression
+from emnet.factors.least_squares import ConjugatePrior, RegressionMoments, log_density, maximum
 from emnet.factors.module import ModuleGaussian, ModuleOutput
 from emnet.factors.regression import SoftmaxOutput
 from emnet.factors.tables import Categorical
@@ -39,7 +40,7 @@ class Targets:
         return 1.0 if self.seen is None else self.seen.all(1, keepdim=True).double()
 
 
-class GaussianExperts(Factor[RegressionMoments]):
+class GaussianExperts(GaussianRegression):
     """y_i ~ Normal(v_ki·x, σ_ki²): k linear regressions of d targets, each with noise of its own.
 
     The M-step is closed: k weighted ridge regressions. An entry of y that is NaN is not observed; where others of its
@@ -53,22 +54,11 @@ class GaussianExperts(Factor[RegressionMoments]):
     """
 
     def __init__(self, weights: Tensor, variance: Tensor, *, prior: ConjugatePrior | None = None):
-        super().__init__()
-        self.weights = nn.Parameter(weights.clone(), requires_grad=False)
-        self.log_variance = nn.Parameter(variance.double().log(), requires_grad=False)
-        self.prior = prior or ConjugatePrior()
+        super().__init__(weights, variance, prior or ConjugatePrior())
 
     @property
     def n_states(self) -> int:
         return len(self.weights)
-
-    @property
-    def variance(self) -> Tensor:
-        """σ², (k, d), float64."""
-        return self.log_variance.detach().exp()
-
-    def weights64(self) -> Tensor:
-        return self.weights.detach().double()
 
     @staticmethod
     def prepare(target: Tensor) -> Targets:
@@ -122,20 +112,6 @@ class GaussianExperts(Factor[RegressionMoments]):
         self._require_noise(statistics, variance, idle)
         self.weights.data.copy_(torch.where(idle[:, None, None], self.weights64(), weights))
         self.log_variance.data.copy_(torch.where(idle[:, None], self.log_variance, variance.log()))
-
-    def gradient(self, statistics: RegressionMoments) -> Tensor:
-        parts = gradient(statistics, self.weights64(), self.variance, self.prior)
-        return torch.cat([part.flatten() for part in parts])
-
-    def log_prior(self) -> float:
-        return self.prior.log_density(self.weights64(), self.variance)
-
-    def coordinates(self) -> Tensor:
-        return torch.cat((self.weights64().flatten(), self.log_variance.detach().flatten()))
-
-    def set_coordinates(self, vector: Tensor) -> None:
-        self.weights.data.copy_(vector[: self.weights.numel()].view(self.weights.shape))
-        self.log_variance.data.copy_(vector[self.weights.numel() :].view(self.log_variance.shape))
 
     def _expected(self, rows: Targets, inputs: Tensor, weights: Tensor) -> RegressionMoments:
         """Expected moments of rows with some holes: a missing entry has its expert's mean and variance."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from emnet.batch import with_constant
 from emnet.exceptions import InvalidInputError
-from emnet.factors.base import Factor, linear_predictor_with, require_given
-from emnet.factors.least_squares import ConjugatePrior, RegressionMoments, gradient, log_density, maximum
+from emnet.factors.base import linear_predictor_with, require_given
+from emnet.factors.gaussian_regression import GaussianRegression
+from emnet.factors.least_squares import ConjugatePrior, RegressionMoments, log_density, maximum
 from emnet.kernels.configurations import second_moments
 
 
-class GaussianOutput(Factor[RegressionMoments]):
+class GaussianOutput(GaussianRegression):
     """d targets given m bits: y_i ~ Normal(v_i·(1, z), σ_i²).
 
     The prior is conjugate, v_ih | σ_i² ~ Normal(0, σ_i²/λ) but for the biases, so it does not depend on the units of
@@ -26,22 +27,11 @@ class GaussianOutput(Factor[RegressionMoments]):
     """
 
     def __init__(self, weights: Tensor, variance: Tensor, *, precision: float = 0.0):
-        super().__init__()
-        self.weights = nn.Parameter(weights.clone(), requires_grad=False)
-        self.log_variance = nn.Parameter(variance.double().log(), requires_grad=False)
-        self.prior = ConjugatePrior(float(precision))
+        super().__init__(weights, variance, ConjugatePrior(float(precision)))
 
     @property
     def n_bits(self) -> int:
         return self.weights.shape[1] - 1
-
-    @property
-    def variance(self) -> Tensor:
-        """σ², (d,), float64."""
-        return self.log_variance.detach().exp()
-
-    def weights64(self) -> Tensor:
-        return self.weights.detach().double()
 
     def predictor(self, given: Tensor) -> Tensor:
         """Means: (…, n, 1 + m) → (…, n, d)."""
@@ -132,17 +122,3 @@ class GaussianOutput(Factor[RegressionMoments]):
         weights, variance = maximum(statistics, self.prior)
         self.weights.data.copy_(weights)
         self.log_variance.data.copy_(variance.clamp_min(torch.finfo(variance.dtype).tiny).log())
-
-    def gradient(self, statistics: RegressionMoments) -> Tensor:
-        parts = gradient(statistics, self.weights64(), self.variance, self.prior)
-        return torch.cat([part.flatten() for part in parts])
-
-    def log_prior(self) -> float:
-        return self.prior.log_density(self.weights64(), self.variance)
-
-    def coordinates(self) -> Tensor:
-        return torch.cat((self.weights64().flatten(), self.log_variance.detach()))
-
-    def set_coordinates(self, vector: Tensor) -> None:
-        self.weights.data.copy_(vector[: self.weights.numel()].view(self.weights.shape))
-        self.log_variance.data.copy_(vector[self.weights.numel() :])

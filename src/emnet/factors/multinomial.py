@@ -29,10 +29,6 @@ class Multinomial(Table, Emission[Counts]):
     probabilities : (k, g), each state's.
     """
 
-    @property
-    def n_states(self) -> int:
-        return len(self.logits)
-
     @staticmethod
     def prepare(target: Tensor) -> Trials:
         """Raises InvalidInputError for what is no count, and for a row that is known in part."""

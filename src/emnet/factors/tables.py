@@ -65,6 +65,11 @@ class Table(Factor[Counts]):
         return torch.where(self._free, self._free_shares().log() + self.rest, self.held)
 
     @property
+    def n_states(self) -> int:
+        """Rows of the table, or of a table that is one row its entries."""
+        return len(self.logits)
+
+    @property
     def n_parameters(self) -> int:
         """Free parameters, as information criteria count them."""
         return int((self._free.sum(-1) - 1).clamp_min(0).sum())
@@ -108,10 +113,6 @@ class Table(Factor[Counts]):
 class MixingWeights(Table):
     """p(state): the weights of a mixture, (k,), the same for all rows. The target is the (expected) state."""
 
-    @property
-    def n_states(self) -> int:
-        return len(self.logits)
-
     def log_weights(self, given: Tensor | None = None) -> Tensor:
         """log p(state | given), here of no given: (k,)."""
         return self.log_probabilities
@@ -138,10 +139,6 @@ class Transitions(Table):
     """
 
     by_step = False
-
-    @property
-    def n_states(self) -> int:
-        return len(self.logits)
 
     def log_weights(self, given: Tensor | None = None) -> Tensor:
         """log p(state | state before, given), here of no given: (k, k)."""
@@ -179,10 +176,6 @@ class Categorical(Table, Emission[Counts]):
     ----------
     probabilities : (k, g), each state's.
     """
-
-    @property
-    def n_states(self) -> int:
-        return len(self.logits)
 
     @staticmethod
     def prepare(target: Tensor) -> Tensor:
