@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from emnet.exceptions import InvalidInputError, MissingDependencyError
+from emnet.exceptions import InvalidInputError
+from emnet.extras import needed
 
 if TYPE_CHECKING:
     from emnet.algorithms.base import Iteration
@@ -156,11 +157,9 @@ def _require_figure(name: str | None) -> None:
     """Raise where matplotlib is missing or writes no files of that ending."""
     if name is None:
         return
-    try:
-        from matplotlib.backend_bases import FigureCanvasBase
-    except ImportError as error:
-        raise MissingDependencyError("--plot needs matplotlib: pip install 'emnet[plot]'.") from error
-    known = sorted(FigureCanvasBase.get_supported_filetypes())
+    known = sorted(
+        needed("matplotlib.backend_bases", "plot", "--plot needs").FigureCanvasBase.get_supported_filetypes()
+    )
     if Path(name).suffix.removeprefix(".").lower() not in known:
         raise InvalidInputError(f"--plot {name}: the ending says the kind of figure, one of {', '.join(known)}.")
 

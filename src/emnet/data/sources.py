@@ -14,6 +14,7 @@ import numpy as np
 
 from emnet.data.columns import Columns
 from emnet.exceptions import InvalidInputError, MissingDependencyError
+from emnet.extras import needed
 
 _FORMATS = {
     ".parquet": "parquet",
@@ -215,11 +216,7 @@ def _length(table: Any) -> int:
 
 
 def _arrow_dataset() -> Any:
-    try:
-        import pyarrow.dataset
-    except ImportError as error:
-        raise MissingDependencyError("Streams of files need pyarrow: pip install 'emnet[io]'.") from error
-    return pyarrow.dataset
+    return needed("pyarrow.dataset", "io", "Streams of files need")
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,12 +15,14 @@ from emnet.batch import Batch
 from emnet.data.frames import is_frame
 from emnet.estimators import options
 from emnet.estimators.autoencoder_fit import LearningAutoencoder
+from emnet.estimators.onnx_file import OnnxFile, Program
 from emnet.estimators.row_coding import as_tensor
 from emnet.estimators.validation import require_one_of, require_positive_integer
 from emnet.exceptions import InvalidInputError
 from emnet.inference.amortized import Refinement, proposal, standard_error
 from emnet.kernels import diagonal_gaussian
 from emnet.models.autoencoder import Autoencoder
+from emnet.models.portable import DecoderOfVectors, EncoderOfRows, Standardized
 from emnet.posteriors import EncodedVector
 
 _ELEMENTS = 2**23  # of the outputs of all draws of the rows that are looked at together
@@ -36,7 +38,7 @@ class Evidence(NamedTuple):
     standard_error: np.ndarray
 
 
-class FittedAutoencoder(LearningAutoencoder):
+class FittedAutoencoder(OnnxFile, LearningAutoencoder):
     """The use of any fitted autoencoder."""
 
     # -- latent vectors ---------------------------------------------------------------------------------------------
@@ -196,6 +198,25 @@ class FittedAutoencoder(LearningAutoencoder):
             expected = (weights.cpu().numpy()[..., None] * self._rows.expected(mean, variance)).sum(0)
             found = np.where(self._rows.logarithmic, expected, found)
         return torch.from_numpy(found)
+
+    # -- for other programs -----------------------------------------------------------------------------------------
+
+    def _programs(self) -> Mapping[str, Callable[[], Program]]:
+        return {"encoder": self._encoder_program, "decoder": self._decoder_program}
+
+    def _encoder_program(self) -> Program:
+        columns, notes = self._rows.coding.portable()
+        center, scale, logarithmic = self._rows.units
+        then = EncoderOfRows(self._best)
+        module = Standardized(center, scale, options.DTYPES[self.dtype], then, logarithmic)
+        return Program(module, columns, notes)
+
+    def _decoder_program(self) -> Program:
+        if self._best.missingness is not None:
+            raise InvalidInputError("With missing='mnar' a decoder's expectations depend on which cells were seen.")
+        cells, notes = self._rows.coding.portable()
+        module = DecoderOfVectors(self._best.decoder, *self._rows.units)
+        return Program(module, [f"z{i}" for i in range(self.n_latent)], {"cells": cells, **notes})
 
     # -- pieces -----------------------------------------------------------------------------------------------------
 

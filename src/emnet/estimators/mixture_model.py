@@ -200,6 +200,9 @@ class MixtureModel(LearningMixtureModel):
         """
         return select(self, (X,), {"n_components": n_components}, criterion)
 
+    def _columns_and_notes(self) -> tuple[list[Any], dict[str, Any]]:
+        return self._coding.portable()
+
     def _fitted_model(self) -> Mixture:
         check_is_fitted(self)
         return self._model
