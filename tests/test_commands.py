@@ -230,6 +230,38 @@ def test_sequences(tmp_path):
     assert "state 1" in run("info", tmp_path / "h.emnet").stdout
 
 
+def test_holes_and_odd_rows_of_sequences(tmp_path):
+    """A slow step among fast ones is odd, though slow steps are not; the order of the table stays."""
+    rng = np.random.default_rng(0)
+    fast = np.repeat([0, 1, 0, 1, 0, 1], 20)
+    speed = 10.0 * fast + rng.normal(0, 1, 120)
+    speed[50], walks = 10.0, np.where(np.arange(120) % 2, "b", "a")
+    cells = [f"{x:.2f}" for x in speed]
+    cells[31] = ""
+    lines = [f"{w},{c},{x:.2f}" for w, c, x in zip(walks, cells, rng.normal(0, 1, 120), strict=True)]
+    (tmp_path / "s.csv").write_text("\n".join(["walk,speed,wind", *lines]))
+    out = tmp_path / "o.csv"
+    run("fit", tmp_path / "s.csv", "--sequence", "walk", "--size", 2, "--model", "hmm", "--out", tmp_path / "h.emnet")
+    run("impute", tmp_path / "s.csv", "--model", tmp_path / "h.emnet", "--out", out)
+    filled, unsure = read_columns(str(out)), read_columns(str(tmp_path / "o.sd.csv"))["speed"]
+    assert filled["walk"] == list(walks)
+    assert 8 < float(filled["speed"][31]) < 12
+    assert [row for row, sd in enumerate(unsure) if sd] == [31]
+    run("impute", tmp_path / "s.csv", "--sequence", "walk", "--size", 2, "--multiple", 2, "--out", out)
+    assert 5 < float(read_columns(str(tmp_path / "o.2.csv"))["speed"][31]) < 15
+    found = json.loads(
+        run("detect", tmp_path / "s.csv", "--model", tmp_path / "h.emnet", "--json", "--contamination", 0.01).stdout
+    )
+    assert 51 in [line["row"] for line in found["outliers"]]
+
+
+def test_clusters_of_a_neural_mixture_are_chosen_by_rows_held_out(folder):
+    done = run("cluster", folder / "messy.csv", "--model", "neural-mixture", "--clusters", "2", "--json")
+    found = json.loads(done.stdout)
+    assert found["model"] == "neural-mixture"
+    assert set(found["labels"]) <= {0, 1}
+
+
 def read_columns_of(text):
     header, *rows = csv.reader(text.splitlines())
     return dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))

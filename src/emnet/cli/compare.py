@@ -112,9 +112,16 @@ def compare(data: str, classic: bool, **options: Any) -> None:
         return
     if options["model"] == "moe" and options["e_step"] != "auto":
         raise InvalidInputError("--e-step is for --model em-mlp; a mixture of experts is summed exactly. Leave it out.")
+    if options["e_step"] == "mean_field" and len(options["hidden"]) > 1:
+        raise InvalidInputError(
+            f"--e-step mean_field is for one hidden layer; --hidden has {len(options['hidden'])}. "
+            "Take importance or gibbs."
+        )
     table = _load(data, options["target"], options["drop"])
     table.require_complete()
     table.require_splittable(options["test_size"])
+    if options["e_step"] == "exact":
+        _require_exact(table, options["hidden"])
     _Comparison(table, options).run()
 
 
@@ -129,6 +136,18 @@ def _require_only(names: tuple[str, ...]) -> None:
     given = [name for name in given if name != "iris"]
     if given:
         raise InvalidInputError(f"--classic is the published experiment with its own settings; leave out {given[0]}.")
+
+
+def _require_exact(table: Table, widths: tuple[int, ...]) -> None:
+    """Raise InsufficientMemoryError before the others are trained where the exact E-step would not fit."""
+    import torch
+
+    from emnet.kernels.bits import require_memory
+
+    rows = len(table.X)
+    for m in widths:
+        require_memory(rows, m, len(table.class_names), torch.float64, "cpu")
+        rows = len(table.class_names) * 2**m
 
 
 def _require_finite(**numbers: float | None) -> None:
