@@ -7,8 +7,11 @@ import subprocess
 import sys
 import time
 
+import jsonschema
 import pytest
 from sklearn.datasets import load_iris
+
+from emnet.cli.schema import document_of
 
 
 def emnet(*arguments, **environment):
@@ -63,6 +66,7 @@ def test_repeats_json_and_plot(tmp_path):
         assert len(method["splits"]) == 2
         assert 0 <= method["mean"]["accuracy"] <= 1
     assert figure.read_bytes().startswith(b"\x89PNG")
+    jsonschema.validate(result, document_of("compare"))
 
 
 def test_verbose_has_a_line_an_iteration():

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -85,22 +86,37 @@ def test_json_is_one_document_and_quiet_is_quiet(folder):
     assert scored["rows"] == 90
 
 
-def test_the_page_names_the_keys_of_every_document(folder):
+def test_every_document_is_as_its_schema_and_the_page_say(folder):
     page = (Path(__file__).parent.parent / "docs" / "command_line.md").read_text(encoding="utf-8")
     data, model = folder / "messy.csv", folder / "m.emnet"
-    for verb, arguments in {
-        "fit": (data, "--model", "gmm", "--size", 1),
-        "score": (model, data),
-        "predict": (model, data),
-        "impute": (data, "--model", model),
-        "detect": (data, "--model", model),
-        "cluster": (data, "--model", "gmm", "--clusters", 1),
-        "sample": (model, "-n", 2),
-        "datasets": (),
-    }.items():
-        line = next(line for line in page.splitlines() if line.startswith(f"| `{verb}` | `"))
-        for key in json.loads(run(verb, *arguments, "--json").stdout):
-            assert f"`{key}`" in line, (verb, key)
+    run("fit", "iris", "--target", "target", "--model", "moe", "--size", 1, "--out", folder / "t.emnet")
+    for verb, *arguments in (
+        ("fit", data, "--model", "gmm", "--size", 1),
+        ("info", model),
+        ("score", model, data),
+        ("score", folder / "t.emnet", "iris"),
+        ("predict", model, data),
+        ("impute", data, "--model", model),
+        ("detect", data, "--model", model),
+        ("cluster", data, "--model", "gmm", "--clusters", 1),
+        ("sample", model, "-n", 2),
+        ("datasets",),
+    ):
+        found = json.loads(run(verb, *arguments, "--json").stdout)
+        schema = json.loads(run("schema", verb).stdout)
+        jsonschema.validate(found, schema)
+        line = next(line for line in page.splitlines() if line.startswith(f"| `{verb}` | "))
+        for key in found:
+            assert key in schema["properties"], (verb, key)
+            assert f"`{key}`" in line or verb == "info", (verb, key)
+
+
+def test_the_schema_refuses_what_a_command_does_not_print():
+    jsonschema.Draft202012Validator.check_schema(json.loads(run("schema").stdout))
+    schema = json.loads(run("schema", "detect").stdout)
+    for wrong in ({"model": "gmm"}, {"model": 1, "why": "", "threshold": 0, "outliers": [{"row": 0}], "out": None}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
 
 
 def test_info_speaks_of_the_users_columns(folder):
