@@ -10,11 +10,13 @@ import torch
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
+from torch.distributions import Distribution
 
 from emnet.batch import Batch
 from emnet.data.frames import is_frame
 from emnet.estimators import options
 from emnet.estimators.autoencoder_fit import LearningAutoencoder
+from emnet.estimators.distributions import SideBySide, mixture
 from emnet.estimators.onnx_file import OnnxFile, Program
 from emnet.estimators.row_coding import as_tensor
 from emnet.estimators.validation import require_one_of, require_positive_integer
@@ -127,6 +129,26 @@ class FittedAutoencoder(OnnxFile, LearningAutoencoder):
     def score(self, X: Any, y: Any = None) -> float:
         """Mean of `score_samples`."""
         return float(self.score_samples(X).mean())
+
+    @torch.no_grad()
+    def distribution(self, X: Any, n_samples: int | None = None) -> Distribution:
+        """p(row | what was seen of it) of each row, over (d,), categories by their index: a mixture over draws of z.
+
+        Its components are the decoder's at `n_samples` draws (None for `prediction_samples`), weighted by importance;
+        of a row with nothing it is that of any row.
+        """
+        check_is_fitted(self, "members_")
+        model, s = self._best, self.prediction_samples if n_samples is None else n_samples
+        require_positive_integer("n_samples", s)
+        if model.missingness is not None:
+            raise InvalidInputError("With missing='mnar' a cell's distribution depends on whether it was seen.")
+        posterior = self._proposal(model, self._prepared(Batch(as_tensor(self._check_rows(X, reset=False)))), s)
+        assert posterior.log_weights is not None
+        draws = diagonal_gaussian.draws(posterior.mean, posterior.covariance.log(), posterior.noise)
+        outputs = model.decoder.outputs(draws).transpose(0, 1)
+        units = [None if own is None else own.to(outputs.device) for own in self._rows.units]
+        parts = model.decoder.distributions(outputs, *units)  # type: ignore[arg-type]
+        return mixture(posterior.log_weights.softmax(0).T.double(), SideBySide(parts, model.decoder.columns))
 
     # -- rows made whole --------------------------------------------------------------------------------------------
 

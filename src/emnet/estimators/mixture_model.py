@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
+from torch.distributions import Distribution
 
 from emnet import serialization
 from emnet.algorithms.base import Callback
@@ -16,6 +17,7 @@ from emnet.batch import Batch
 from emnet.data.frames import is_frame
 from emnet.data.stream import Stream
 from emnet.estimators import options
+from emnet.estimators.distributions import OF_FAMILY, SideBySide, mixture
 from emnet.estimators.families import SUMMARIZED, Summary
 from emnet.estimators.history import fit_from_json, fit_to_json
 from emnet.estimators.mixture_blocks import Block, blocks_of, named
@@ -199,6 +201,15 @@ class MixtureModel(LearningMixtureModel):
         criterion : "bic", "icl" or "aic"; the lowest is the best.
         """
         return select(self, (X,), {"n_components": n_components}, criterion)
+
+    def distribution(self) -> Distribution:
+        """p(row) of the modelled columns, (d,), categories and booleans by their index in `categories_`."""
+        check_is_fitted(self)
+        parts = [
+            OF_FAMILY[block.family]({name: torch.as_tensor(own) for name, own in self.parameters_[block.key].items()})
+            for block in self._blocks
+        ]
+        return mixture(torch.as_tensor(self.weights_), SideBySide(parts, [block.columns for block in self._blocks]))
 
     def _columns_and_notes(self) -> tuple[list[Any], dict[str, Any]]:
         return self._coding.portable()
