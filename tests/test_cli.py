@@ -11,10 +11,12 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from unittest.mock import patch
 
+import jsonschema
 import pytest
 from sklearn.datasets import load_iris
 
 from emnet.cli import main
+from emnet.cli.schema import document_of
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def test_repeats_json_and_plot(tmp_path):
         assert len(method["splits"]) == 2
         assert 0 <= method["mean"]["accuracy"] <= 1
     assert figure.read_bytes().startswith(b"\x89PNG")
+    jsonschema.validate(result, document_of("compare"))
 
 
 def test_verbose_has_a_line_an_iteration():

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -85,22 +86,37 @@ def test_json_is_one_document_and_quiet_is_quiet(folder):
     assert scored["rows"] == 90
 
 
-def test_the_page_names_the_keys_of_every_document(folder):
+def test_every_document_is_as_its_schema_and_the_page_say(folder):
     page = (Path(__file__).parent.parent / "docs" / "command_line.md").read_text(encoding="utf-8")
     data, model = folder / "messy.csv", folder / "m.emnet"
-    for verb, arguments in {
-        "fit": (data, "--model", "gmm", "--size", 1),
-        "score": (model, data),
-        "predict": (model, data),
-        "impute": (data, "--model", model),
-        "detect": (data, "--model", model),
-        "cluster": (data, "--model", "gmm", "--clusters", 1),
-        "sample": (model, "-n", 2),
-        "datasets": (),
-    }.items():
-        line = next(line for line in page.splitlines() if line.startswith(f"| `{verb}` | `"))
-        for key in json.loads(run(verb, *arguments, "--json").stdout):
-            assert f"`{key}`" in line, (verb, key)
+    run("fit", "iris", "--target", "target", "--model", "moe", "--size", 1, "--out", folder / "t.emnet")
+    for verb, *arguments in (
+        ("fit", data, "--model", "gmm", "--size", 1),
+        ("info", model),
+        ("score", model, data),
+        ("score", folder / "t.emnet", "iris"),
+        ("predict", model, data),
+        ("impute", data, "--model", model),
+        ("detect", data, "--model", model),
+        ("cluster", data, "--model", "gmm", "--clusters", 1),
+        ("sample", model, "-n", 2),
+        ("datasets",),
+    ):
+        found = json.loads(run(verb, *arguments, "--json").stdout)
+        schema = json.loads(run("schema", verb).stdout)
+        jsonschema.validate(found, schema)
+        line = next(line for line in page.splitlines() if line.startswith(f"| `{verb}` | "))
+        for key in found:
+            assert key in schema["properties"], (verb, key)
+            assert f"`{key}`" in line or verb == "info", (verb, key)
+
+
+def test_the_schema_refuses_what_a_command_does_not_print():
+    jsonschema.Draft202012Validator.check_schema(json.loads(run("schema").stdout))
+    schema = json.loads(run("schema", "detect").stdout)
+    for wrong in ({"model": "gmm"}, {"model": 1, "why": "", "threshold": 0, "outliers": [{"row": 0}], "out": None}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
 
 
 def test_info_speaks_of_the_users_columns(folder):
@@ -228,6 +244,38 @@ def test_sequences(tmp_path):
     assert max(agree, 1 - agree) > 0.9
     assert run("sample", tmp_path / "h.emnet", "-n", 4).stdout.count("\n") == 5
     assert "state 1" in run("info", tmp_path / "h.emnet").stdout
+
+
+def test_holes_and_odd_rows_of_sequences(tmp_path):
+    """A slow step among fast ones is odd, though slow steps are not; the order of the table stays."""
+    rng = np.random.default_rng(0)
+    fast = np.repeat([0, 1, 0, 1, 0, 1], 20)
+    speed = 10.0 * fast + rng.normal(0, 1, 120)
+    speed[50], walks = 10.0, np.where(np.arange(120) % 2, "b", "a")
+    cells = [f"{x:.2f}" for x in speed]
+    cells[31] = ""
+    lines = [f"{w},{c},{x:.2f}" for w, c, x in zip(walks, cells, rng.normal(0, 1, 120), strict=True)]
+    (tmp_path / "s.csv").write_text("\n".join(["walk,speed,wind", *lines]))
+    out = tmp_path / "o.csv"
+    run("fit", tmp_path / "s.csv", "--sequence", "walk", "--size", 2, "--model", "hmm", "--out", tmp_path / "h.emnet")
+    run("impute", tmp_path / "s.csv", "--model", tmp_path / "h.emnet", "--out", out)
+    filled, unsure = read_columns(str(out)), read_columns(str(tmp_path / "o.sd.csv"))["speed"]
+    assert filled["walk"] == list(walks)
+    assert 8 < float(filled["speed"][31]) < 12
+    assert [row for row, sd in enumerate(unsure) if sd] == [31]
+    run("impute", tmp_path / "s.csv", "--sequence", "walk", "--size", 2, "--multiple", 2, "--out", out)
+    assert 5 < float(read_columns(str(tmp_path / "o.2.csv"))["speed"][31]) < 15
+    found = json.loads(
+        run("detect", tmp_path / "s.csv", "--model", tmp_path / "h.emnet", "--json", "--contamination", 0.01).stdout
+    )
+    assert 51 in [line["row"] for line in found["outliers"]]
+
+
+def test_clusters_of_a_neural_mixture_are_chosen_by_rows_held_out(folder):
+    done = run("cluster", folder / "messy.csv", "--model", "neural-mixture", "--clusters", "2", "--json")
+    found = json.loads(done.stdout)
+    assert found["model"] == "neural-mixture"
+    assert set(found["labels"]) <= {0, 1}
 
 
 def read_columns_of(text):

@@ -538,3 +538,35 @@ class TestErrors:
         X[3, 1] = np.inf
         with pytest.raises(ValueError, match="infinity"):
             GaussianHMM(2).fit(X)
+
+
+def test_a_row_and_a_cell_given_all_the_rest_by_the_evidence_with_and_without_them():
+    rng = np.random.RandomState(0)
+    X = np.repeat(rng.randn(12, 1), 2, axis=0) * [1.0, 50.0] + rng.randn(24, 2) * [1.0, 50.0]
+    X[3], X[5, 0], lengths = np.nan, np.nan, [10, 14]
+    model = GaussianHMM(2, "full", n_iter=5, random_state=0).fit(X, lengths)
+    whole = model.score(X, lengths)
+    rows, cells = model.score_rows(X, lengths), model.surprise_rows(X, lengths)
+    assert rows[3] == pytest.approx(0, abs=1e-12)
+    for i in range(len(X)):
+        without = X.copy()
+        without[i] = np.nan
+        assert rows[i] == pytest.approx(whole - model.score(without, lengths), abs=1e-9)
+        for j in range(2):
+            without = X.copy()
+            without[i, j] = np.nan
+            assert cells[i, j] == pytest.approx(model.score(without, lengths) - whole, abs=1e-9)
+
+
+def test_draws_of_missing_rows_go_with_those_beside_them():
+    model = GaussianHMM(2, random_state=0)
+    model.startprob_, model.transmat_ = np.array([0.5, 0.5]), np.array([[0.9, 0.1], [0.1, 0.9]])
+    model.means_, model.covars_, model.n_features_in_ = np.array([[-5.0], [5.0]]), np.ones((2, 1)), 1
+    X = np.array([[5.0], [np.nan], [np.nan], [np.nan]])
+    rng = np.random.RandomState(0)
+    draws = np.stack([model.sample_missing(X, random_state=rng) for _ in range(400)])[:, :, 0]
+    assert (draws[:, 0] == 5).all()
+    assert np.mean(np.sign(draws[:, 2]) == np.sign(draws[:, 3])) == pytest.approx(0.9, abs=0.05)
+    filled, sd = model.impute(X, return_std=True)
+    np.testing.assert_allclose(draws.mean(0), filled[:, 0], atol=0.6)
+    np.testing.assert_allclose(draws.std(0), sd[:, 0], atol=0.4)

@@ -11,7 +11,7 @@ import emnet
 
 ROOT = Path(emnet.__file__).parent
 LAYERS = [  # a layer may import from its own and from those before it
-    {"exceptions", "interruption"},
+    {"exceptions", "extras", "interruption"},
     {"kernels", "batch"},
     {"statistics", "posteriors"},
     {"distributed", "spawning"},

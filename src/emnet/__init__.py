@@ -39,6 +39,7 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "MixtureModel": "emnet.estimators.mixture_model",
     "MixtureOfExpertsClassifier": "emnet.estimators.mixture_of_experts_classifier",
     "MixtureOfExpertsRegressor": "emnet.estimators.mixture_of_experts_regressor",
+    "MLflowLogger": "emnet.estimators.loggers",
     "ModelFileError": "emnet.exceptions",
     "MultinomialHMM": "emnet.estimators.multinomial_hmm",
     "NeuralHMM": "emnet.estimators.neural_hmm",
@@ -52,6 +53,7 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "ProcessLostError": "emnet.exceptions",
     "SequenceClassifier": "emnet.estimators.sequence_classifier",
     "SeparationWarning": "emnet.exceptions",
+    "TensorBoardLogger": "emnet.estimators.loggers",
     "VariationalAutoencoder": "emnet.estimators.variational_autoencoder",
     "stream": "emnet.data.stream",
 }

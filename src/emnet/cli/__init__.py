@@ -21,6 +21,7 @@ from emnet.cli.impute import impute
 from emnet.cli.info import info
 from emnet.cli.predict import predict
 from emnet.cli.sample import sample
+from emnet.cli.schema import schema
 from emnet.cli.score import score
 from emnet.exceptions import (
     DegenerateFitError,
@@ -34,7 +35,7 @@ from emnet.interruption import exit_code, terminating_as_interrupts
 SECTIONS: Mapping[str, tuple[click.Command, ...]] = {
     "A table and a question": (impute, detect, cluster),
     "A model of your own": (fit, predict, score, sample, info),
-    "Learn and compare": (compare, datasets, completion),
+    "Learn and compare": (compare, datasets, schema, completion),
 }
 _WORK_FAILED = (DegenerateFitError, MissingDependencyError, ProcessLostError)
 

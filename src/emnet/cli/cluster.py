@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from emnet.estimators.table_model import TableModel
 
 _AUTO = tuple(range(1, 11))
-_APART, _SHOWN = 5, 10
+_APART, _SHOWN, _SECONDS = 5, 10, 30.0
+_FIGURES = ("bic", "icl", "aic", "held_out")
 
 
 @click.command()
@@ -32,7 +33,7 @@ _APART, _SHOWN = 5, 10
     type=click.Choice(["icl", "bic", "aic"]),
     default="icl",
     show_default=True,
-    help="Which number is best; icl wants clusters that do not overlap.",
+    help="Which number is best; icl wants clusters that do not overlap. Of neural-mixture held-out evidence says it.",
 )
 @click.option("--model", type=click.Choice(options.CLUSTERINGS), default="auto", show_default=True)
 @click.option("--out", metavar="FILE", help="The table with each row's cluster and probabilities.")
@@ -72,20 +73,16 @@ def cluster(
     columns = options.load_columns(data, missing)
     schema = options.read_schema(columns, rest["drop"], rest["kinds"])
     say_left_out(talk, schema)
-    fitted, table = _choose(columns, schema, model, clusters or _AUTO, criterion, seed, talk)
+    fitted, table = _choose(columns, schema, model, clusters, criterion, seed, talk)
     rows, _ = fitted.rows(columns)
     chances = fitted.estimator.predict_proba(rows.X)
     found = profiles(_readable(fitted.schema, rows.X), chances)
     talk.say(fitted.note)
+    figures = [name for name in _FIGURES if name in (table or [{}])[0]]
     talk.table(
-        ("model", "clusters", "bic", "icl", "aic", ""),
+        ("model", "clusters", *(name.replace("_", " ") for name in figures), ""),
         [
-            (
-                line["variant"],
-                str(line["n_components"]),
-                *(f"{line[c]:.1f}" for c in ("bic", "icl", "aic")),
-                line["problem"] or "",
-            )
+            (line["variant"], str(line["n_components"]), *(f"{line[c]:.1f}" for c in figures), line["problem"] or "")
             for line in table[:_SHOWN]
         ],
     )
@@ -112,19 +109,49 @@ def cluster(
 
 
 def _choose(
-    columns: Any, schema: Schema, model: str, sizes: tuple[int, ...], criterion: str, seed: int, talk: Talk
+    columns: Any, schema: Schema, model: str, sizes: tuple[int, ...] | None, criterion: str, seed: int, talk: Talk
 ) -> tuple[TableModel, list[dict[str, Any]]]:
-    """The mixture of the lowest criterion, and a line for each that was fitted, the best first."""
+    """The mixture that is chosen, and a line for each that was tried, the best first."""
+    from emnet.estimators.model_table import KINDS, kinds_for
+
+    kind = kinds_for(schema)[0] if model == "auto" else model
+    by = _by_criterion if KINDS[kind].has_criteria else _by_held_out
+    return by(columns, schema, kind, sizes, criterion, seed, talk)
+
+
+def _by_held_out(
+    columns: Any, schema: Schema, kind: str, sizes: tuple[int, ...] | None, criterion: str, seed: int, talk: Talk
+) -> tuple[TableModel, list[dict[str, Any]]]:
+    """By the evidence of rows held out, where parameters cannot be counted."""
+    from emnet.estimators.table_choice import Request, fit_table
+
+    lines: list[dict[str, Any]] = []
+
+    def tried(found: Any, total: int) -> None:
+        talk.tried(found, total)
+        own = found.candidate.what
+        line = {"variant": own.variant, "n_components": own.size, "held_out": found.evidence}
+        lines.append({**line, "problem": found.problem})
+
+    with talk.progress(_SECONDS):
+        fitted = fit_table(columns, schema, Request(kind, sizes, _SECONDS, seed, talk.note, tried, talk.iteration))
+    lines.sort(key=lambda line: -line["held_out"])
+    return fitted, lines
+
+
+def _by_criterion(
+    columns: Any, schema: Schema, kind: str, sizes: tuple[int, ...] | None, criterion: str, seed: int, talk: Talk
+) -> tuple[TableModel, list[dict[str, Any]]]:
+    """By the lowest criterion of all rows."""
     from emnet.estimators.mixture_selection import select
-    from emnet.estimators.model_table import KINDS, Options, kinds_for, variants_for
+    from emnet.estimators.model_table import KINDS, Options, variants_for
     from emnet.estimators.table_choice import Request, fitting_schema
     from emnet.estimators.table_model import TableModel, coded_rows
     from emnet.estimators.table_tasks import TASKS
 
-    kind = kinds_for(schema)[0] if model == "auto" else model
     schema = fitting_schema(schema, [kind], Request(kind, note=talk.note))
     X = coded_rows(columns, schema, with_target=False)[0].X
-    few = [size for size in sizes if size <= len(X)] or [1]
+    few = [size for size in sizes or _AUTO if size <= len(X)] or [1]
     lines, best = [], {}
     with talk.progress(0.0):
         for variant in variants_for(kind, schema):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from emnet.exceptions import InvalidInputError, MissingDependencyError
+from emnet.exceptions import InvalidInputError
+from emnet.extras import needed
 
 if TYPE_CHECKING:
     from emnet.algorithms.base import Iteration
@@ -111,9 +112,16 @@ def compare(data: str, classic: bool, **options: Any) -> None:
         return
     if options["model"] == "moe" and options["e_step"] != "auto":
         raise InvalidInputError("--e-step is for --model em-mlp; a mixture of experts is summed exactly. Leave it out.")
+    if options["e_step"] == "mean_field" and len(options["hidden"]) > 1:
+        raise InvalidInputError(
+            f"--e-step mean_field is for one hidden layer; --hidden has {len(options['hidden'])}. "
+            "Take importance or gibbs."
+        )
     table = _load(data, options["target"], options["drop"])
     table.require_complete()
     table.require_splittable(options["test_size"])
+    if options["e_step"] == "exact":
+        _require_exact(table, options["hidden"])
     _Comparison(table, options).run()
 
 
@@ -128,6 +136,18 @@ def _require_only(names: tuple[str, ...]) -> None:
     given = [name for name in given if name != "iris"]
     if given:
         raise InvalidInputError(f"--classic is the published experiment with its own settings; leave out {given[0]}.")
+
+
+def _require_exact(table: Table, widths: tuple[int, ...]) -> None:
+    """Raise InsufficientMemoryError before the others are trained where the exact E-step would not fit."""
+    import torch
+
+    from emnet.kernels.bits import require_memory
+
+    rows = len(table.X)
+    for m in widths:
+        require_memory(rows, m, len(table.class_names), torch.float64, "cpu")
+        rows = len(table.class_names) * 2**m
 
 
 def _require_finite(**numbers: float | None) -> None:
@@ -156,11 +176,9 @@ def _require_figure(name: str | None) -> None:
     """Raise where matplotlib is missing or writes no files of that ending."""
     if name is None:
         return
-    try:
-        from matplotlib.backend_bases import FigureCanvasBase
-    except ImportError as error:
-        raise MissingDependencyError("--plot needs matplotlib: pip install 'emnet[plot]'.") from error
-    known = sorted(FigureCanvasBase.get_supported_filetypes())
+    known = sorted(
+        needed("matplotlib.backend_bases", "plot", "--plot needs").FigureCanvasBase.get_supported_filetypes()
+    )
     if Path(name).suffix.removeprefix(".").lower() not in known:
         raise InvalidInputError(f"--plot {name}: the ending says the kind of figure, one of {', '.join(known)}.")
 

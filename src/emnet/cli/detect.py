@@ -10,11 +10,8 @@ from emnet.cli import options
 from emnet.cli.compare import require_writable
 from emnet.cli.fit import fit_or_load, say_unseen
 from emnet.cli.talk import Talk, number, short
-from emnet.exceptions import InvalidInputError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from emnet.applications.anomaly import Reason
     from emnet.data.reading import Columns
     from emnet.estimators.table_model import TableModel
@@ -36,11 +33,12 @@ _WORTH_SAYING = 0.5  # nats
 @click.option("--fit-on", metavar="CLEAN", type=options.DataType(), help="Learn what is usual from this table.")
 @click.option(
     "--model",
-    type=options.ModelType(options.DENSITIES),
+    type=options.ModelType(options.OF_ROWS),
     default="auto",
     show_default=True,
     help="What to compare rows with; or a file that emnet fit wrote.",
 )
+@options.sequence_option
 @options.choice_options
 @options.table_options
 @options.talk_options
@@ -64,18 +62,17 @@ def detect(
     \b
     Examples:
       emnet detect payments.csv --out scores.csv --contamination 0.01
+      emnet detect steps.csv --sequence walk --out scores.csv    # odd among the rows before and after it
       emnet detect today.csv --fit-on last_year.csv --out scores.csv
     """
     require_writable({"--out": None if out == "-" else out}, inputs=data)
     talk = Talk(as_json, quiet, table_on_stdout=out == "-")
     columns = options.load_columns(data, missing)
     usual = columns if fit_on is None else options.load_columns(fit_on, missing)
-    fitted = fit_or_load(model, usual, options.read_schema(usual, rest["drop"], rest["kinds"]), talk, rest)
+    schema = options.read_schema(usual, rest["drop"], rest["kinds"], sequence=rest["sequence"])
+    fitted = fit_or_load(model, usual, schema, talk, rest)
     talk.say(fitted.note)
-    reference = fitted.rows(usual)[0].X
-    rows, unseen = fitted.rows(columns)
-    say_unseen(talk, unseen)
-    threshold, scores, flags, why = _judge(fitted, reference, rows.X, contamination, unseen)
+    threshold, scores, flags, why = _judge(fitted, usual, columns, contamination, talk)
 
     from emnet.data.writing import write_columns
 
@@ -94,32 +91,30 @@ def detect(
 
 
 def _judge(
-    model: TableModel, usual: np.ndarray, X: np.ndarray, contamination: float, unseen: dict[str, list[int]]
+    model: TableModel, usual: Columns, columns: Columns, contamination: float, talk: Talk
 ) -> tuple[float, list[float], list[bool], list[list[str]]]:
-    """The threshold; and of each row its score, whether it is above, and what made it so."""
+    """The threshold; and of each row of the table its score, whether it is above, and what made it so."""
     import numpy as np
 
     from emnet.applications import anomaly
-    from emnet.estimators.table_tasks import TASKS
 
-    if model.task is not TASKS["density"]:
-        raise InvalidInputError(f"A {model.kind} model does not explain all columns; detect with gmm or mixture.")
-    estimator = model.estimator
-    threshold = anomaly.outlier_threshold(estimator.score_samples(usual), contamination)
-    scores = estimator.score_samples(X)
-    never = sorted({row for rows in unseen.values() for row in rows})
-    flagged = scores < threshold
-    flagged[never] = True
+    task, estimator = model.of_rows("detect"), model.estimator
+    reference, (rows, unseen) = model.rows(usual)[0], model.rows(columns)
+    say_unseen(talk, unseen)
+    threshold = anomaly.outlier_threshold(task.row_evidence(estimator, reference), contamination)
+    scores = task.row_evidence(estimator, rows)
+    place = model.in_table_order(columns, np.arange(len(scores)))  # of each row of the table
+    flagged = scores[place] < threshold
+    flagged[sorted({row for found in unseen.values() for row in found})] = True
     why: list[list[str]] = [[] for _ in scores]
     if flagged.any():
-        some = usual[:: -(-len(usual) // _MOST_USUAL)]
-        excess = anomaly.excess(anomaly.surprise(estimator, X[flagged]), anomaly.surprise(estimator, some))
-        for row, found in zip(
-            np.flatnonzero(flagged), anomaly.reasons(excess, model.schema.names, _REASONS), strict=True
-        ):
-            new = [f"{name} (never seen)" for name, rows in unseen.items() if row in rows]
+        some = np.arange(0, len(reference.X), -(-len(reference.X) // _MOST_USUAL))
+        odd = np.flatnonzero(flagged)
+        excess = anomaly.excess(task.surprise(estimator, rows, place[odd]), task.surprise(estimator, reference, some))
+        for row, found in zip(odd, anomaly.reasons(excess, model.schema.names, _REASONS), strict=True):
+            new = [f"{name} (never seen)" for name, own in unseen.items() if row in own]
             why[row] = [*new, *_in_words(found)]
-    return -threshold, (0.0 - scores).tolist(), flagged.tolist(), why
+    return -threshold, (0.0 - scores[place]).tolist(), flagged.tolist(), why
 
 
 def _in_words(found: list[Reason]) -> list[str]:

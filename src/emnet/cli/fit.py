@@ -52,7 +52,7 @@ Examples:
     help="What to fit; auto chooses by what there is to explain, and by rows held out.",
 )
 @click.option("--target", metavar="COLUMN", type=options.ColumnType(), help="Explain this column from the others.")
-@click.option("--sequence", metavar="COLUMN", type=options.ColumnType(), help="Says to which sequence a row belongs.")
+@options.sequence_option
 @options.choice_options
 @options.table_options
 @click.option("--out", metavar="FILE", type=click.Path(dir_okay=False), help="Where to save it, as in model.emnet.")

@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--model",
-    type=options.ModelType(options.DENSITIES),
+    type=options.ModelType(options.OF_ROWS),
     default="auto",
     show_default=True,
     help="What to fill by; or a file that emnet fit wrote.",
 )
 @click.option("--multiple", metavar="M", type=click.IntRange(1), help="Write M tables with draws, as in filled.1.csv.")
+@options.sequence_option
 @options.choice_options
 @options.table_options
 @options.talk_options
@@ -57,6 +58,7 @@ def impute(
     \b
     Examples:
       emnet impute patients.csv --out filled.csv
+      emnet impute steps.csv --sequence walk --out filled.csv    # rows depend on those before and after
       emnet impute patients.csv --multiple 5 --out filled.csv    # for an analysis of each, and Rubin's rules
       emnet impute new.csv --model patients.emnet --out filled.csv
     """
@@ -66,7 +68,8 @@ def impute(
         raise InvalidInputError("--multiple writes several files: give --out FILE.")
     talk = Talk(as_json, quiet, table_on_stdout=out == "-")
     columns = options.load_columns(data, missing)
-    fitted = fit_or_load(model, columns, options.read_schema(columns, rest["drop"], rest["kinds"]), talk, rest)
+    schema = options.read_schema(columns, rest["drop"], rest["kinds"], sequence=rest["sequence"])
+    fitted = fit_or_load(model, columns, schema, talk, rest)
     talk.say(fitted.note)
     counts, never = _fill(fitted, columns, out, sd, multiple, rest["seed"], as_json)
     say_unseen(talk, never)
@@ -85,31 +88,29 @@ def _fill(
     import numpy as np
     from numpy.random import RandomState
 
-    from emnet.applications.impute import impute, impute_many
     from emnet.data.writing import write_columns
-    from emnet.estimators.table_tasks import TASKS
 
-    if model.task is not TASKS["density"]:
-        raise InvalidInputError(f"A {model.kind} model does not explain all columns; fill with gmm or mixture.")
-    schema = model.schema
+    task, schema = model.of_rows("fill"), model.schema
     rows, unseen = model.rows(columns)
+
+    def written(path: str, table: np.ndarray) -> None:
+        write_columns(path, schema.filled(columns, model.in_table_order(columns, np.asarray(table))), schema)
+
     if multiple is not None:
-        for number, table in enumerate(impute_many(model.estimator, rows.X, multiple, RandomState(seed)), start=1):
-            write_columns(options.beside(out, str(number)), schema.filled(columns, np.asarray(table)), schema)
-    found = impute(model.estimator, rows.X)
+        tables = task.impute_many(model.estimator, rows, multiple, RandomState(seed))
+        for number, table in enumerate(tables, start=1):
+            written(options.beside(out, str(number)), table)
+    found = task.impute(model.estimator, rows)
     if multiple is None and (out != "-" or not as_json):
-        write_columns(out, schema.filled(columns, found.table), schema)
+        written(out, found.table)
     if sd is not None:
-        write_columns(sd, _uncertainty(schema, rows.X, found.uncertainty))
+        unsure = np.where(np.isnan(rows.X), found.uncertainty, np.nan)
+        write_columns(sd, _by_name(schema, model.in_table_order(columns, unsure)))
     return {name: int(np.isnan(rows.X[:, j]).sum()) for j, name in enumerate(schema.names)}, unseen
 
 
-def _uncertainty(schema: Schema, X: np.ndarray, uncertainty: np.ndarray) -> Columns:
-    """A number for each filled cell, and nothing for those that were there."""
-    import numpy as np
-
-    shown = np.where(np.isnan(X), uncertainty, np.nan)
-    return {name: short(shown[:, j]) for j, name in enumerate(schema.names)}
+def _by_name(schema: Schema, table: np.ndarray) -> Columns:
+    return {name: short(table[:, j]) for j, name in enumerate(schema.names)}
 
 
 def _by_column(counts: dict[str, int]) -> str:

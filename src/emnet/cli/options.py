@@ -22,6 +22,7 @@ BUNDLED = ("iris", "wine", "breast_cancer", "digits")
 MODELS = ("auto", *KINDS)
 CLUSTERINGS = ("auto", *(name for name, kind in KINDS.items() if kind.clusters))
 DENSITIES = ("auto", *(name for name, kind in KINDS.items() if kind.task == "density"))
+OF_ROWS = (*DENSITIES, *(name for name, kind in KINDS.items() if kind.task == "sequences"))
 _KINDS = ("number", "category", "date")
 
 
@@ -119,6 +120,9 @@ def table_options(command: Callable) -> Callable:
     return command
 
 
+sequence_option = click.option(
+    "--sequence", metavar="COLUMN", type=ColumnType(), help="Says to which sequence a row belongs."
+)
 missing_option = click.option(
     "--missing", metavar="WORD", multiple=True, help="A word that stands for nothing, besides NA, NaN, ? and the like."
 )

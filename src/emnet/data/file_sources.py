@@ -17,6 +17,7 @@ from emnet.data.csv_batches import CsvFile, TypedCsv, cells_by_name
 from emnet.data.guards import Version, require_plain, require_version, version_of
 from emnet.data.sources import Piece, Request, Table
 from emnet.exceptions import InvalidInputError, MissingDependencyError
+from emnet.extras import needed
 
 _FORMATS = {
     ".parquet": "parquet",
@@ -220,12 +221,7 @@ def _arrow() -> Any:
 
 
 def _require_arrow() -> Any:
-    found = _arrow()
-    if found is None:
-        raise MissingDependencyError(
-            "Streams of Parquet, Arrow and Feather files need pyarrow: pip install 'emnet[io]'."
-        )
-    return found
+    return needed("pyarrow.dataset", "io", "Streams of Parquet, Arrow and Feather files need")
 
 
 @contextmanager

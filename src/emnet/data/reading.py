@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from emnet.data.guards import delimiter_of, require_plain, require_unique, unchanging
-from emnet.exceptions import InvalidInputError, MissingDependencyError
+from emnet.exceptions import InvalidInputError
+from emnet.extras import needed
 from emnet.kernels.memory import require_bytes
 
 Columns = dict[str, list]
@@ -60,10 +61,7 @@ def _require_memory(path: Path, needed: int) -> None:
 
 def require_pyarrow(what: str) -> None:
     """Raise MissingDependencyError with the command that installs it."""
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(f"{what} need pyarrow: pip install 'emnet[io]'.") from error
+    needed("pyarrow", "io", f"{what} need")
 
 
 def _read_csv(path: Path) -> Columns:

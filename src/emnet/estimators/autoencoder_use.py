@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,17 +10,21 @@ import torch
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
+from torch.distributions import Distribution
 
 from emnet.batch import Batch
 from emnet.data.frames import is_frame
 from emnet.estimators import options
 from emnet.estimators.autoencoder_fit import LearningAutoencoder
+from emnet.estimators.distributions import SideBySide, mixture
+from emnet.estimators.onnx_file import OnnxFile, Program
 from emnet.estimators.row_coding import as_tensor
 from emnet.estimators.validation import require_one_of, require_positive_integer
 from emnet.exceptions import InvalidInputError
 from emnet.inference.amortized import Refinement, proposal, standard_error
 from emnet.kernels import diagonal_gaussian
 from emnet.models.autoencoder import Autoencoder
+from emnet.models.portable import DecoderOfVectors, EncoderOfRows, Standardized
 from emnet.posteriors import EncodedVector
 
 _ELEMENTS = 2**23  # of the outputs of all draws of the rows that are looked at together
@@ -36,7 +40,7 @@ class Evidence(NamedTuple):
     standard_error: np.ndarray
 
 
-class FittedAutoencoder(LearningAutoencoder):
+class FittedAutoencoder(OnnxFile, LearningAutoencoder):
     """The use of any fitted autoencoder."""
 
     # -- latent vectors ---------------------------------------------------------------------------------------------
@@ -126,6 +130,26 @@ class FittedAutoencoder(LearningAutoencoder):
         """Mean of `score_samples`."""
         return float(self.score_samples(X).mean())
 
+    @torch.no_grad()
+    def distribution(self, X: Any, n_samples: int | None = None) -> Distribution:
+        """p(row | what was seen of it) of each row, over (d,), categories by their index: a mixture over draws of z.
+
+        Its components are the decoder's at `n_samples` draws (None for `prediction_samples`), weighted by importance;
+        of a row with nothing it is that of any row.
+        """
+        check_is_fitted(self, "members_")
+        model, s = self._best, self.prediction_samples if n_samples is None else n_samples
+        require_positive_integer("n_samples", s)
+        if model.missingness is not None:
+            raise InvalidInputError("With missing='mnar' a cell's distribution depends on whether it was seen.")
+        posterior = self._proposal(model, self._prepared(Batch(as_tensor(self._check_rows(X, reset=False)))), s)
+        assert posterior.log_weights is not None
+        draws = diagonal_gaussian.draws(posterior.mean, posterior.covariance.log(), posterior.noise)
+        outputs = model.decoder.outputs(draws).transpose(0, 1)
+        units = [None if own is None else own.to(outputs.device) for own in self._rows.units]
+        parts = model.decoder.distributions(outputs, *units)  # type: ignore[arg-type]
+        return mixture(posterior.log_weights.softmax(0).T.double(), SideBySide(parts, model.decoder.columns))
+
     # -- rows made whole --------------------------------------------------------------------------------------------
 
     def impute(self, X: Any, strategy: str = "mean", return_std: bool = False) -> Any:
@@ -196,6 +220,25 @@ class FittedAutoencoder(LearningAutoencoder):
             expected = (weights.cpu().numpy()[..., None] * self._rows.expected(mean, variance)).sum(0)
             found = np.where(self._rows.logarithmic, expected, found)
         return torch.from_numpy(found)
+
+    # -- for other programs -----------------------------------------------------------------------------------------
+
+    def _programs(self) -> Mapping[str, Callable[[], Program]]:
+        return {"encoder": self._encoder_program, "decoder": self._decoder_program}
+
+    def _encoder_program(self) -> Program:
+        columns, notes = self._rows.coding.portable()
+        center, scale, logarithmic = self._rows.units
+        then = EncoderOfRows(self._best)
+        module = Standardized(center, scale, options.DTYPES[self.dtype], then, logarithmic)
+        return Program(module, columns, notes)
+
+    def _decoder_program(self) -> Program:
+        if self._best.missingness is not None:
+            raise InvalidInputError("With missing='mnar' a decoder's expectations depend on which cells were seen.")
+        cells, notes = self._rows.coding.portable()
+        module = DecoderOfVectors(self._best.decoder, *self._rows.units)
+        return Program(module, [f"z{i}" for i in range(self.n_latent)], {"cells": cells, **notes})
 
     # -- pieces -----------------------------------------------------------------------------------------------------
 

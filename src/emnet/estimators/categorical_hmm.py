@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
+from torch import Tensor, distributions
 
 from emnet.algorithms.base import Callback
 from emnet.estimators.markov_fit import LearningMarkov
@@ -166,3 +167,7 @@ class CategoricalHMM(LearningMarkov):
     def _means(self) -> np.ndarray:
         """The symbols' probabilities."""
         return self.emissionprob_
+
+    def _distribution_ahead(self, weights: Tensor) -> distributions.Distribution:
+        """Of the symbol, whose event has no shape."""
+        return distributions.Categorical(probs=weights @ torch.as_tensor(self.emissionprob_))

@@ -126,6 +126,9 @@ class ClassTargets(Targets):
             raise InvalidInputError(f"X and y must have as many rows; X has {len(X)}, y {len(y)}.")
         return cast(Batch, self._batch(X, self._codes(y)))
 
+    def _onnx_notes(self) -> dict[str, Any]:
+        return {"classes": self.classes_.tolist()}
+
     def _to_state(self) -> serialization.State:
         manifest, tensors = super()._to_state()  # type: ignore[misc]
         classes = {"dtype": self.classes_.dtype.str, "values": self.classes_.tolist()}

@@ -16,11 +16,13 @@ from emnet.estimators import options
 from emnet.estimators.class_targets import ClassTargets
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.network import NetworkEstimator
+from emnet.exceptions import InvalidInputError
 from emnet.factors.module import ModuleOutput
 from emnet.factors.regression import MStep, SoftmaxOutput
 from emnet.inference.base import EStep
 from emnet.inference.predict import class_probabilities
 from emnet.models.bernoulli_network import BernoulliNetwork, Output
+from emnet.models.portable import ClassesOfBits
 
 
 class EMMLPClassifier(ClassifierMixin, ClassTargets, NetworkEstimator):
@@ -198,6 +200,14 @@ class EMMLPClassifier(ClassifierMixin, ClassTargets, NetworkEstimator):
         generator = torch.Generator(device=inputs.device).manual_seed(int(rng.randint(2**31)))
         drawn = torch.stack([member.sample(inputs, generator)[1] for member in self._used]).cpu().numpy()
         return self.classes_[drawn[rng.randint(len(drawn), size=len(inputs)), np.arange(len(inputs))]]
+
+    def _portable(self) -> ClassesOfBits:
+        if not self._predicts_exactly():
+            raise InvalidInputError(
+                f"{' + '.join(map(str, self._widths()))} hidden units have too many configurations to sum, and a graph "
+                "cannot draw them. Fit fewer units (at most 12 a layer, 20 in two adjacent ones)."
+            )
+        return ClassesOfBits(self._used)
 
     # -- files ------------------------------------------------------------------------------------------------------
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from emnet import serialization
 from emnet.algorithms.base import Algorithm, Callback
-from emnet.batch import with_constant
 from emnet.estimators import options
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.network import NetworkEstimator
 from emnet.estimators.real_targets import RealTargets
 from emnet.estimators.validation import require_levels
+from emnet.exceptions import InvalidInputError
 from emnet.factors.gaussian_output import GaussianOutput
 from emnet.factors.module import ModuleGaussian
 from emnet.factors.regression import MStep
@@ -26,6 +26,7 @@ from emnet.inference.base import EStep
 from emnet.inference.predict import top_states
 from emnet.kernels.quantiles import mixture_quantiles
 from emnet.models.bernoulli_network import BernoulliNetwork, Output
+from emnet.models.portable import NumbersOfBits
 
 _CHEAP_UNITS = 10  # with little noise most rows are summed in log space, at a cost of n·2^m
 
@@ -198,14 +199,11 @@ class EMMLPRegressor(RegressorMixin, RealTargets, NetworkEstimator):
 
     def _moments(self, model: BernoulliNetwork, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of standardized targets, (n, d): the top units are independent given those below."""
-        output, variance = model.output, _noise(model).square()
+        output = model.output
         if len(model.layers) == 1 and isinstance(output, GaussianOutput):
-            probability = model.layers[0].predictor(inputs).sigmoid().double()
-            weights = output.weights64()
-            spread = (probability * (1 - probability)) @ weights[:, 1:].square().T
-            return with_constant(probability) @ weights.T, variance + spread
+            return output.moments_of_bits(model.layers[0].predictor(inputs).sigmoid().double())
         means = self._drawn_means(model, inputs)
-        return means.mean(0), variance + means.var(0)
+        return means.mean(0), _noise(model).square() + means.var(0)
 
     def _mixture(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Means of equally probable Gaussians, (n, s, d), and their standard deviations, (s, d), over all starts."""
@@ -221,6 +219,14 @@ class EMMLPRegressor(RegressorMixin, RealTargets, NetworkEstimator):
         output: Any = model.output
         draws = top_states(model, inputs, self.prediction_samples, 0)
         return torch.cat([output.means(states) for states in draws], dim=1).double()
+
+    def _portable(self) -> NumbersOfBits:
+        if len(self._widths()) > 1 or self.output_network is not None:
+            raise InvalidInputError(
+                "With several layers, or an output_network, prediction draws the hidden units, which a graph cannot. "
+                "Fit one layer with linear means."
+            )
+        return NumbersOfBits(self._used, *self._target_units())
 
     # -- files ------------------------------------------------------------------------------------------------------
 

@@ -18,13 +18,14 @@ from emnet.applications.standard_errors import standard_errors
 from emnet.batch import Batch
 from emnet.estimators import options
 from emnet.estimators.iterative import IterativeEstimator
+from emnet.estimators.onnx_file import PredictionFile
 from emnet.estimators.trees import flattened, shaped_as
 from emnet.inference.exact import Exact
 from emnet.models import experts
 from emnet.models.mixture import Mixture
 
 
-class FittedMixtureOfExperts(IterativeEstimator[Mixture]):
+class FittedMixtureOfExperts(PredictionFile, IterativeEstimator[Mixture]):
     """Everything but the training."""
 
     n_experts: int

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 from torch import Tensor
+from torch.distributions import Distribution
 
 from emnet.batch import Batch
 from emnet.estimators.markov_paths import FittedChain
@@ -30,6 +31,7 @@ class Forecast:
     quantiles : (h, levels, d), or None.
     samples : paths, (samples, h, d), or None.
     mean_error : the standard error of `mean` where it is that of the paths, (h, d); None where it is exact.
+    distribution : of the rows, a `torch.distributions.Distribution` of batch shape (h,); None where none is closed.
     """
 
     state_probabilities: np.ndarray
@@ -37,6 +39,7 @@ class Forecast:
     quantiles: np.ndarray | None
     samples: np.ndarray | None
     mean_error: np.ndarray | None = None
+    distribution: Distribution | None = None
 
 
 class OnlineFilter:
@@ -94,6 +97,10 @@ class ForecastingChain(FittedChain):
         """Of mixtures of the states with weights (h, k): (h, l, d); None where they have no closed form."""
         return None
 
+    def _distribution_ahead(self, weights: Tensor) -> Distribution | None:
+        """Of mixtures of the states with weights (h, k); None where it has no closed form."""
+        return None
+
     @torch.no_grad()
     def forecast(
         self,
@@ -130,7 +137,8 @@ class ForecastingChain(FittedChain):
             found = _quantiles_of(paths, levels) if found is None and len(levels) else found
         if mean is not None or paths is None:
             assert mean is not None
-            return Forecast(weights, mean, found, paths)
+            whole = self._distribution_ahead(torch.as_tensor(weights))
+            return Forecast(weights, mean, found, paths, distribution=whole)
         return Forecast(weights, paths.mean(0), found, paths, paths.std(0, ddof=1) / len(paths) ** 0.5)
 
     def _n_paths(self, asked: int, needed: bool) -> int:

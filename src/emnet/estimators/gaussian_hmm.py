@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributions import Distribution, MultivariateNormal
 
 from emnet.algorithms.base import Callback
 from emnet.estimators import gaussian_emissions as emissions
+from emnet.estimators.distributions import mixture
 from emnet.estimators.markov_fit import LearningMarkov
 from emnet.estimators.markov_use import require_shape
 from emnet.estimators.standardize import center_and_scale
@@ -238,6 +240,9 @@ class GaussianHMM(LearningMarkov):
     def _quantiles_ahead(self, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
         deviations = np.sqrt(np.diagonal(self.covars_, axis1=1, axis2=2))
         return emissions.quantiles(weights, self.means_, deviations, levels)
+
+    def _distribution_ahead(self, weights: Tensor) -> Distribution:
+        return mixture(weights, MultivariateNormal(_tensor(self.means_), _tensor(self.covars_)))
 
 
 def _tensor(values: np.ndarray) -> Tensor:

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
+from torch import Tensor
+from torch.distributions import Distribution, MultivariateNormal
 
 from emnet.algorithms.base import Callback
 from emnet.estimators import gaussian_emissions as emissions
+from emnet.estimators.distributions import mixture
 from emnet.estimators.markov_fit import LearningMarkov
 from emnet.estimators.markov_use import require_distributions, require_shape
 from emnet.estimators.standardize import center_and_scale
@@ -291,3 +294,8 @@ class GMMHMM(LearningMarkov):
         of_components = (weights[:, :, None] * self.weights_).reshape(len(weights), -1)
         variances = np.diagonal(self._matrices(np.arange(self.n_components)), axis1=1, axis2=2)
         return emissions.quantiles(of_components, self.means_.reshape(-1, d), np.sqrt(variances), levels)
+
+    def _distribution_ahead(self, weights: Tensor) -> Distribution:
+        shares = (weights[:, :, None] * torch.as_tensor(self.weights_)).flatten(1)
+        covariances = torch.as_tensor(self._matrices(np.arange(self.n_components)))
+        return mixture(shares, MultivariateNormal(torch.as_tensor(self.means_).flatten(0, 1), covariances))

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor
+from torch.distributions import Distribution, LowRankMultivariateNormal
 
 from emnet.batch import Batch
 from emnet.estimators import options
@@ -54,6 +55,13 @@ class FittedLinearGaussian(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         if Z.shape[1] != self._n_features_out:
             raise InvalidInputError(f"Z has {Z.shape[1]} columns; this model has {self._n_features_out} factors.")
         return Z @ self.loadings_.T + self.mean_
+
+    def distribution(self) -> Distribution:
+        """p(row), a `torch.distributions.LowRankMultivariateNormal` over (d,)."""
+        check_is_fitted(self)
+        mean, loadings = torch.as_tensor(self.mean_), torch.as_tensor(self.loadings_)
+        noise = torch.as_tensor(np.broadcast_to(self._noise(), len(self.mean_)).copy())
+        return LowRankMultivariateNormal(mean, loadings, noise)
 
     def score_samples(self, X: Any) -> np.ndarray:
         """log p of what is there of each row, in nats, (n,); 0 of a row with nothing."""

@@ -17,6 +17,7 @@ from emnet.batch import Batch
 from emnet.estimators import markov_durations, options
 from emnet.estimators.forecasts import ForecastingChain, OnlineFilter
 from emnet.estimators.markov_paths import DECODERS
+from emnet.estimators.markov_rows import RowsOfSequences
 from emnet.estimators.sequences import joined, pieces, require_lengths
 from emnet.estimators.validation import require_one_of
 from emnet.exceptions import InvalidInputError
@@ -27,7 +28,7 @@ from emnet.models.semi_markov import HiddenSemiMarkov, MarkovModel
 _PIECE_ROWS = 2**20  # of sequences whose responsibilities are in memory at a time
 
 
-class FittedMarkov(ForecastingChain, BaseEstimator):
+class FittedMarkov(RowsOfSequences, ForecastingChain, BaseEstimator):
     """Everything but the training. All of it reads the published parameters, which users may set."""
 
     n_components: int

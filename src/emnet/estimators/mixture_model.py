@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
+from torch.distributions import Distribution
 
 from emnet import serialization
 from emnet.algorithms.base import Callback
@@ -17,6 +18,7 @@ from emnet.data.frames import is_frame
 from emnet.data.stream import Stream
 from emnet.estimators import options
 from emnet.estimators.description import as_described, described, name_features
+from emnet.estimators.distributions import OF_FAMILY, SideBySide, mixture
 from emnet.estimators.families import SUMMARIZED, Summary
 from emnet.estimators.history import fit_from_json, fit_to_json
 from emnet.estimators.mixture_blocks import Block, blocks_of, named
@@ -200,6 +202,18 @@ class MixtureModel(LearningMixtureModel):
         criterion : "bic", "icl" or "aic"; the lowest is the best.
         """
         return select(self, (X,), {"n_components": n_components}, criterion)
+
+    def distribution(self) -> Distribution:
+        """p(row), (d,): columns as in `emissions_`, categories and booleans by their place in `categories_`."""
+        check_is_fitted(self)
+        parts = [
+            OF_FAMILY[block.family]({name: torch.as_tensor(own) for name, own in self.parameters_[block.key].items()})
+            for block in self._blocks
+        ]
+        return mixture(torch.as_tensor(self.weights_), SideBySide(parts, [block.columns for block in self._blocks]))
+
+    def _columns_and_notes(self) -> tuple[list[Any], dict[str, Any]]:
+        return self._coding.portable()
 
     def _fitted_model(self) -> Mixture:
         check_is_fitted(self)

@@ -22,6 +22,7 @@ from emnet.factors.module import ModuleOutput
 from emnet.factors.regression import MStep, SoftmaxOutput
 from emnet.models import experts
 from emnet.models.mixture import Mixture
+from emnet.models.portable import ClassesOfExperts
 
 
 class MixtureOfExpertsClassifier(ClassifierMixin, ClassTargets, MixtureOfExperts):
@@ -195,6 +196,9 @@ class MixtureOfExpertsClassifier(ClassifierMixin, ClassTargets, MixtureOfExperts
     def log_density(self, X: Any, y: Any) -> np.ndarray:
         """log p(y | x) of each row, (n,), in nats."""
         return self._log_density(X, y).cpu().numpy()
+
+    def _portable(self) -> ClassesOfExperts:
+        return ClassesOfExperts(self._best)
 
     # -- files ------------------------------------------------------------------------------------------------------
 

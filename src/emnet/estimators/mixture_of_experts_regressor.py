@@ -24,6 +24,7 @@ from emnet.factors.module import ModuleGaussian
 from emnet.factors.regression import MStep
 from emnet.models import experts
 from emnet.models.mixture import Mixture
+from emnet.models.portable import NumbersOfExperts, NumbersOfGaussians
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,6 +270,11 @@ class MixtureOfExpertsRegressor(RegressorMixin, RealTargets, MixtureOfExperts):
     def _components(self, X: Any) -> experts.Components:
         batch = self._unanswered(self._check_inputs(X))
         return experts.components(self._best, batch, self.n_features_in_)
+
+    def _portable(self) -> NumbersOfExperts | NumbersOfGaussians:
+        if self._is_joint():
+            return NumbersOfGaussians(self._best, self.n_features_in_, *self._target_units())
+        return NumbersOfExperts(self._best, *self._target_units())
 
     # -- files ------------------------------------------------------------------------------------------------------
 

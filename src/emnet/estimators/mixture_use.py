@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from emnet.batch import Batch
 from emnet.estimators import options
+from emnet.estimators.onnx_file import OnnxFile, Program, column_names, standardized
 from emnet.models.mixture import Mixture
+from emnet.models.portable import PosteriorOfStates
 from emnet.posteriors import Discrete
 
 _FEWEST_ROWS, _MOST_ROWS = 2**12, 2**16  # of a batch, whose responsibilities are in memory at a time
 _BATCH_ELEMENTS = 2**20  # of them: few enough to stay in cache from the E-step to the M-step
 
 
-class FittedMixture(DensityMixin, BaseEstimator):
+class FittedMixture(OnnxFile, DensityMixin, BaseEstimator):
     """What reads a mixture and its rows, and no more of either than all mixtures have."""
 
     weights_: np.ndarray
@@ -82,6 +84,19 @@ class FittedMixture(DensityMixin, BaseEstimator):
         BIC − 2 Σ_j log max_k p(k | x_j): clusters that overlap are paid for.
         """
         return float(self.bic(X) - 2 * np.log(self.predict_proba(X).max(axis=1)).sum())
+
+    def _programs(self) -> Mapping[str, Callable[[], Program]]:
+        return {"responsibilities": self._program}
+
+    def _program(self) -> Program:
+        columns, notes = self._columns_and_notes()
+        then = PosteriorOfStates(self._fitted_model())
+        module = standardized(then, self._center, self._scale, len(columns), options.DTYPES[self.dtype])
+        return Program(module, columns, notes)
+
+    def _columns_and_notes(self) -> tuple[list[Any], dict[str, Any]]:
+        """The names of the columns as the model takes them, and what else a user of an ONNX file has to know."""
+        return column_names(self), {}
 
     def _log_densities(self, X: np.ndarray) -> np.ndarray:
         """log p of what is there of rows that have been checked, (n,)."""

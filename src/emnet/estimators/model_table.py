@@ -41,7 +41,8 @@ class Kind:
     variants : {how it is told from its siblings, in words: what the builder is given}.
     task : "density", "target" or "sequences".
     takes_categories : whether columns of words are part of it; else they are left out.
-    clusters : whether its parts are clusters of rows, whose number information criteria can choose.
+    clusters : whether its parts are clusters of rows.
+    has_criteria : whether information criteria can choose their number; of others held-out evidence does.
     build : an estimator from a schema, a size, a variant and options.
     """
 
@@ -54,6 +55,7 @@ class Kind:
     takes_categories: bool
     build: Callable[[Schema, int, Any, Options], Any]
     clusters: bool = False
+    has_criteria: bool = True
 
     def described(self, size: int, variant: str) -> str:
         with_variant = f", {variant}" if variant else ""
@@ -231,6 +233,8 @@ KINDS: Mapping[str, Kind] = {
         "density",
         True,
         _neural_mixture,
+        clusters=True,
+        has_criteria=False,
     ),
     "em-mlp": Kind(
         "a target from the other columns, by a network of hidden bits",

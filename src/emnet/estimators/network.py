@@ -16,6 +16,7 @@ from emnet.batch import Batch
 from emnet.estimators import options
 from emnet.estimators.history import fit_from_json
 from emnet.estimators.modules import fresh_module, require_shape
+from emnet.estimators.onnx_file import PredictionFile
 from emnet.estimators.partial_fits import PartialFits, usual_batch
 from emnet.estimators.validation import (
     require_not_negative,
@@ -36,7 +37,7 @@ _DETERMINISTIC_STARTS = 3
 _MOST_UNITS = 2**20
 
 
-class NetworkEstimator(PartialFits[BernoulliNetwork]):
+class NetworkEstimator(PredictionFile, PartialFits[BernoulliNetwork]):
     """Parameters as in the subclasses. A subclass says what the targets are and what the output layer is."""
 
     # -- what a subclass says ---------------------------------------------------------------------------------------

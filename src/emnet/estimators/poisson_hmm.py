@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from scipy import stats
 from sklearn.utils import check_random_state
+from torch import Tensor, distributions
 
 from emnet.algorithms.base import Callback
+from emnet.estimators.distributions import mixture
 from emnet.estimators.markov_fit import LearningMarkov
 from emnet.estimators.markov_use import require_shape
 from emnet.estimators.validation import require_levels
@@ -165,3 +167,7 @@ class PoissonHMM(LearningMarkov):
         below = stats.poisson.cdf(np.arange(most + 1)[:, None, None], self.lambdas_)  # (counts, k, d)
         reached = np.einsum("hk,ckd->hcd", weights, below)
         return (reached[:, None] >= levels[:, None, None] - 1e-12).argmax(axis=2).astype(float)
+
+    def _distribution_ahead(self, weights: Tensor) -> distributions.Distribution:
+        rates = torch.as_tensor(self.lambdas_)
+        return mixture(weights, distributions.Independent(distributions.Poisson(rates), 1))

@@ -108,6 +108,10 @@ class RealTargets(Targets):
         """p(y | x) of each row, a `torch.distributions.Distribution` of batch shape (n,), in the units of y."""
         return of_targets(*self._gaussians(X), self.target_mean_, self.target_scale_, self._flat)
 
+    def _target_units(self) -> tuple[Tensor, Tensor]:
+        """What standardization of the targets subtracts and divides by, (d,) each."""
+        return torch.as_tensor(self.target_mean_), torch.as_tensor(self.target_scale_)
+
     def _scaled(self, target: np.ndarray) -> np.ndarray:
         return (target - self.target_mean_) / self.target_scale_
 

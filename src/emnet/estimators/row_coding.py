@@ -90,14 +90,14 @@ class RowCoding:
         """Cells of the source as the decoder sees them; digits are lost after the centers have been taken off."""
         if self.is_as_it_is:
             return cells.to(device=device, dtype=dtype)
-        center, scale, logarithmic = self._units
+        center, scale, logarithmic = self.units
         values = cells.double()
         if logarithmic is not None:
             values = torch.where(logarithmic, values.log(), values)
         return ((values - center) / scale).to(device=device, dtype=dtype)
 
     @cached_property
-    def _units(self) -> tuple[Tensor, Tensor, Tensor | None]:
+    def units(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """Center, scale, and which columns are taken by their logarithm, None for none: (d,) each."""
         logarithmic = torch.from_numpy(self.logarithmic) if self.logarithmic.any() else None
         return torch.from_numpy(self.center), torch.from_numpy(self.scale), logarithmic

@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
+import torch
 from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
+from torch.distributions import Categorical, Distribution
 
 from emnet.data.columns import Parts
 from emnet.data.stream import Stream, rows_of
@@ -101,6 +103,10 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
     def predict_log_proba(self, X: Any, lengths: Any = None) -> np.ndarray:
         """log p(class | sequence), (s, g)."""
         return log_softmax(self.decision_function(X, lengths), axis=1)
+
+    def distribution(self, X: Any, lengths: Any = None) -> Distribution:
+        """p(class | sequence) over the indices of `classes_`, a `torch.distributions.Categorical`."""
+        return Categorical(logits=torch.as_tensor(self.predict_log_proba(X, lengths)))
 
     def decision_function(self, X: Any, lengths: Any = None) -> np.ndarray:
         """log p(class, sequence), in nats, (s, g)."""

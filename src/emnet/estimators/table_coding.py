@@ -87,6 +87,11 @@ class TableCoding:
     columns: tuple[ColumnCoding, ...]
     library: str | None
 
+    def portable(self) -> tuple[list[Any], dict[str, Any]]:
+        """The columns' names, and the categories whose indices stand for them, by column: for other programs."""
+        values = {str(column.name): list(column.values) for column in self.columns if column.values is not None}
+        return [column.name for column in self.columns], {"categories": values}
+
     def encode(self, table: Any) -> np.ndarray:
         """(n, d) float64."""
         return np.column_stack([column.encode(cells_of(table, column.position)) for column in self.columns])

@@ -10,7 +10,7 @@ import numpy as np
 from emnet import serialization
 from emnet.data.reading import Columns
 from emnet.data.schema import Schema
-from emnet.estimators.table_tasks import TASKS, Rows, Task, design, with_inputs
+from emnet.estimators.table_tasks import TASKS, Rows, RowTask, Task, design, with_inputs
 from emnet.exceptions import InvalidInputError
 
 
@@ -59,6 +59,20 @@ class TableModel:
         if self.schema.target is None:
             return rows
         return with_inputs(rows, design(filled_inputs(rows.X, self.filler, self.schema), self.schema))
+
+    def of_rows(self, doing: str) -> RowTask:
+        """The task, if all columns are explained; `doing` says what that is needed for."""
+        if not isinstance(self.task, RowTask):
+            raise InvalidInputError(
+                f"A {self.kind} model does not explain all columns; {doing} with gmm, mixture or, of sequences, hmm."
+            )
+        return self.task
+
+    def in_table_order(self, columns: Columns, values: np.ndarray) -> np.ndarray:
+        """What was found of sequences end to end, (n, …), in the order of the table's rows."""
+        if self.schema.sequence is None:
+            return values
+        return values[np.argsort(sequence_order(columns[self.schema.sequence])[0])]
 
     def answers(self, columns: Columns) -> tuple[Columns, dict[str, list[int]]]:
         """Columns to put beside the rows, and values never seen."""

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from emnet.applications import anomaly
+from emnet.applications.impute import Imputed, impute, impute_many
 from emnet.data.reading import Columns
 from emnet.data.schema import Field, Schema
 
@@ -58,10 +60,42 @@ class Task(ABC):
         return {}
 
 
-class Density(Task):
+class RowTask(Task):
+    """A task in which all columns of a row are explained: holes can be filled, and odd rows found."""
+
+    @abstractmethod
+    def impute(self, estimator: Any, rows: Rows) -> Imputed:
+        """The rows, (n, d), with what is expected in their holes."""
+
+    @abstractmethod
+    def impute_many(self, estimator: Any, rows: Rows, m: int, rng: np.random.RandomState) -> list[np.ndarray]:
+        """m tables with draws in their holes, (n, d) each."""
+
+    @abstractmethod
+    def row_evidence(self, estimator: Any, rows: Rows) -> np.ndarray:
+        """log p of each row, (n,)."""
+
+    @abstractmethod
+    def surprise(self, estimator: Any, rows: Rows, index: np.ndarray) -> np.ndarray:
+        """−log p of each cell of m of the rows given all the rest, (m, d)."""
+
+
+class Density(RowTask):
     """p(row)."""
 
     name = "density"
+
+    def impute(self, estimator: Any, rows: Rows) -> Imputed:
+        return impute(estimator, rows.X)
+
+    def impute_many(self, estimator: Any, rows: Rows, m: int, rng: np.random.RandomState) -> list[np.ndarray]:
+        return [np.asarray(table) for table in impute_many(estimator, rows.X, m, rng)]
+
+    def row_evidence(self, estimator: Any, rows: Rows) -> np.ndarray:
+        return self.evidence(estimator, rows)
+
+    def surprise(self, estimator: Any, rows: Rows, index: np.ndarray) -> np.ndarray:
+        return anomaly.surprise(estimator, rows.X[index])
 
     def fit(self, estimator: Any, rows: Rows) -> Any:
         return estimator.fit(rows.X)
@@ -121,8 +155,8 @@ class Numbers(Task):
         return {"rmse": float(np.sqrt(np.mean(away**2))), "r2": float(1 - np.mean(away**2) / spread)}
 
 
-class Sequences(Task):
-    """p(sequence)."""
+class Sequences(RowTask):
+    """p(sequence); of a row, p(row | the other rows of its sequence)."""
 
     name = "sequences"
     unit = "sequence"
@@ -136,6 +170,18 @@ class Sequences(Task):
     def answers(self, estimator: Any, rows: Rows, schema: Schema) -> Columns:
         found = _of_states("state", estimator.predict_proba(rows.X, rows.lengths))
         return {**found, "state": np.asarray(estimator.predict(rows.X, rows.lengths)).tolist()}
+
+    def impute(self, estimator: Any, rows: Rows) -> Imputed:
+        return Imputed(*estimator.impute(rows.X, rows.lengths, return_std=True))
+
+    def impute_many(self, estimator: Any, rows: Rows, m: int, rng: np.random.RandomState) -> list[np.ndarray]:
+        return [estimator.sample_missing(rows.X, rows.lengths, rng) for _ in range(m)]
+
+    def row_evidence(self, estimator: Any, rows: Rows) -> np.ndarray:
+        return np.asarray(estimator.score_rows(rows.X, rows.lengths))
+
+    def surprise(self, estimator: Any, rows: Rows, index: np.ndarray) -> np.ndarray:
+        return np.asarray(estimator.surprise_rows(rows.X, rows.lengths)[index])
 
 
 TASKS: Mapping[str, Task] = {task.name: task for task in (Density(), Classes(), Numbers(), Sequences())}

@@ -7,9 +7,10 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor, distributions, nn
 from torch.nn import functional
 
+from emnet.exceptions import InvalidInputError
 from emnet.kernels import diagonal_gaussian
 
 _LEAST_LOG_SCALE = -4.5  # of standardized columns: a density does not shrink onto a value that is repeated
@@ -61,6 +62,15 @@ class CellLikelihood(nn.Module, ABC):
     @abstractmethod
     def draw(self, outputs: Tensor, generator: Generator) -> Tensor:
         """A value of each cell."""
+
+    def distribution(
+        self, outputs: Tensor, center: Tensor, scale: Tensor, logarithmic: bool = False
+    ) -> distributions.Distribution:
+        """Of batch shape (…, n) and event (d,), or () of a category, in the units of the table.
+
+        center, scale : (d,), of what is said of the cells, or where it is `logarithmic` of their logarithms.
+        """
+        raise InvalidInputError(f"torch.distributions has no counterpart of {type(self).__name__}.")
 
     has_nodes = False
 
@@ -116,6 +126,13 @@ class GaussianCells(LocationScale):
     def variance(self, outputs: Tensor) -> Tensor:
         return (2 * self.log_scales(outputs)).exp().expand_as(self.location(outputs))
 
+    def distribution(
+        self, outputs: Tensor, center: Tensor, scale: Tensor, logarithmic: bool = False
+    ) -> distributions.Distribution:
+        family = distributions.LogNormal if logarithmic else distributions.Normal
+        deviation = self.log_scales(outputs).double().exp() * scale
+        return distributions.Independent(family(self.location(outputs).double() * scale + center, deviation), 1)
+
     has_nodes = True
 
     def nodes(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -151,6 +168,14 @@ class StudentCells(LocationScale):
     def variance(self, outputs: Tensor) -> Tensor:
         degrees = self.degrees_of_freedom
         return (2 * self.log_scales(outputs)).exp() * (degrees / (degrees - 2)).expand_as(self.location(outputs))
+
+    def distribution(
+        self, outputs: Tensor, center: Tensor, scale: Tensor, logarithmic: bool = False
+    ) -> distributions.Distribution:
+        location = self.location(outputs).double() * scale + center
+        spread = self.log_scales(outputs).double().exp() * scale
+        degrees = self.degrees_of_freedom.double()
+        return distributions.Independent(distributions.StudentT(degrees, location, spread), 1)
 
     def draw(self, outputs: Tensor, generator: Generator) -> Tensor:
         location = self.location(outputs)
@@ -213,6 +238,11 @@ class BernoulliCells(CellLikelihood):
     def variance(self, outputs: Tensor) -> Tensor:
         return outputs.sigmoid() * (-outputs).sigmoid()
 
+    def distribution(
+        self, outputs: Tensor, center: Tensor, scale: Tensor, logarithmic: bool = False
+    ) -> distributions.Distribution:
+        return distributions.Independent(distributions.Bernoulli(logits=outputs.double()), 1)
+
     has_nodes = True
 
     def nodes(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -245,6 +275,11 @@ class PoissonCells(CellLikelihood):
 
     def variance(self, outputs: Tensor) -> Tensor:
         return self.mean(outputs)
+
+    def distribution(
+        self, outputs: Tensor, center: Tensor, scale: Tensor, logarithmic: bool = False
+    ) -> distributions.Distribution:
+        return distributions.Independent(distributions.Poisson(self.mean(outputs).double()), 1)
 
     def mode(self, outputs: Tensor) -> Tensor:
         return self.mean(outputs).floor()
@@ -279,6 +314,11 @@ class CategoricalCells(CellLikelihood):
     def fill(self, outputs: Tensor, weights: Tensor) -> Tensor:
         """The category that is most probable under all draws together."""
         return (weights[..., None] * outputs.softmax(-1)).sum(0).argmax(-1, keepdim=True).to(outputs)
+
+    def distribution(
+        self, outputs: Tensor, center: Tensor, scale: Tensor, logarithmic: bool = False
+    ) -> distributions.Distribution:
+        return distributions.Categorical(logits=outputs.double())
 
     def mode(self, outputs: Tensor) -> Tensor:
         return outputs.argmax(-1, keepdim=True).to(outputs)

@@ -12,6 +12,7 @@ from emnet.exceptions import InvalidInputError
 from emnet.factors.columns import NO_ROWS, Cells, cells_of, weights_of
 from emnet.factors.covariances import free
 from emnet.factors.emission import Emission
+from emnet.factors.portable import PortableNaturalFamily
 from emnet.statistics import Moments
 
 _LEAST_MEAN = 10 * torch.finfo(torch.float64).eps  # of an event that no row has: its logarithm stays finite
@@ -82,6 +83,11 @@ class NaturalFamily(Emission[Sums]):
         joint = cells.values @ natural.T - cells.seen @ self.log_normalizer(natural).T
         base = self.log_base(cells)
         return (joint if base is None else joint + base[:, None]).to(cells.dtype)
+
+    def portable(self) -> PortableNaturalFamily:
+        """Without log h, of which all states have the same."""
+        natural = self.natural.detach()
+        return PortableNaturalFamily(natural, self.log_normalizer(natural))
 
     def statistics(self, target: Tensor | Cells, weights: Tensor | None, given: Tensor | None = None) -> Sums:
         """From responsibilities times the rows' weights, (n, k)."""

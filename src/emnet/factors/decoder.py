@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.distributions import Distribution
 from torch.nn.functional import logsigmoid
 
 from emnet.factors.base import require_given
@@ -134,6 +135,17 @@ class Decoder(DifferentiableFactor):
 
     def variance(self, outputs: Tensor) -> Tensor:
         return self._each(outputs, lambda part, said, _: part.variance(said))
+
+    def distributions(
+        self, outputs: Tensor, center: Tensor, scale: Tensor, logarithmic: Tensor | None
+    ) -> list[Distribution]:
+        """p(cells | z) of each group of columns, in the units of the table: see `CellLikelihood.distribution`."""
+        found = []
+        for part, said, own in zip(self._parts(), self._outputs_of(outputs), self.columns, strict=True):
+            index = list(own)
+            by_logarithm = logarithmic is not None and bool(logarithmic[index].all())
+            found.append(part.distribution(said, center[index], scale[index], by_logarithm))
+        return found
 
     def mode(self, outputs: Tensor) -> Tensor:
         return self._each(outputs, lambda part, said, _: part.mode(said))

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from emnet.factors.base import Factor, S
 
@@ -62,6 +62,13 @@ class Emission(Factor[S]):
         endless = share.gt(0).double() @ variances.isinf().double() > 0
         variance = share @ variances.nan_to_num(posinf=0.0) + (share[:, :, None] * away).sum(1)
         return torch.where(target.isnan(), variance.masked_fill(endless, torch.inf).sqrt(), 0.0)
+
+    def portable(self) -> nn.Module:
+        """A module that takes (n, d) rows with NaN to `log_prob`, (n, k), less what is the same of all states.
+
+        It is of operations that no value of the rows changes, which other programs can run.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no module that other programs can run.")
 
     def draw_missing(self, target: Tensor, responsibilities: Tensor, generator: Generator) -> Tensor:
         """The target, (n, d), with draws in its holes: a state from its responsibility, then what the state emits."""

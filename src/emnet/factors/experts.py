@@ -70,7 +70,7 @@ class GaussianExperts(GaussianRegression):
 
     def predictor(self, given: Tensor) -> Tensor:
         """Means, (n, 1 + p) → (n, k, d)."""
-        return (given @ self.weights.flatten(0, 1).T).view(len(given), *self.weights.shape[:2])
+        return (given @ self.weights.flatten(0, 1).T).unflatten(1, self.weights.shape[:2])
 
     def log_prob(self, target: Tensor | Targets, given: Tensor | None = None) -> Tensor:
         """(n, d) → (n, k), of the entries that are there."""

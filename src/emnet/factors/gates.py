@@ -46,7 +46,7 @@ class SoftmaxGate(Composite):
     def log_weights(self, given: Tensor | None = None) -> Tensor:
         """log p(state | x): (n, 1 + p) → (n, k)."""
         given = require_given(given)
-        log_path = given.new_zeros(len(given), 1)
+        log_path = given.new_zeros(given.shape[0], 1)
         for first, count, _ in _spans(self.levels):
             nodes = self._factors()[first : first + count]
             branches = torch.stack([node.log_weights(given) for node in nodes], dim=1)  # type: ignore[attr-defined, operator]

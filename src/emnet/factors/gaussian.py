@@ -15,6 +15,7 @@ from emnet.factors.covariances import Covariance, free
 from emnet.factors.emission import Emission
 from emnet.factors.gaussian_moments import GaussianMoments, Rows
 from emnet.factors.gaussian_priors import GaussianPrior
+from emnet.factors.portable import PortableGaussian
 from emnet.kernels import gaussian, gaussian_halves, gaussian_missing
 from emnet.kernels.gaussian_halves import Halves
 
@@ -97,6 +98,12 @@ class Gaussian(Emission[GaussianMoments]):
         else:
             gaussian_missing.log_density(rows.values, rows.patterns, means, self.covariance.lower(), out)
         return out
+
+    def portable(self) -> PortableGaussian:
+        covariances = self.covariance.covariances()
+        if self.covariance.diagonal:
+            covariances = covariances.diagonal(dim1=1, dim2=2).clone()
+        return PortableGaussian(self.means.detach().double(), covariances.detach().double())
 
     def statistics(self, target: Tensor | Rows, weights: Tensor | None, given: Tensor | None = None) -> GaussianMoments:
         """Expected moments given what is observed, from responsibilities times the rows' weights, (n, k)."""

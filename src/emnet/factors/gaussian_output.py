@@ -39,6 +39,12 @@ class GaussianOutput(GaussianRegression):
 
     means = predictor
 
+    def moments_of_bits(self, probability: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the targets, (n, d) each, of independent bits that are on with (n, m) probabilities."""
+        weights = self.weights64()
+        spread = (probability * (1 - probability)) @ weights[:, 1:].square().T
+        return with_constant(probability) @ weights.T, self.variance + spread
+
     def predictor_with(self, given: Tensor, columns: Tensor, values: Tensor) -> Tensor:
         """The means with some columns of `given` set to each row of `values`: (c, n, d)."""
         return linear_predictor_with(self.weights, given, columns, values)

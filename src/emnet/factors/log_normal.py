@@ -14,6 +14,7 @@ from emnet.factors.emission import Emission
 from emnet.factors.gaussian import Gaussian
 from emnet.factors.gaussian_moments import GaussianMoments, Rows
 from emnet.factors.gaussian_priors import NormalInverseWishart
+from emnet.factors.portable import PortableLogarithms
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +74,9 @@ class LogNormal(Emission[GaussianMoments]):
         """(n, d) → (n, k)."""
         rows = target if isinstance(target, LogRows) else self.prepare(target)
         return self.of_logarithms.log_prob(rows.rows) + rows.log_volume[:, None]
+
+    def portable(self) -> PortableLogarithms:
+        return PortableLogarithms(self.of_logarithms.portable())
 
     def statistics(
         self, target: Tensor | LogRows, weights: Tensor | None, given: Tensor | None = None

@@ -15,6 +15,7 @@ from emnet.factors.covariances import free, to_log_variances
 from emnet.factors.emission import Emission
 from emnet.factors.gaussian_moments import GaussianMoments
 from emnet.factors.gaussian_priors import NormalInverseWishart
+from emnet.factors.portable import PortableStudentT
 from emnet.kernels import gamma
 from emnet.statistics import Statistics
 
@@ -104,12 +105,17 @@ class StudentT(Emission[ScaleMixtureMoments]):
         """(n, d) → (n, k)."""
         cells = target if isinstance(target, Cells) else self.prepare(target)
         degrees = self.degrees_of_freedom
-        constant = gamma.log_gamma_half_step(degrees / 2) - 0.5 * (_LOG_2PI + self.log_variances.detach())
+        constant = self._log_constants()
         total = cells.values.new_zeros(len(cells.values), self.n_states)
         for j in range(self.means.shape[1]):
             density = constant[:, j] - 0.5 * (degrees[:, j] + 1) * (self._squares(cells, j) / degrees[:, j]).log1p()
             total += density * cells.seen[:, j, None]
         return total.to(cells.dtype)
+
+    def portable(self) -> PortableStudentT:
+        return PortableStudentT(
+            self.means.detach(), self.variances, self.degrees_of_freedom, self._log_constants().detach()
+        )
 
     def statistics(
         self, target: Tensor | Cells, weights: Tensor | None, given: Tensor | None = None
@@ -210,6 +216,11 @@ class StudentT(Emission[ScaleMixtureMoments]):
         return self.means.detach()[states] + scales * length * (2 * math.pi * angle).cos()
 
     # -- the M-step -------------------------------------------------------------------------------------------------
+
+    def _log_constants(self) -> Tensor:
+        """log t_ν(m; m, s), (k, d)."""
+        degrees = self.degrees_of_freedom
+        return gamma.log_gamma_half_step(degrees / 2) - 0.5 * (_LOG_2PI + self.log_variances.detach())
 
     def _squares(self, cells: Cells, j: int) -> Tensor:
         """z² = (x − m)²/s² of a column, (n, k)."""

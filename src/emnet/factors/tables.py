@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor
 from emnet.factors.emission import Emission
+from emnet.factors.portable import PortableTable
 from emnet.kernels.sums import over_rows
 from emnet.statistics import Moments
 
@@ -189,6 +190,9 @@ class Categorical(Table, Emission[Counts]):
         """(n,) → (n, k)."""
         codes = self.prepare(target)
         return self.log_probabilities.T[codes.clamp_min(0)] * (codes >= 0)[:, None]
+
+    def portable(self) -> PortableTable:
+        return PortableTable(self.log_probabilities)
 
     def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> Counts:
         """From responsibilities times the rows' weights, (n, k)."""

@@ -36,6 +36,11 @@ def upper(joint: Tensor, high: Tensor, blocks: ClassBlocks, weights: Tensor | No
         high.mul_(weights[blocks.rows][:, None])
 
 
+def configuration_probabilities(logits: Tensor) -> Tensor:
+    """Of every configuration of independent units, numbered as in `bits`: (n, m) → (2^m, n)."""
+    return _products(_units(logits))
+
+
 def _put(mean: Tensor, blocks: ClassBlocks, of_blocks: Tensor) -> None:
     """Write (b, k, c) into the rows of the blocks, (n, k)."""
     mean.index_copy_(0, blocks.owners, of_blocks.mT.flatten(0, 1).index_select(0, blocks.filled))

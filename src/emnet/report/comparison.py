@@ -9,7 +9,7 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from emnet.exceptions import MissingDependencyError
+from emnet.extras import needed
 
 if TYPE_CHECKING:
     from emnet.cli.competitors import Outcome
@@ -71,11 +71,7 @@ def as_json(results: Results) -> dict[str, Any]:
 
 def plot_learning_curves(results: Results, title: str, path: str) -> None:
     """Training cross-entropy of the first split against iterations and against seconds, saved by `path`'s ending."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError("Figures need matplotlib: pip install 'emnet[plot]'.") from error
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    figure = needed("matplotlib.figure", "plot", "Figures need").Figure(figsize=(10, 4.2), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for ax, name in zip(axes, ("iteration", "seconds"), strict=True):
         for index, (method, outcomes) in enumerate(results.items()):
