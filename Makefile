@@ -25,7 +25,7 @@ wheel: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[io,plot]" --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[io,report]" --group dev
 	touch $@
 
 clean:
