@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from emnet.cli import options
 from emnet.cli.compare import require_writable
+from emnet.cli.reporting import recording, report_option, write_report
 from emnet.cli.talk import Talk, several
 from emnet.estimators.model_table import KINDS
 from emnet.exceptions import InvalidInputError
@@ -51,16 +53,24 @@ Examples:
 @options.choice_options
 @options.table_options
 @click.option("--out", metavar="FILE", type=click.Path(dir_okay=False), help="Where to save it, as in model.emnet.")
+@report_option
 @options.talk_options
 def fit(
-    data: str, model: str, out: str | None, as_json: bool, quiet: bool, missing: tuple[str, ...], **rest: Any
+    data: str,
+    model: str,
+    out: str | None,
+    report: str | None,
+    as_json: bool,
+    quiet: bool,
+    missing: tuple[str, ...],
+    **rest: Any,
 ) -> None:
     """Fit a model to a table, and save it."""
-    require_writable({"--out": out}, inputs=data)
-    talk = Talk(as_json, quiet)
+    require_writable({"--out": out, "--report": report}, inputs=data)
+    talk, film = Talk(as_json, quiet), recording(report)
     columns = options.load_columns(data, missing)
     schema = options.read_schema(columns, rest["drop"], rest["kinds"], rest["target"], rest["sequence"])
-    fitted = fit_or_load(model, columns, schema, talk, rest)
+    fitted = fit_or_load(model, columns, schema, talk, rest, film)
     talk.say(fitted.note)
     figures = figures_of(fitted, columns)
     talk.say(f"{data}: {training(fitted)}; {said(figures, fitted)} on the rows it was fitted to.")
@@ -69,11 +79,19 @@ def fit(
         talk.say(f"Saved to {out}: emnet info {out} says what is in it.")
     else:
         talk.note("not saved; give --out model.emnet to keep it.")
+    write_report(report, fitted, columns, talk, film=film)
     talk.found(summary(fitted) | {"figures": figures, "out": out})
 
 
-def fit_or_load(model: str, columns: Columns, schema: Schema, talk: Talk, choice: dict[str, Any]) -> TableModel:
-    """A model of that name fitted to the table, or the one that is in a file."""
+def fit_or_load(
+    model: str,
+    columns: Columns,
+    schema: Schema,
+    talk: Talk,
+    choice: dict[str, Any],
+    within: AbstractContextManager[Any] | None = None,
+) -> TableModel:
+    """A model of that name fitted to the table, `within` what may record it, or the one that is in a file."""
     if model.endswith(".emnet"):
         return options.load_model(model)
     from emnet.estimators.table_choice import Request, fit_table
@@ -81,7 +99,14 @@ def fit_or_load(model: str, columns: Columns, schema: Schema, talk: Talk, choice
     say_left_out(talk, schema)
     with talk.progress(choice["seconds"]):
         request = Request(
-            model, choice["size"], choice["seconds"], choice["seed"], talk.note, talk.tried, talk.iteration
+            model,
+            choice["size"],
+            choice["seconds"],
+            choice["seed"],
+            talk.note,
+            talk.tried,
+            talk.iteration,
+            within or nullcontext(),
         )
         return fit_table(columns, schema, request)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -36,6 +36,7 @@ class Request:
     kind : a name of `KINDS`, or "auto".
     sizes : what to choose from, or None for those of the kind.
     seconds : the budget of the choice.
+    within : what the last fit is done within, such as a recording of it.
     note, tried, callback : told of what is left out, of every model compared, and of every iteration of the last fit.
     """
 
@@ -46,6 +47,7 @@ class Request:
     note: Callable[[str], None] = field(default=lambda text: None)
     tried: Callable[[Tried, int], None] = field(default=lambda tried, total: None)
     callback: Callback | None = None
+    within: AbstractContextManager[Any] = field(default_factory=nullcontext)
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def fit_table(columns: Columns, schema: Schema, request: Request) -> TableModel:
         rows = with_inputs(rows, design(filled_inputs(rows.X, filler, schema), schema))
     option, note = _chosen(names, rows, schema, task, request)
     callbacks = () if request.callback is None else (request.callback,)
-    estimator = task.fit(option.build(schema, Options(request.seed, callbacks)), rows)
+    with request.within:
+        estimator = task.fit(option.build(schema, Options(request.seed, callbacks)), rows)
     estimator.set_params(callbacks=())
     return TableModel(estimator, schema, option.kind, task, filler, note)
 

@@ -31,6 +31,7 @@ class Subject:
     X, fields : the inputs as numbers, (n, d), categories by code and NaN for what is missing; and what the columns are.
     numbers : (n,), of each row its number in the table, from 1.
     complete : inputs like X as the estimator takes them.
+    coded : tables that the estimator gives as numbers like X.
     classes : names of the classes, of classifiers.
     film : the fit, if it was recorded.
     usual : whether the model was fitted to these rows, None where nobody knows.
@@ -44,6 +45,7 @@ class Subject:
     fields: tuple[Field, ...]
     numbers: np.ndarray
     complete: Callable[[np.ndarray], Any]
+    coded: Callable[[Any], np.ndarray]
     classes: tuple[str, ...] = ()
     target: str = "y"
     film: Film | None = None
@@ -106,7 +108,7 @@ def rows_of(X: Any, index: np.ndarray) -> Any:
 
 def of_table(model: TableModel, columns: Columns, **more: Any) -> Subject:
     """The command line's models and tables."""
-    raw, _ = coded_rows(columns, model.schema, with_target=True)
+    raw, _ = coded_rows(columns, model.schema, with_target=model.schema.target in columns)
     order = (
         np.arange(len(raw.X)) if model.schema.sequence is None else sequence_order(columns[model.schema.sequence])[0]
     )
@@ -130,6 +132,7 @@ def of_table(model: TableModel, columns: Columns, **more: Any) -> Subject:
         model.schema.inputs,
         order + 1,
         complete,
+        lambda table: np.asarray(table, dtype=float),
         classes,
         target or "y",
         left_out=model.schema.left_out,
@@ -150,8 +153,10 @@ def of_arrays(estimator: Any, X: Any, y: Any, lengths: Any, **more: Any) -> Subj
     if task.name == "sequences" and lengths is None:
         lengths = np.array([len(X)])
     fields = tuple(_fields(X, getattr(estimator, "feature_names_in_", None)))
-    coded = np.column_stack([own.encode(_cells(X, j))[0] for j, own in enumerate(fields)])
     names = column_names(X)
+
+    def coded(table: Any) -> np.ndarray:
+        return np.column_stack([own.encode(_cells(table, j))[0] for j, own in enumerate(fields)])
 
     def complete(table: np.ndarray) -> Any:
         if not is_frame(X):
@@ -165,7 +170,8 @@ def of_arrays(estimator: Any, X: Any, y: Any, lengths: Any, **more: Any) -> Subj
     rows = Rows(X, None if y is None or task.name in ("density", "sequences") else np.asarray(y), lengths)
     classes = tuple(str(name) for name in getattr(estimator, "classes_", ())) if task.name == "classes" else ()
     target = str(getattr(y, "name", None) or "y")
-    return Subject(estimator, task, rows, coded, fields, np.arange(len(coded)) + 1, complete, classes, target, **more)
+    numbers = np.arange(len(X)) + 1
+    return Subject(estimator, task, rows, coded(X), fields, numbers, complete, coded, classes, target, **more)
 
 
 def task_of(estimator: Any, y: Any, lengths: Any) -> Task:

@@ -69,16 +69,20 @@ def write(
 
 
 def write_subject(
-    subject: Subject, path: str | os.PathLike, title: str, lead: str = "", extra: Sequence[Section] = ()
+    subject: Subject,
+    path: str | os.PathLike,
+    title: str,
+    extra: Sequence[Section] = (),
+    only: Sequence[str] | None = None,
 ) -> Path:
-    """The page of a subject; `extra` sections stand after the data."""
+    """The page of a subject; `extra` sections stand after the data; of the others, where it is said, `only` some."""
     for name in subject.show:
         if name not in (field.name for field in subject.fields):
             raise InvalidInputError(
                 f"There is no input {name!r} to show; there are {', '.join(f.name for f in subject.fields)}."
             )
-    first, *rest = sections_of(subject)
-    return write_page(Page(title, lead or subject.note or _about(subject), [first, *extra, *rest]), path)
+    first, *rest = sections_of(subject, only)
+    return write_page(Page(title, subject.note or _about(subject), [first, *extra, *rest]), path)
 
 
 def write_page(page: Page, path: str | os.PathLike) -> Path:

@@ -53,10 +53,7 @@ class Codes(Scene):
 
     def _back(self, estimator: Any) -> np.ndarray:
         """What comes back of the rows, as numbers, (n, d)."""
-        found = estimator.inverse_transform(self._codes(estimator))
-        columns = list(found.columns) if hasattr(found, "columns") else None
-        cells = [found[name].to_numpy() for name in columns] if columns else list(np.asarray(found).T)
-        return np.column_stack([f.encode(own.tolist())[0] for f, own in zip(self.subject.fields, cells, strict=True)])
+        return self.subject.coded(estimator.inverse_transform(self._codes(estimator)))
 
     def _columns(self) -> list[int]:
         """The two columns that come back best."""

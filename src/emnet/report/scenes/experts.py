@@ -83,7 +83,8 @@ class Lines(Scene):
         name = svg.text(subject.fields[columns[0]].name)
         self.sees = (
             f"Each line is what an expert predicts of {svg.text(subject.target)} from {name}, thick where the "
-            f"gate asks it; the disks are rows in the colors of the experts that explain them. {regions.others(subject, columns)}"
+            f"gate asks it; the disks are rows in the colors of the experts that explain them. "
+            f"{regions.others(subject, columns)}"
         ).strip()
         self.alt = f"Scatter plot of {svg.text(subject.target)} against {name} with the experts' lines."
 

@@ -42,10 +42,10 @@ def of_columns(subject: Subject) -> Section | None:
         return None
     like = rows_of(subject.rows.X, np.arange(1))
     drawn = sample(subject.estimator, like, _DRAWS, None, np.random.RandomState(0))
-    draws = [_column(drawn, subject, j) for j in columns]
+    drawn = subject.coded(drawn)
     figures = []
-    for number, (j, own) in enumerate(zip(columns, draws, strict=True)):
-        cells = subject.X[~np.isnan(subject.X[:, j]), j]
+    for number, j in enumerate(columns):
+        cells, own = subject.X[~np.isnan(subject.X[:, j]), j], drawn[:, j]
         order = np.sort(own[~np.isnan(own)])
         below = (np.searchsorted(order, cells, "left") + np.searchsorted(order, cells, "right")) / (2 * len(order))
         figures.append(_figure(svg.text(subject.fields[j].name), below, f"pit-{number}"))
@@ -54,11 +54,6 @@ def of_columns(subject: Subject) -> Section | None:
         "all shares would be equally frequent, the gray band being chance."
     )
     return Section("pit", "Is it spread as the rows are?", lead, figures, notes=[_HOW])
-
-
-def _column(table: Any, subject: Subject, j: int) -> np.ndarray:
-    cells = table[list(table.columns)[j]].to_numpy() if hasattr(table, "columns") else np.asarray(table)[:, j]
-    return np.asarray(subject.fields[j].encode(list(cells.tolist()))[0], dtype=float)
 
 
 def _figure(name: str, found: np.ndarray, label: str) -> Figure:
