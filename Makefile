@@ -9,6 +9,7 @@ demo: $(VENV)/.installed
 	$(BIN)/emnet compare iris
 
 test: $(VENV)/.installed
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || echo "note: no chromium and chromedriver here (apt-get install chromium chromium-driver): the report's tests in a browser are skipped"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.installed

@@ -36,9 +36,10 @@ class Table:
 
     @property
     def kinds(self) -> list[str]:
-        """Of each column "figure", set flush right, where all cells are figures, else "words"."""
+        """Of each column "figure", set flush right, where all cells are figures, else "words", as the first is."""
         columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.header)
-        return ["figure" if all(_FIGURE.fullmatch(cell) for cell in own) else "words" for own in columns]
+        figures = [all(_FIGURE.fullmatch(cell) for cell in own) for own in columns]
+        return ["figure" if number and own else "words" for number, own in enumerate(figures)]
 
 
 @dataclass(frozen=True)

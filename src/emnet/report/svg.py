@@ -19,14 +19,15 @@ MARKERS = "os^DvPX*<>"
 _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 _LONG_NUMBER = re.compile(r"-?\d+\.\d{2,}")
 _FONT = re.compile(r"font: ([^;]*?)([\d.]+)px [^;]*")
+_ID, _REFERENCE = re.compile(r' id="([^"]*)"'), re.compile(r'(?:href="|url\()#([^")]*)')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]+")
 _LONGEST = 28
-_ROOT_EMS_AN_INCH = 6.6  # how large a figure is drawn at most
+_ROOT_EMS_AN_INCH = 5.5  # how large a figure is drawn at most
 _SETTINGS: Any = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "image.composite_image": False,
-    "font.size": 10,
+    "font.size": 11,
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": FAINT,
@@ -114,9 +115,9 @@ def _for_page(source: str, shown: Mapping[str, int]) -> str:
         "focusable": "false",
     }
     written = ElementTree.tostring(root, encoding="unicode", short_empty_elements=True)
-    return re.sub(
-        r"\n\s*", "\n", re.sub(r'id="(figure|axes|patch|line2d|matplotlib|xtick|ytick|text|legend)_\d+"', "", written)
-    )
+    used = set(_REFERENCE.findall(written))
+    written = _ID.sub(lambda found: found[0] if found[1] in used else "", written)
+    return re.sub(r"\n\s*", "\n", written)
 
 
 def _attribute(key: str, value: str) -> str:

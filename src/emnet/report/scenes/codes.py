@@ -20,7 +20,7 @@ def scene(subject: Subject) -> Scene | None:
 class Codes(Scene):
     """Left the rows' codes; right the rows, gray, and what the decoder makes of their codes."""
 
-    size = (7.4, 3.8)
+    size = (6.8, 3.8)
     e_says: ClassVar[str] = (
         "Each row is given a place in the hidden space: the mean of the vectors that could have made it. What the "
         "decoder makes of the space, on the right, stays."
@@ -40,8 +40,8 @@ class Codes(Scene):
         self.hue = self._hue(subject.estimator)
         of = "the component that it belongs to" if self.components else "where it lies in the hidden space at the end"
         self.sees = (
-            f"Left: {len(codes)} rows in the hidden space, over the two of its {codes.shape[1]} directions that they "
-            f"differ in most, each colored by {of}. Right: the rows in gray, and in color what comes back from there."
+            f"Left: {len(codes)} rows in the hidden space of {codes.shape[1]} directions, over the two that they differ "
+            f"in most, each colored by {of}. Right: the rows in gray, and in color what comes back from there."
             if codes.shape[1] > 1
             else f"Left: {len(codes)} rows along the hidden direction. Right: in color what comes back of them."
         )
@@ -67,20 +67,19 @@ class Codes(Scene):
     def _hue(self, estimator: Any) -> np.ndarray:
         if self.components:
             return svg.blended(np.asarray(estimator.predict_proba(self.subject.some.X)))
-        from matplotlib import colormaps
-
-        first = self._codes(estimator)[:, self.axes_shown[0]]
-        rank = np.argsort(np.argsort(first, kind="stable"), kind="stable") / max(len(first) - 1, 1)
-        return np.asarray(colormaps["plasma"](np.round(rank * 0.85 * 24) / 24))[:, :3]
+        codes = self._codes(estimator)
+        along = codes[:, codes.var(axis=0).argmax()]
+        rank = np.argsort(np.argsort(along, kind="stable"), kind="stable") / max(len(along) - 1, 1)
+        return svg.blended(np.column_stack((1 - rank, rank)))
 
     def base(self, figure: Any) -> None:
         self.left, self.right = figure.subplots(1, 2)
         codes = self._codes(self.subject.estimator)[:, self.axes_shown]
         for axis, j in zip((self.left.xaxis, self.left.yaxis), self.axes_shown, strict=False):
             axis.set_label_text(f"hidden direction {j}")
-        self.left.set_xlim(*plane.limits(codes[:, 0]))
+        self.left.set_xlim(*plane.limits(codes))  # the same for both, as a direction that is not used is to look so
         if len(self.axes_shown) == 2:
-            self.left.set_ylim(*plane.limits(codes[:, 1]))
+            self.left.set_ylim(*plane.limits(codes))
         else:
             self.left.set_yticks([])
             self.left.set_ylim(-1, 1)

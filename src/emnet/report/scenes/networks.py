@@ -19,14 +19,14 @@ def scene(subject: Subject) -> Scene | None:
 class Network(Scene):
     """Left E[z | x, y], a line for each row and a column for each unit; right the prediction over the inputs."""
 
-    size = (7.4, 4.2)
+    size = (6.8, 4.2)
     e_says: ClassVar[str] = (
         "Of each row the hidden bits are not known. Input and target together say how probable each is to be 1, over "
         "all configurations of the others: the darker a cell on the left, the surer."
     )
     m_says: ClassVar[str] = (
-        "The units learn to give those bits from the inputs, and the output to give the targets from the bits, as in "
-        "two regressions whose targets are known by halves: the prediction on the right changes."
+        "The units learn to give those bits from the inputs, and the output to give the target from the bits, each by "
+        "a regression on what was only guessed: the prediction on the right changes."
     )
 
     def __init__(self, subject: Subject):

@@ -54,7 +54,7 @@ def _figure(sure: np.ndarray, found: np.ndarray, counts: np.ndarray) -> Figure:
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=svg.FAINT, lw=1, ls="--")
         spread = 2 * np.sqrt(np.maximum(sure * (1 - sure), 0) / counts)
-        axes.errorbar(sure, sure, yerr=spread, fmt="none", ecolor=svg.FAINT, alpha=0.5, lw=5)
+        axes.errorbar(sure, sure, yerr=spread, fmt="none", ecolor=svg.FAINT, alpha=0.5, lw=3)
         axes.plot(sure, found, color=svg.color(0), lw=1.5)
         axes.scatter(sure, found, s=20 + 160 * counts / counts.max(), color=svg.color(0), zorder=3)
         axes.set_xlim(min(0.5, sure.min()) - 0.04, 1.04)

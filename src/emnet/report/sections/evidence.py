@@ -21,7 +21,7 @@ _REASONS = {
     Reason.STOPPED: "A callback ended it.",
 }
 _KINDS = {
-    "exact": "The evidence is exact, so EM never lowers it, but for the prior's part.",
+    "exact": "The evidence is exact. An M-step never lowers it; where there is a prior, the sum of both.",
     "bound": "What is drawn is a lower bound of the evidence.",
     "estimate": "What is drawn is a random estimate, which may fall though the model gets better.",
 }
@@ -38,8 +38,8 @@ def section(subject: Subject) -> Section | None:
     reason: Any = getattr(subject.estimator, "reason_", None)
     starts = f" It is the best of {several(len(others), 'start')}." if len(others) > 1 else ""
     lead = (
-        f"The model explains the rows better with every iteration: log evidence {number(best[0])} nats at the start, "
-        f"{number(best[-1])} after {several(len(best) - 1, 'iteration')}. {_REASONS.get(reason, '')}{starts}"
+        f"How well the model explains the rows: log evidence {number(best[0])} nats at the start, {number(best[-1])} "
+        f"after {several(len(best) - 1, 'iteration')}. {_REASONS.get(reason, '')}{starts}"
     )
     return Section("evidence", "How the fit went", lead, [_figure(best, others)], notes=[_KINDS[history[-1]["kind"]]])
 

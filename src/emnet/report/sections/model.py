@@ -27,7 +27,7 @@ def section(subject: Subject) -> Section | None:
         scene.posterior(subject.estimator)
         scene.parameters(subject.estimator)
 
-    figure = Figure(svg.draw("model", scene.size, paint), scene.alt, wide=scene.size[0] > 7)
+    figure = Figure(svg.draw("model", scene.size, paint), scene.alt, wide=scene.size[0] > 6.5)
     parts = _parts(subject)
     return Section("model", "The model", scene.sees, [figure], [parts] if parts else [])
 

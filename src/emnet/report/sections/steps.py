@@ -36,7 +36,8 @@ def section(subject: Subject) -> Section | None:
         f"parameters that fit best to the answer. {scene.sees} Move the slider, or press play."
     )
     kept = "All iterations are here." if slides.complete else "The first iterations are all here, later ones by leaps."
-    return Section("steps", "EM, step by step", lead, slides=slides.slides, notes=[kept])
+    notes = [kept, _TO_SEE_EM] if take.algorithm in _BY_GRADIENT else [kept]
+    return Section("steps", "EM, step by step", lead, slides=slides.slides, notes=notes)
 
 
 class _Reel:
@@ -128,6 +129,8 @@ class _Reel:
 
 
 _WITH_M_STEPS = ("EM", "Squarem", "Annealing", "SplitMerge")
+_BY_GRADIENT = ("LBFGS", "Adam")
+_TO_SEE_EM = 'For M-steps in place of the gradient, fit with algorithm="em".'
 _START = "The parameters are a first guess. Of no row is it known yet what is hidden behind it."
 
 
