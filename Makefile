@@ -9,6 +9,7 @@ demo: $(VENV)/.installed
 	$(BIN)/emnet compare iris
 
 test: $(VENV)/.installed
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || echo "note: no chromium and chromedriver here (apt-get install chromium chromium-driver): the report's tests in a browser are skipped"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.installed
@@ -25,7 +26,7 @@ wheel: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[io,plot,onnx,tensorboard,mlflow]" --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[io,report,onnx,tensorboard,mlflow]" --group dev
 	touch $@
 
 clean:

@@ -49,6 +49,7 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "pool_estimates": "emnet.applications.rubin",
     "PooledEstimate": "emnet.applications.rubin",
     "ProbabilisticPCA": "emnet.estimators.probabilistic_pca",
+    "report": "emnet.report",
     "SampleCollapseWarning": "emnet.exceptions",
     "ProcessLostError": "emnet.exceptions",
     "SequenceClassifier": "emnet.estimators.sequence_classifier",

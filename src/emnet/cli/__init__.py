@@ -16,6 +16,7 @@ from emnet.cli.compare import compare
 from emnet.cli.completion import completion
 from emnet.cli.datasets import datasets
 from emnet.cli.detect import detect
+from emnet.cli.explain import explain
 from emnet.cli.fit import fit
 from emnet.cli.impute import impute
 from emnet.cli.info import info
@@ -35,7 +36,7 @@ from emnet.interruption import exit_code, terminating_as_interrupts
 SECTIONS: Mapping[str, tuple[click.Command, ...]] = {
     "A table and a question": (impute, detect, cluster),
     "A model of your own": (fit, predict, score, sample, info),
-    "Learn and compare": (compare, datasets, schema, completion),
+    "Learn and compare": (explain, compare, datasets, schema, completion),
 }
 _WORK_FAILED = (DegenerateFitError, MissingDependencyError, ProcessLostError)
 

@@ -9,6 +9,7 @@ import click
 from emnet.cli import options
 from emnet.cli.compare import require_writable
 from emnet.cli.fit import say_left_out
+from emnet.cli.reporting import recording, report_option, table_section, write_report
 from emnet.cli.talk import Talk, number
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 _AUTO = tuple(range(1, 11))
 _APART, _SHOWN, _SECONDS = 5, 10, 30.0
 _FIGURES = ("bic", "icl", "aic", "held_out")
+_APART_SAYS = (
+    "Of each cluster the columns in which its rows differ most from the others, first the one that tells most."
+)
 
 
 @click.command()
@@ -40,6 +44,7 @@ _FIGURES = ("bic", "icl", "aic", "held_out")
 @click.option("--save", metavar="FILE", help="Keep the model, as in clusters.emnet, for emnet predict.")
 @options.seed_option
 @options.table_options
+@report_option
 @options.talk_options
 def cluster(
     data: str,
@@ -49,6 +54,7 @@ def cluster(
     out: str | None,
     save: str | None,
     seed: int,
+    report: str | None,
     as_json: bool,
     quiet: bool,
     missing: tuple[str, ...],
@@ -68,24 +74,24 @@ def cluster(
     from emnet.data.writing import write_columns
     from emnet.estimators.table_tasks import TASKS
 
-    require_writable({"--out": None if out == "-" else out, "--save": save}, inputs=data)
-    talk = Talk(as_json, quiet, table_on_stdout=out == "-")
+    require_writable({"--out": None if out == "-" else out, "--save": save, "--report": report}, inputs=data)
+    talk, film = Talk(as_json, quiet, table_on_stdout=out == "-"), recording(report)
     columns = options.load_columns(data, missing)
     schema = options.read_schema(columns, rest["drop"], rest["kinds"])
     say_left_out(talk, schema)
-    fitted, table = _choose(columns, schema, model, clusters, criterion, seed, talk)
+    with film:
+        fitted, table = _choose(columns, schema, model, clusters, criterion, seed, talk)
     rows, _ = fitted.rows(columns)
     chances = fitted.estimator.predict_proba(rows.X)
     found = profiles(_readable(fitted.schema, rows.X), chances)
     talk.say(fitted.note)
     figures = [name for name in _FIGURES if name in (table or [{}])[0]]
-    talk.table(
-        ("model", "clusters", *(name.replace("_", " ") for name in figures), ""),
-        [
-            (line["variant"], str(line["n_components"]), *(f"{line[c]:.1f}" for c in figures), line["problem"] or "")
-            for line in table[:_SHOWN]
-        ],
-    )
+    criteria = ("model", "clusters", *(name.replace("_", " ") for name in figures), "")
+    lines = [
+        (line["variant"], str(line["n_components"]), *(f"{line[c]:.1f}" for c in figures), line["problem"] or "")
+        for line in table[:_SHOWN]
+    ]
+    talk.table(criteria, lines)
     for profile in found:
         talk.say(f"Cluster {profile.cluster}: {profile.share:.0%} of the rows")
         for column in profile.columns[:_APART]:
@@ -95,6 +101,15 @@ def cluster(
         write_columns(out, {**columns, **_as_clusters(answers)}, fitted.schema)
     if save is not None:
         fitted.save(save)
+    if report is not None:
+        extra = [
+            table_section("compared", "How many clusters", fitted.note, criteria, lines),
+            table_section("clusters", "What sets each apart", _APART_SAYS, ("cluster", "share", "what sets it apart"), [
+                (str(p.cluster), f"{p.share:.0%}", "; ".join(_in_words(fitted.schema, c) for c in p.columns[:_APART]))
+                for p in found
+            ]),
+        ]  # fmt: skip
+        write_report(report, fitted, columns, talk, film=film, extra=extra)
     talk.found(
         {
             "model": fitted.kind,

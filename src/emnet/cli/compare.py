@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from emnet.cli.reporting import command, recording, report_option, write_own
 from emnet.exceptions import InvalidInputError
 from emnet.extras import needed
 
@@ -91,6 +92,7 @@ class WidthsType(click.ParamType):
 @click.option("--repeats", type=click.IntRange(1), default=1, show_default=True, help="Stratified splits.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Write everything to FILE.")
 @click.option("--plot", "plot_file", type=click.Path(dir_okay=False), help="Write the learning curves to FILE.")
+@report_option
 @click.option("--verbose", is_flag=True, help="Print a line an iteration.")
 @click.option("--classic", is_flag=True, help="Run the published Iris experiment, corrected, instead.")
 def compare(data: str, classic: bool, **options: Any) -> None:
@@ -102,9 +104,10 @@ def compare(data: str, classic: bool, **options: Any) -> None:
     if classic:
         _require_only(("json_file", "verbose"))
     _require_finite(test_size=options["test_size"], eta=options["eta"])
-    outputs = {"--json": options["json_file"], "--plot": options["plot_file"]}
+    outputs = {"--json": options["json_file"], "--plot": options["plot_file"], "--report": options["report"]}
     require_writable(outputs, inputs=data)
     _require_figure(options["plot_file"])
+    recording(options["report"])
     if classic:
         from emnet.cli.classic import run_classic
 
@@ -212,7 +215,7 @@ class _Comparison:
         self.ours = MOE if options["model"] == "moe" else EM
         names = ("hidden", "prior", "eta", "iterations", "e_step", "epochs", "model", "experts")
         shared = {name: options[name] for name in names}
-        curves = options["plot_file"] is not None or options["json_file"] is not None or options["verbose"]
+        curves = any(options[name] for name in ("plot_file", "json_file", "report", "verbose"))
         self.settings = [
             Settings(**shared, seed=options["seed"] + r, curves=curves and r == 0) for r in range(options["repeats"])
         ]
@@ -220,22 +223,27 @@ class _Comparison:
     def run(self) -> None:
         from emnet.report import comparison
 
-        self._print_task()
+        self.console.print(f"{self._task()}\n")
         splits, results = self._train()
         self.console.print(comparison.summary_table(results))
-        self._print_notes(results)
+        for note in self._notes(results):
+            self.console.print(note)
         self._print_wins(results)
         self._print_predictions(splits[0], results[self.ours][0])
         if self.options["json_file"]:
             _write_json(self.options["json_file"], self._json(results, splits))
+        shown = {
+            BACKPROP: results[BACKPROP],
+            **({CLASSIC: results[CLASSIC]} if CLASSIC in results else {}),
+            f"{self.ours}: last of its starts": results[self.ours],
+        }
+        title = f"{self.table.name}: {_units(self.options['hidden'])}"
         if self.options["plot_file"]:
-            shown = {
-                BACKPROP: results[BACKPROP],
-                **({CLASSIC: results[CLASSIC]} if CLASSIC in results else {}),
-                f"{self.ours}: last of its starts": results[self.ours],
-            }
-            title = f"{self.table.name}: {_units(self.options['hidden'])}"
             comparison.plot_learning_curves(shown, title, self.options["plot_file"])
+        if self.options["report"]:
+            lines = self._task(), self._notes(results), command()
+            write_own(self.options["report"], comparison.page(results, shown, f"emnet compare {title}", *lines))
+            self.console.print(f"Report: {self.options['report']}.")
 
     def _train(self) -> tuple[list[Split], dict[str, list[Outcome]]]:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -327,35 +335,36 @@ class _Comparison:
             f"log evidence {evidence:12.4f}   {seconds:7.2f} s"
         )
 
-    def _print_task(self) -> None:
+    def _task(self) -> str:
         n, p = self.table.X.shape
         names = self.table.class_names
-        self.console.print(
+        return (
             f"{self.table.name}: {n} rows, {p} inputs, {len(names)} classes; {_units(self.options['hidden'])}; "
             f"{len(self.settings)} stratified split{'s' * (len(self.settings) > 1)}, test size "
-            f"{self.options['test_size']:g}, seed {self.options['seed']}.\n"
+            f"{self.options['test_size']:g}, seed {self.options['seed']}."
         )
 
-    def _print_notes(self, results: dict[str, list[Outcome]]) -> None:
-        self.console.print(
+    def _notes(self, results: dict[str, list[Outcome]]) -> list[str]:
+        notes = [
             f"back-propagation: MLPClassifier, logistic units, L-BFGS, penalty {self.penalty:.3g}, the same as the "
             "classic EM's."
-        )
+        ]
         if BACKPROP_BEST in results:
-            self.console.print(
+            notes.append(
                 f"best: with the penalty of {', '.join(f'{a:.3g}' for a in self.penalties)} that has the lowest mean "
                 f"test CE on these splits, {self.best_penalty:.3g}: a choice that no user can make."
             )
         if self.ours == EM:
-            self.console.print(
+            notes.append(
                 "EM, classic text: exact E-step, gradient M-step, one start."
                 if CLASSIC in results
                 else "EM, classic text, is left out: its exact E-step would sum too many configurations."
             )
-        self.console.print(f"{self.ours}: {results[self.ours][0].how} (iterations and seconds of all starts).")
+        notes.append(f"{self.ours}: {results[self.ours][0].how} (iterations and seconds of all starts).")
         for method in (CLASSIC, self.ours):
-            for note in dict.fromkeys(o.note for o in results.get(method, []) if o.note):
-                self.console.print(f"note: {method}: {note}")
+            own = dict.fromkeys(o.note for o in results.get(method, []) if o.note)
+            notes += [f"note: {method}: {note}" for note in own]
+        return notes
 
     def _print_wins(self, results: dict[str, list[Outcome]]) -> None:
         from emnet.report.comparison import wins
@@ -383,7 +392,7 @@ class _Comparison:
         n, p = self.table.X.shape
         return {
             "data": {"name": self.table.name, "rows": n, "inputs": p, "classes": self.table.class_names},
-            "settings": {k: v for k, v in self.options.items() if not k.endswith("_file")},
+            "settings": {k: v for k, v in self.options.items() if not k.endswith("_file") and k != "report"},
             "versions": _versions(),
             "penalty": self.penalty,
             "best_penalty": self.best_penalty if BACKPROP_BEST in results else None,

@@ -9,6 +9,7 @@ import click
 from emnet.cli import options
 from emnet.cli.compare import require_writable
 from emnet.cli.fit import fit_or_load, say_unseen
+from emnet.cli.reporting import recording, report_option, scores_section, write_report
 from emnet.cli.talk import Talk, number, short
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ _WORTH_SAYING = 0.5  # nats
 @options.sequence_option
 @options.choice_options
 @options.table_options
+@report_option
 @options.talk_options
 def detect(
     data: str,
@@ -48,6 +50,7 @@ def detect(
     contamination: float,
     fit_on: str | None,
     model: str,
+    report: str | None,
     as_json: bool,
     quiet: bool,
     missing: tuple[str, ...],
@@ -65,12 +68,12 @@ def detect(
       emnet detect steps.csv --sequence walk --out scores.csv    # odd among the rows before and after it
       emnet detect today.csv --fit-on last_year.csv --out scores.csv
     """
-    require_writable({"--out": None if out == "-" else out}, inputs=data)
-    talk = Talk(as_json, quiet, table_on_stdout=out == "-")
+    require_writable({"--out": None if out == "-" else out, "--report": report}, inputs=data)
+    talk, film = Talk(as_json, quiet, table_on_stdout=out == "-"), recording(report)
     columns = options.load_columns(data, missing)
     usual = columns if fit_on is None else options.load_columns(fit_on, missing)
     schema = options.read_schema(usual, rest["drop"], rest["kinds"], sequence=rest["sequence"])
-    fitted = fit_or_load(model, usual, schema, talk, rest)
+    fitted = fit_or_load(model, usual, schema, talk, rest, film)
     talk.say(fitted.note)
     threshold, scores, flags, why = _judge(fitted, usual, columns, contamination, talk)
 
@@ -81,11 +84,10 @@ def detect(
         write_columns(out, {**columns, **added}, fitted.schema)
     strange = sorted((row for row, flag in enumerate(flags) if flag), key=lambda row: -scores[row])
     talk.say(f"{data}: {len(strange)} of {len(flags)} rows score above {threshold:.4g}; the strangest:")
-    talk.table(
-        ("row", "score", "why"),
-        [(str(row + 1), number(scores[row]), "; ".join(why[row])) for row in strange[:_SHOWN]],
-        left=3,
-    )
+    shown = [(str(row + 1), number(scores[row]), "; ".join(why[row])) for row in strange[:_SHOWN]]
+    talk.table(("row", "score", "why"), shown, left=3)
+    if report is not None:
+        write_report(report, fitted, columns, talk, film=film, extra=[scores_section(scores, threshold, shown)])
     found = [{"row": row + 1, "score": scores[row], "why": why[row]} for row in strange]
     talk.found({"model": fitted.kind, "why": fitted.note, "threshold": threshold, "outliers": found, "out": out})
 

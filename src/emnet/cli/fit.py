@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from emnet.cli import options
 from emnet.cli.compare import require_writable
+from emnet.cli.reporting import recording, report_option, write_report
 from emnet.cli.talk import Talk, several
 from emnet.estimators.model_table import KINDS
 from emnet.exceptions import InvalidInputError
 
 if TYPE_CHECKING:
+    from emnet.cli.reporting import Recording
     from emnet.data.reading import Columns
     from emnet.data.schema import Schema
     from emnet.distributed import Group
@@ -57,42 +60,53 @@ Examples:
 @options.table_options
 @click.option("--out", metavar="FILE", type=click.Path(dir_okay=False), help="Where to save it, as in model.emnet.")
 @options.stream_options
+@report_option
 @options.talk_options
 def fit(
-    data: str, model: str, out: str | None, as_json: bool, quiet: bool, missing: tuple[str, ...], **rest: Any
+    data: str,
+    model: str,
+    out: str | None,
+    report: str | None,
+    as_json: bool,
+    quiet: bool,
+    missing: tuple[str, ...],
+    **rest: Any,
 ) -> None:
     """Fit a model to a table, and save it."""
     from emnet.distributed import session
 
     with session(rest["timeout"] + rest["seconds"]) as group:
         if group.is_first:
-            require_writable({"--out": out}, inputs=data)
+            require_writable({"--out": out, "--report": report}, inputs=data)
         talk = Talk(as_json, quiet) if group.is_first else Talk(False, True)
+        film = recording(report if group.is_first else None)
         if options.is_stream(data):
-            _fit_stream(data, model, out, talk, missing, rest, group)
+            fitted, columns, on = _of_stream(data, model, talk, missing, rest, group, film)
         else:
-            _fit_in_memory(data, model, out, talk, missing, rest)
+            fitted, columns, on = _of_table(data, model, talk, missing, rest, film)
+        if group.is_first:
+            _tell(data, fitted, columns, on, out, report, talk, film)
 
 
-def _fit_in_memory(
-    data: str, model: str, out: str | None, talk: Talk, missing: tuple[str, ...], rest: dict[str, Any]
-) -> None:
+def _of_table(
+    data: str, model: str, talk: Talk, missing: tuple[str, ...], rest: dict[str, Any], film: Recording
+) -> tuple[TableModel, Columns, str]:
+    """The model, the rows that it can be tried on, and what they are."""
     columns = options.load_columns(data, missing)
     schema = options.read_schema(columns, rest["drop"], rest["kinds"], rest["target"], rest["sequence"])
-    fitted = fit_or_load(model, columns, schema, talk, rest)
-    _tell(data, fitted, figures_of(fitted, columns), "the rows it was fitted to", out, talk)
+    return fit_or_load(model, columns, schema, talk, rest, film), columns, "the rows it was fitted to"
 
 
-def _fit_stream(
+def _of_stream(
     data: str,
     model: str,
-    out: str | None,
     talk: Talk,
     missing: tuple[str, ...],
     rest: dict[str, Any],
     group: Group,
-) -> None:
-    """By this process's share of files; the first one speaks and writes."""
+    film: Recording,
+) -> tuple[TableModel, Columns, str]:
+    """The same by this process's share of files."""
     from emnet.data.stream import stream
     from emnet.estimators.table_stream import Wanted, fit_streamed
 
@@ -100,15 +114,23 @@ def _fit_stream(
     wanted = Wanted(rest["target"], rest["sequence"], rest["drop"], kinds, missing)
     rows = stream(data, blocks=rest["blocks"]).shared(group)
     with talk.progress(rest["seconds"]):
-        fitted, found = fit_streamed(rows, wanted, request_of(model, talk, rest, group))
-    if not group.is_first:
-        return
+        fitted, found = fit_streamed(rows, wanted, request_of(model, talk, rest, film, group))
     say_left_out(talk, fitted.schema)
     on = "the rows it was fitted to" if found.is_whole else f"a sample of the {found.n_rows:,} rows it was fitted to"
-    _tell(data, fitted, figures_of(fitted, found.sample), on, out, talk)
+    return fitted, found.sample, on
 
 
-def _tell(data: str, fitted: TableModel, figures: dict[str, float], on: str, out: str | None, talk: Talk) -> None:
+def _tell(
+    data: str,
+    fitted: TableModel,
+    columns: Columns,
+    on: str,
+    out: str | None,
+    report: str | None,
+    talk: Talk,
+    film: Recording,
+) -> None:
+    figures = figures_of(fitted, columns)
     talk.say(fitted.note)
     talk.say(f"{data}: {training(fitted)}; {said(figures, fitted)} on {on}.")
     if out is not None:
@@ -116,21 +138,31 @@ def _tell(data: str, fitted: TableModel, figures: dict[str, float], on: str, out
         talk.say(f"Saved to {out}: emnet info {out} says what is in it.")
     else:
         talk.note("not saved; give --out model.emnet to keep it.")
+    write_report(report, fitted, columns, talk, film=film)
     talk.found(summary(fitted) | {"figures": figures, "out": out})
 
 
-def fit_or_load(model: str, columns: Columns, schema: Schema, talk: Talk, choice: dict[str, Any]) -> TableModel:
-    """A model of that name fitted to the table, or the one that is in a file."""
+def fit_or_load(
+    model: str,
+    columns: Columns,
+    schema: Schema,
+    talk: Talk,
+    choice: dict[str, Any],
+    within: Recording | None = None,
+) -> TableModel:
+    """A model of that name fitted to the table, `within` what may record it, or the one that is in a file."""
     if model.endswith(".emnet"):
         return options.load_model(model)
     from emnet.estimators.table_choice import fit_table
 
     say_left_out(talk, schema)
     with talk.progress(choice["seconds"]):
-        return fit_table(columns, schema, request_of(model, talk, choice))
+        return fit_table(columns, schema, request_of(model, talk, choice, within))
 
 
-def request_of(model: str, talk: Talk, choice: dict[str, Any], group: Group | None = None) -> Request:
+def request_of(
+    model: str, talk: Talk, choice: dict[str, Any], within: Recording | None = None, group: Group | None = None
+) -> Request:
     """What is asked for, by the words of the command line."""
     from emnet.distributed import ALONE
     from emnet.estimators.table_choice import Request
@@ -143,6 +175,7 @@ def request_of(model: str, talk: Talk, choice: dict[str, Any], group: Group | No
         talk.note,
         talk.tried,
         talk.iteration,
+        within or nullcontext(),
         choice.get("checkpoint"),
         choice.get("checkpoint_every"),
         group or ALONE,

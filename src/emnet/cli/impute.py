@@ -9,6 +9,7 @@ import click
 from emnet.cli import options
 from emnet.cli.compare import require_writable
 from emnet.cli.fit import fit_or_load, say_unseen
+from emnet.cli.reporting import recording, report_option, table_section, write_report
 from emnet.cli.talk import Talk, several, short
 from emnet.exceptions import InvalidInputError
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from emnet.data.reading import Columns
     from emnet.data.schema import Schema
     from emnet.estimators.table_model import TableModel
+
+_FILLED = "Cells that were missing, and now have what the model expects in them given the rest of their row."
 
 
 @click.command()
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 @options.sequence_option
 @options.choice_options
 @options.table_options
+@report_option
 @options.talk_options
 def impute(
     data: str,
@@ -44,6 +48,7 @@ def impute(
     sd: str | None,
     model: str,
     multiple: int | None,
+    report: str | None,
     as_json: bool,
     quiet: bool,
     missing: tuple[str, ...],
@@ -63,13 +68,13 @@ def impute(
       emnet impute new.csv --model patients.emnet --out filled.csv
     """
     sd = sd or (None if out == "-" else options.beside(out, "sd"))
-    require_writable({"--out": None if out == "-" else out, "--sd": sd}, inputs=data)
+    require_writable({"--out": None if out == "-" else out, "--sd": sd, "--report": report}, inputs=data)
     if multiple is not None and out == "-":
         raise InvalidInputError("--multiple writes several files: give --out FILE.")
-    talk = Talk(as_json, quiet, table_on_stdout=out == "-")
+    talk, film = Talk(as_json, quiet, table_on_stdout=out == "-"), recording(report)
     columns = options.load_columns(data, missing)
     schema = options.read_schema(columns, rest["drop"], rest["kinds"], sequence=rest["sequence"])
-    fitted = fit_or_load(model, columns, schema, talk, rest)
+    fitted = fit_or_load(model, columns, schema, talk, rest, film)
     talk.say(fitted.note)
     counts, never = _fill(fitted, columns, out, sd, multiple, rest["seed"], as_json)
     say_unseen(talk, never)
@@ -78,6 +83,10 @@ def impute(
     written = [options.beside(out, str(i + 1)) for i in range(multiple)] if multiple else [out]
     if out != "-":
         talk.say(f"Written: {', '.join([*written, *([sd] if sd else [])])}.")
+    if report is not None:
+        rows = [(name, str(count), f"{count / len(columns[name]):.1%}") for name, count in counts.items()]
+        filled = table_section("filled", "What was filled", _FILLED, ("column", "cells", "share of the rows"), rows)
+        write_report(report, fitted, columns, talk, film=film, extra=[filled])
     talk.found({"model": fitted.kind, "why": fitted.note, "filled": counts, "out": written, "sd": sd})
 
 

@@ -7,6 +7,7 @@ import click
 from emnet.cli import options
 from emnet.cli.compare import require_writable
 from emnet.cli.fit import say_unseen
+from emnet.cli.reporting import answers_section, recording, report_option, write_report
 from emnet.cli.talk import Talk, several
 
 
@@ -15,8 +16,11 @@ from emnet.cli.talk import Talk, several
 @options.data_argument
 @click.option("--out", metavar="FILE", default="-", show_default="standard output", help="The table with its answers.")
 @options.missing_option
+@report_option
 @options.talk_options
-def predict(model: str, data: str, out: str, missing: tuple[str, ...], as_json: bool, quiet: bool) -> None:
+def predict(
+    model: str, data: str, out: str, missing: tuple[str, ...], report: str | None, as_json: bool, quiet: bool
+) -> None:
     """Put the answers of a saved model beside the rows of a table.
 
     Of a model with a target its class and the probabilities of all, or its mean and standard deviation; of a mixture
@@ -29,7 +33,8 @@ def predict(model: str, data: str, out: str, missing: tuple[str, ...], as_json: 
     """
     from emnet.data.writing import write_columns
 
-    require_writable({"--out": None if out == "-" else out}, inputs=data)
+    require_writable({"--out": None if out == "-" else out, "--report": report}, inputs=data)
+    recording(report)
     talk = Talk(as_json, quiet, table_on_stdout=out == "-")
     fitted, columns = options.load_model(model), options.load_columns(data, missing)
     answers, unseen = fitted.answers(columns)
@@ -37,4 +42,6 @@ def predict(model: str, data: str, out: str, missing: tuple[str, ...], as_json: 
     if out != "-" or not as_json:
         write_columns(out, {**columns, **answers}, fitted.schema)
     talk.say(f"{data}: {several(len(next(iter(columns.values()))), 'row')}; added {', '.join(answers)}.")
+    if report is not None:
+        write_report(report, fitted, columns, talk, extra=[answers_section(answers)])
     talk.found({"model": fitted.kind, "answers": answers, "out": out})

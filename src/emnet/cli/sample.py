@@ -9,12 +9,14 @@ import click
 
 from emnet.cli import options
 from emnet.cli.compare import require_writable
+from emnet.cli.reporting import recording, report_option, write_report
 from emnet.cli.talk import Talk, several
 from emnet.exceptions import InvalidInputError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from emnet.data.reading import Columns
     from emnet.data.schema import Schema
     from emnet.estimators.table_model import TableModel
 
@@ -25,8 +27,11 @@ if TYPE_CHECKING:
 @click.option("--given", metavar="NAME=VALUE,…", help="What the rows have for sure; the rest is drawn given that.")
 @click.option("--out", metavar="FILE", default="-", show_default="standard output", help="Where to write them.")
 @options.seed_option
+@report_option
 @options.talk_options
-def sample(model: str, n: int, given: str | None, out: str, seed: int, as_json: bool, quiet: bool) -> None:
+def sample(
+    model: str, n: int, given: str | None, out: str, seed: int, report: str | None, as_json: bool, quiet: bool
+) -> None:
     """Draw new rows with the columns and types that a saved model knows.
 
     \b
@@ -36,14 +41,22 @@ def sample(model: str, n: int, given: str | None, out: str, seed: int, as_json: 
     """
     from emnet.data.writing import write_columns
 
-    require_writable({"--out": None if out == "-" else out}, inputs=model)
+    require_writable({"--out": None if out == "-" else out, "--report": report}, inputs=model)
+    recording(report)
     talk = Talk(as_json, quiet, table_on_stdout=out == "-")
     fitted = options.load_model(model)
     columns = fitted.schema.decode(_draw(fitted, n, given, seed))
     if out != "-" or not as_json:
         write_columns(out, columns, fitted.schema)
     talk.say(f"Drew {several(n, 'row')} of {', '.join(columns)}.")
+    if report is not None:
+        write_report(report, fitted, _in_one_sequence(columns, fitted.schema, n), talk, of_model_alone=True)
     talk.found({"model": fitted.kind, "rows": n, "out": out, **({"columns": columns} if out == "-" else {})})
+
+
+def _in_one_sequence(columns: Columns, schema: Schema, n: int) -> Columns:
+    """Rows of a model of sequences, which are drawn as one."""
+    return columns if schema.sequence is None else {**columns, schema.sequence: ["drawn"] * n}
 
 
 def _draw(model: TableModel, n: int, given: str | None, seed: int) -> np.ndarray:

@@ -27,6 +27,7 @@ class Talk:
     def __init__(self, as_json: bool, quiet: bool, table_on_stdout: bool = False):
         self.as_json, self.quiet = as_json, quiet
         self.aside = table_on_stdout or as_json  # whether words go to standard error
+        self.compared: list[Tried] = []
         self._status: Any = None
         self._began = self._last = time.perf_counter()
 
@@ -71,7 +72,7 @@ class Talk:
 
         console = Console(stderr=True)
         self._began = self._last = time.perf_counter()
-        self._budget, self._tried = seconds, 0
+        self._budget = seconds
         shown = console.is_terminal and not self.quiet and not self.as_json
         self._status = console.status("Reading …") if shown else None
         if self._status is not None:
@@ -88,11 +89,11 @@ class Talk:
 
     def tried(self, tried: Tried, total: int) -> None:
         """After every model compared."""
-        self._tried += 1
-        used = time.perf_counter() - self._began
-        left = max(0.0, min(self._budget - used, used / self._tried * (total - self._tried)))
+        self.compared.append(tried)
+        number, used = len(self.compared), time.perf_counter() - self._began
+        left = max(0.0, min(self._budget - used, used / number * (total - number)))
         what = f"{tried.evidence:.4g} nats" if tried.problem is None else "could not be fitted"
-        text = f"compared {self._tried} of {total}: {tried.candidate.name}: {what}"
+        text = f"compared {number} of {total}: {tried.candidate.name}: {what}"
         self._show(f"{text}; at most {left:.0f} s left", f"{text} ({tried.seconds:.1f} s)")
 
     def iteration(self, model: Any, iteration: Iteration) -> None:

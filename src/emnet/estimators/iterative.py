@@ -291,6 +291,12 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
         kept = {name: getattr(self, name) for name in names if hasattr(self, name)}
         return {**kept, **self._weights_of(model), "members_": [model], "fits_": [_NO_FIT]}
 
+    def _ended_with(self, model: M) -> Self:
+        """The estimator as if its fit had ended with that model."""
+        twin = copy.copy(self)
+        vars(twin).update(self._reconstruct(model))
+        return twin
+
     def _warn_not_converged(self) -> None:
         if self.reason_ == Reason.MAX_ITER and not self._is_sampled() and not self.batch_size:
             warnings.warn(

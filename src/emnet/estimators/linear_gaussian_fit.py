@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from abc import abstractmethod
@@ -74,6 +75,12 @@ class LearningLinearGaussian(FittedLinearGaussian):
     @abstractmethod
     def _publish_parameters(self, mean: np.ndarray, loadings: np.ndarray, noise: np.ndarray) -> None:
         """Set the attributes from parameters in the units of the data: (d,), (d, q), and (d,) or (1,)."""
+
+    def _ended_with(self, model: LinearGaussian) -> Self:
+        """The estimator as if its fit had ended with that model."""
+        twin = copy.copy(self)
+        twin._publish(model, self._run, self._log_units)
+        return twin
 
     # -- training ---------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, Self, cast
@@ -81,6 +82,12 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
 
     def _measure(self, X: np.ndarray) -> None:
         """Set the center and scale of the columns, of families that have them."""
+
+    def _ended_with(self, model: MarkovModel) -> Self:
+        """The estimator as if its fit had ended with that model."""
+        twin = copy.copy(self)
+        twin._publish(model, None, 0.0)
+        return twin
 
     # -- training ---------------------------------------------------------------------------------------------------
 

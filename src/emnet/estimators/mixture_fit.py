@@ -108,6 +108,12 @@ class LearningMixture(CheckedMixture):
     def _is_monotone(self) -> bool:
         """Whether every M-step must raise the objective, so that a fall is a fault."""
 
+    def _ended_with(self, model: Mixture) -> Self:
+        """The estimator as if its fit had ended with that model."""
+        twin = copy.copy(self)
+        twin._publish(model, None, 1.0)
+        return twin
+
     # -- training ---------------------------------------------------------------------------------------------------
 
     @resumable

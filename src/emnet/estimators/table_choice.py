@@ -38,6 +38,7 @@ class Request:
     kind : a name of `KINDS`, or "auto".
     sizes : what to choose from, or None for those of the kind.
     seconds : the budget of the choice.
+    within : what the last fit is done within, such as a recording of it.
     note, tried, callback : told of what is left out, of every model compared, and of every iteration of the last fit.
     checkpoint, checkpoint_every : the file that the last fit is kept in and goes on from, and seconds between two.
     group : the processes that fit together.
@@ -50,16 +51,21 @@ class Request:
     note: Callable[[str], None] = field(default=lambda text: None)
     tried: Callable[[Tried, int], None] = field(default=lambda tried, total: None)
     callback: Callback | None = None
+    within: AbstractContextManager[Any] = field(default_factory=nullcontext)
     checkpoint: str | None = None
     checkpoint_every: float | None = None
     group: Group = ALONE
 
-    def keeping(self, estimator: Any) -> AbstractContextManager[None]:
-        """Keeps the fits in the block in a file, where there is one."""
-        if self.checkpoint is None:
-            return nullcontext()
-        every = self.checkpoint_every
-        return checkpointing(self.checkpoint, every, resume=True, estimator=estimator, group=self.group)
+    @contextmanager
+    def keeping(self, estimator: Any) -> Iterator[None]:
+        """Records the fits in the block, and keeps them in a file where there is one."""
+        with self.within:
+            if self.checkpoint is None:
+                yield
+                return
+            every = self.checkpoint_every
+            with checkpointing(self.checkpoint, every, resume=True, estimator=estimator, group=self.group):
+                yield
 
     def agreed(self, choose: Callable[[], Any]) -> Any:
         """What the first process chooses, for all: clocks decide too."""

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
-from rich.table import Table
+from rich.table import Table as TerminalTable
 
 from emnet.extras import needed
 
 if TYPE_CHECKING:
     from emnet.cli.competitors import Outcome
+    from emnet.report.page import Page
 
 Results = Mapping[str, Sequence["Outcome"]]
 """Outcomes by method, one a split."""
 
+_CE = "training cross-entropy, nats a row"
 _COLUMNS = (
     ("final train\nCE ↓", "train_ce", "{:.4f}"),
     ("final test\nCE ↓", "test_ce", "{:.4f}"),
@@ -26,9 +28,9 @@ _COLUMNS = (
 )
 
 
-def summary_table(results: Results) -> Table:
+def summary_table(results: Results) -> TerminalTable:
     """Method, final train CE, final test CE, test accuracy, iterations, seconds; mean ± sd over the splits."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = TerminalTable(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("method", no_wrap=True)
     for title, _, _ in _COLUMNS:
         table.add_column(title, justify="right")
@@ -74,25 +76,67 @@ def plot_learning_curves(results: Results, title: str, path: str) -> None:
     figure = needed("matplotlib.figure", "plot", "Figures need").Figure(figsize=(10, 4.2), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for ax, name in zip(axes, ("iteration", "seconds"), strict=True):
-        for index, (method, outcomes) in enumerate(results.items()):
-            curve = outcomes[0].curve
-            ax.plot(
-                [point[name] for point in curve],
-                [point["train_ce"] for point in curve],
-                label=method,
-                color=f"C{index}",
-                marker="o" if len(curve) < 20 else None,
-                markersize=3,
-            )
-        ax.set_xscale("symlog" if name == "iteration" else "log")
-        ax.set_yscale("log")
-        ax.set_xlabel(name)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(alpha=0.25)
-    axes[0].set_ylabel("training cross-entropy, nats a row")
+        _plot(ax, results, name)
+    axes[0].set_ylabel(_CE)
     axes[1].legend(frameon=False, fontsize="small")
     figure.suptitle(title)
     figure.savefig(path, dpi=150)
+
+
+def _plot(axes: Any, results: Results, name: str, colors: Sequence[str] = ()) -> None:
+    """Training cross-entropy against iterations or seconds."""
+    for index, (method, outcomes) in enumerate(results.items()):
+        curve = outcomes[0].curve
+        axes.plot(
+            [point[name] for point in curve],
+            [point["train_ce"] for point in curve],
+            label=method,
+            color=colors[index] if colors else f"C{index}",
+            marker="o" if len(curve) < 20 else None,
+            markersize=3,
+        )
+    axes.set_xscale("symlog" if name == "iteration" else "log")
+    axes.set_yscale("log")
+    axes.set_xlabel(name)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+
+
+def page(results: Results, shown: Results, title: str, lead: str, notes: Sequence[str], command: str) -> Page:
+    """The table, the learning curves of the first split, and how to do it again; without seconds, which differ."""
+    from emnet.report import svg
+    from emnet.report.page import Figure, Page, Section, Table
+    from emnet.report.sections.settings import versions
+
+    def paint(figure: Any) -> None:
+        axes = figure.subplots()
+        _plot(axes, shown, "iteration", svg.SERIES)
+        axes.set_ylabel(_CE)
+        axes.legend()
+
+    columns = _COLUMNS[:-1]
+    rows = [
+        (method, *(_mean_and_deviation([getattr(o, name) for o in outcomes], form) for _, name, form in columns))
+        for method, outcomes in results.items()
+    ]
+    header = ("method", *(heading.replace("\n", " ") for heading, _, _ in columns))
+    said = "Cross-entropies (CE) are means of −log p(true class), in nats a row: the lower the better."
+    alt = "Training cross-entropy against iteration, a line for each method."
+    return Page(
+        title,
+        lead,
+        [
+            Section("methods", "What each method reached", said, tables=[Table(header, rows)], notes=notes),
+            Section("curves", "How they learned", alt, [Figure(svg.draw("curves", (6.2, 3.6), paint), alt)]),
+            Section(
+                "settings",
+                "To run it again",
+                "The command:",
+                tables=[Table(("package", "version"), versions())],
+                code=command,
+            ),
+        ],
+    )
 
 
 def _mean_and_deviation(values: Sequence[float], form: str) -> str:

@@ -1,0 +1,69 @@
+"""`emnet explain`: a model of a table, and a page that shows what it found and how EM found it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from emnet.cli import options
+from emnet.cli.compare import require_writable
+from emnet.cli.fit import figures_of, fit_or_load, said, summary, training
+from emnet.cli.reporting import recording, write_report
+from emnet.cli.talk import Talk
+
+
+@click.command()
+@options.data_argument
+@click.option(
+    "--model",
+    type=options.ModelType(options.MODELS),
+    default="auto",
+    show_default=True,
+    help="What to fit; or a file that emnet fit wrote, of which there are no iterations to step through.",
+)
+@click.option("--target", metavar="COLUMN", type=options.ColumnType(), help="Explain this column from the others.")
+@click.option("--sequence", metavar="COLUMN", type=options.ColumnType(), help="Says to which sequence a row belongs.")
+@click.option(
+    "--show",
+    metavar="COLUMN",
+    multiple=True,
+    type=options.ColumnType(),
+    help="Draw over this column (again for a second).  [default: those that tell most]",
+)
+@click.option(
+    "--report", metavar="FILE.html", type=click.Path(dir_okay=False), default="report.html", show_default=True
+)
+@options.choice_options
+@options.table_options
+@options.talk_options
+def explain(
+    data: str,
+    model: str,
+    report: str,
+    show: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+    missing: tuple[str, ...],
+    **rest: Any,
+) -> None:
+    """Fit a model to a table, and write a page on what it found: one HTML file that needs nothing else.
+
+    What is in the table, how the evidence rose, EM step by step with a slider, the model in pictures, how good its
+    answers are, the rows that surprise it most, and what one needs to run it again.
+
+    \b
+    Examples:
+      emnet explain iris --target target --model em-mlp --size 4
+      emnet explain patients.csv --model gmm --size 3 --show age --show height --report patients.html
+    """
+    require_writable({"--report": report}, inputs=data)
+    talk, film = Talk(as_json, quiet), recording(report)
+    columns = options.load_columns(data, missing)
+    schema = options.read_schema(columns, rest["drop"], rest["kinds"], rest["target"], rest["sequence"])
+    fitted = fit_or_load(model, columns, schema, talk, rest, film)
+    figures = figures_of(fitted, columns)
+    talk.say(fitted.note)
+    talk.say(f"{data}: {training(fitted)}; {said(figures, fitted)} on the rows of the table.")
+    write_report(report, fitted, columns, talk, film=film, show=show)
+    talk.found(summary(fitted) | {"figures": figures, "report": report})

@@ -1,0 +1,94 @@
+"""Hidden Markov models: the path's posterior in time, and what the states emit."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from emnet.report import svg
+from emnet.report.scenes import plane, shares
+from emnet.report.scenes.gaussians import gaussians_of
+from emnet.report.scenes.scene import Artists, Scene
+from emnet.report.subject import Subject
+
+
+def scene(subject: Subject) -> Scene | None:
+    """Of sequences alone: a model of labels given inputs has no path that could be drawn without them."""
+    if subject.task.name != "sequences":
+        return None
+    found = gaussians_of(subject.estimator, len(subject.fields)) if subject.can("means_", "covars_") else None
+    columns = [] if found is None else [j for j in subject.measured if j in found.columns]
+    rows = subject.some
+    best = plane.telling(subject.X[subject.drawn], subject.estimator.predict_proba(rows.X, rows.lengths), columns)
+    asked = [j for j in best if subject.fields[j].name in subject.show]
+    return Chains(subject, sorted([*asked, *(j for j in best if j not in asked)][:2]))
+
+
+class Chains(Scene):
+    """A strip of p(state | sequence) over time, above the rows and their states' Gaussians."""
+
+    size = (6.2, 5.2)
+    e_says: ClassVar[str] = (
+        "Forward and backward through each sequence: what was before and what comes after say in which state the chain "
+        "was at each step. The strip and the disks take the states' colors."
+    )
+    m_says: ClassVar[str] = (
+        "Each state takes the mean and spread of the rows, every one counted as much as the chain was in that state; "
+        "transitions are counted likewise."
+    )
+
+    def __init__(self, subject: Subject, columns: list[int]):
+        super().__init__(subject)
+        self.columns = columns
+        k = len(subject.estimator.transmat_)
+        below = ("", "the rows with their states' densities", "the rows with their states as ellipses")[len(columns)]
+        self.sees = (
+            "The strip is time: how probable each state is at each step, given its whole sequence; white lines part "
+            f"the sequences.{f' Below, {below}.' if below else ''}"
+        )
+        self.alt = f"Posterior of {k} states over {len(subject.drawn)} steps{f', and {below}' if below else ''}."
+
+    def base(self, figure: Any) -> None:
+        if self.columns:
+            self.strip, self.axes = figure.subplots(2, 1, height_ratios=(1, 2.6))
+        else:
+            self.strip, self.axes = figure.subplots(), None
+        rows = self.subject.some
+        assert rows.lengths is not None
+        self.strip.set_xlim(0, len(self.subject.drawn))
+        self.strip.set_ylim(0, 1)
+        self.strip.set_yticks([0, 1])
+        self.strip.set_xlabel("step")
+        self.strip.set_ylabel("p(state)")
+        for end in np.cumsum(rows.lengths)[:-1]:
+            self.strip.axvline(end, color="#ffffff", lw=1.4, zorder=5)
+        if self.axes is not None:
+            self.xy = self.subject.X[self.subject.drawn][:, self.columns]
+            self.axes.set_xlim(*plane.limits(self.xy[:, 0]))
+            plane.label_axes(self.axes, self.subject.fields, self.columns)
+            if len(self.columns) == 2:
+                self.axes.set_ylim(*plane.limits(self.xy[:, 1]))
+            else:
+                own = self.xy[:, 0]
+                self.axes.hist(own[np.isfinite(own)], bins=30, density=True, color=svg.FAINT, alpha=0.25)
+                self.axes.set_ylabel("density")
+                self.xy = np.column_stack((own, np.zeros(len(own))))
+
+    def posterior(self, estimator: Any) -> Artists:
+        if estimator is None:
+            return [] if self.axes is None else plane.points(self.axes, self.xy[:, 0], self.xy[:, 1], svg.FAINT)
+        rows = self.subject.some
+        chances = estimator.predict_proba(rows.X, rows.lengths)
+        found = shares.strip(self.strip, chances)
+        if self.axes is None:
+            return found
+        return [*found, *plane.points(self.axes, self.xy[:, 0], self.xy[:, 1], svg.blended(chances))]
+
+    def parameters(self, estimator: Any) -> Artists:
+        found = gaussians_of(estimator, len(self.subject.fields)) if self.columns else None
+        if found is None:
+            return []
+        if len(self.columns) == 1:
+            return plane.curves(self.axes, found, self.columns[0])
+        return plane.ellipses(self.axes, found, self.columns)

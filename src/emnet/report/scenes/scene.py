@@ -1,0 +1,42 @@
+"""What every drawing of a model can do: show what the E-step found, and what the M-step found."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from emnet.report.subject import Subject
+
+Artists = list[Any]
+
+
+class Scene(ABC):
+    """A drawing over axes that stay, in which the posterior and the parameters change.
+
+    Attributes
+    ----------
+    size : width and height in inches.
+    sees : what one sees, in a sentence; `alt`, the same for those who do not see it.
+    e_says, m_says : what happens in an E-step and in an M-step, in terms of the picture.
+    """
+
+    size: tuple[float, float] = (6.2, 4.4)
+    sees: str
+    alt: str
+    e_says: ClassVar[str]
+    m_says: ClassVar[str]
+
+    def __init__(self, subject: Subject):
+        self.subject = subject
+
+    @abstractmethod
+    def base(self, figure: Any) -> None:
+        """Axes, and what stays."""
+
+    @abstractmethod
+    def posterior(self, estimator: Any) -> Artists:
+        """What the E-step finds at that estimator's parameters, None before the first."""
+
+    @abstractmethod
+    def parameters(self, estimator: Any) -> Artists:
+        """Those parameters."""
