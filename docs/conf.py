@@ -34,7 +34,7 @@ myst_heading_anchors = 3
 # -- reference --------------------------------------------------------------------------------------------------------
 
 autosummary_generate = True
-autodoc_default_options = {"show-inheritance": False}
+default_role = "py:obj"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
@@ -85,7 +85,7 @@ html_theme_options = {
     "header_links_before_dropdown": 6,
     "navbar_align": "left",
     "navbar_end": ["theme-switcher"],
-    "secondary_sidebar_items": ["page-toc"],
+    "secondary_sidebar_items": {"**": ["page-toc"], "gallery/*": []},
     "footer_start": [],
     "footer_end": [],
     "show_prev_next": True,

@@ -8,13 +8,21 @@ from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 
 
+def drawn(formula: str, display: str) -> str:
+    """MathML, with a space after the name of a function, which browsers leave out."""
+    markup = tex2mathml(formula, as_block=display == "block")
+    return markup.replace("<mo>&ApplyFunction;</mo>", '<mspace width="0.17em"/>').replace(
+        "<math ", f'<math display="{display}" ', 1
+    )
+
+
 def inline(writer: Any, node: nodes.math) -> None:
-    writer.body.append(tex2mathml(node.astext(), as_block=False))
+    writer.body.append(drawn(node.astext(), "inline"))
     raise nodes.SkipNode
 
 
 def block(writer: Any, node: nodes.math_block) -> None:
-    writer.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>\n')
+    writer.body.append(f'<div class="formula">{drawn(node.astext(), "block")}</div>\n')
     raise nodes.SkipNode
 
 

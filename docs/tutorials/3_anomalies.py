@@ -19,7 +19,7 @@ wine = wine.mask(rng.rand(*wine.shape) < 0.05)  # some cells are missing, as the
 # %%
 # Three wines that cannot be
 # --------------------------
-# Each value is ordinary by itself. It is the others of its row that it does not go with.
+# Each has one or two values that do not go with the others of its row.
 
 odd = pd.DataFrame([wine.loc[0], wine.loc[100], wine.loc[170]], index=["A", "B", "C"])
 odd.loc["A", "color_intensity"], odd.loc["A", "hue"] = 9.5, 0.6
@@ -31,7 +31,8 @@ table = pd.concat([wine, odd])
 # Score and reasons
 # -----------------
 # The score is log p of what is there of the row, in nats. `explain` compares the evidence with and without each column:
-# what is left over of a column is what the rest of its row did not lead to expect.
+# what is left over of a column is what the rest of its row did not lead to expect. Look at both: the score of wine C is
+# not among the lowest, since all else about it is most ordinary, and yet one of its cells surprises by 16 nats.
 
 detector = EMOutlierDetector(contamination=0.03, n_components=(1, 2, 3), random_state=0).fit(wine)
 for name, reasons in zip(odd.index, detector.explain(odd), strict=True):

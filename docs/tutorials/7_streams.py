@@ -19,7 +19,7 @@ import emnet
 folder = tempfile.TemporaryDirectory()
 rng = np.random.RandomState(0)
 centers = rng.randn(6, 4) * 3
-X = centers[rng.randint(6, size=24_000)] + rng.randn(24_000, 4)
+X = centers[rng.randint(6, size=12_000)] + rng.randn(12_000, 4)
 for k, part in enumerate(np.split(X, 6)):
     np.save(Path(folder.name, f"rows{k}.npy"), part)
 
@@ -61,26 +61,20 @@ print("two processes and one, bit for bit:", np.array_equal(shared.means_, alone
 # An M-step after every batch
 # ---------------------------
 # Where passes are long, waiting for all rows before each M-step is a waste. Online EM forgets what is old, incremental
-# EM takes a batch's old statistics away before it adds the new ones. All three begin at the same bad start here; what
-# is drawn is the evidence per row at the end of each pass, asked of the fitted model.
+# EM takes a batch's old statistics away before it adds the new ones. All three begin at the same bad start here. Of
+# those that move within a pass, the evidence of a pass is an estimate: the sum over batches, each at the parameters it
+# met.
 
-start = X[:6] * 0.1
 WAYS = {"em": "EM, a step a pass", "online": "online EM", "incremental": "incremental EM"}
-curves = {}
-for algorithm in WAYS:
-    curves[algorithm] = [
-        emnet.GaussianMixture(6, algorithm=algorithm, means_init=start, max_iter=passes, tol=1e-12, random_state=0)
-        .fit(rows)
-        .score(X)
-        for passes in (1, 2, 4, 8, 16)
-    ]
-
 figure, axis = plt.subplots(figsize=(6.5, 3.8), layout="constrained")
 for algorithm, name in WAYS.items():
-    axis.plot((1, 2, 4, 8, 16), curves[algorithm], "o-", label=name)
+    model = emnet.GaussianMixture(
+        6, algorithm=algorithm, means_init=X[:6] * 0.1, max_iter=12, tol=1e-9, random_state=0
+    ).fit(rows)
+    evidence = [line["log_evidence"] / len(X) for line in model.history_]
+    axis.plot(1 + np.arange(len(evidence)), evidence, "o-", markersize=4, label=name)
 axis.axhline(in_memory.score(X), color="0.6", linewidth=1, label="from k-means, converged")
-axis.set(xlabel="passes over the rows", ylabel="log evidence a row, nats", xscale="log", xticks=(1, 2, 4, 8, 16))
-axis.set_xticks((1, 2, 4, 8, 16), ("1", "2", "4", "8", "16"))
+axis.set(xlabel="pass over the rows", ylabel="log evidence a row, nats")
 axis.legend()
 plt.show()
 folder.cleanup()
