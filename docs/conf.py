@@ -85,7 +85,7 @@ html_theme_options = {
     "header_links_before_dropdown": 6,
     "navbar_align": "left",
     "navbar_end": ["theme-switcher"],
-    "secondary_sidebar_items": {"**": ["page-toc"], "gallery/*": []},
+    "secondary_sidebar_items": {"[!g]**": ["page-toc"], "guides": ["page-toc"]},  # tutorials need the width
     "footer_start": [],
     "footer_end": [],
     "show_prev_next": True,
