@@ -59,6 +59,8 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,
+    "show_signature": False,
+    "write_computation_times": False,
     "min_reported_time": 0,
     "plot_gallery": True,
     "matplotlib_animations": False,

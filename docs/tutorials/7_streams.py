@@ -9,10 +9,12 @@ shared by many, and either way the fit is that of all rows at once.
 import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 import emnet
 
@@ -65,6 +67,7 @@ print("two processes and one, bit for bit:", np.array_equal(shared.means_, alone
 # those that move within a pass, the evidence of a pass is an estimate: the sum over batches, each at the parameters it
 # met.
 
+warnings.simplefilter("ignore", ConvergenceWarning)  # twelve passes are what is looked at
 WAYS = {"em": "EM, a step a pass", "online": "online EM", "incremental": "incremental EM"}
 figure, axis = plt.subplots(figsize=(6.5, 3.8), layout="constrained")
 for algorithm, name in WAYS.items():
@@ -74,7 +77,8 @@ for algorithm, name in WAYS.items():
     evidence = [line["log_evidence"] / len(X) for line in model.history_]
     axis.plot(1 + np.arange(len(evidence)), evidence, "o-", markersize=4, label=name)
 axis.axhline(in_memory.score(X), color="0.6", linewidth=1, label="from k-means, converged")
-axis.set(xlabel="pass over the rows", ylabel="log evidence a row, nats")
+best = in_memory.score(X)
+axis.set(xlabel="pass over the rows", ylabel="log evidence a row, nats", ylim=(best - 1, best + 0.05))
 axis.legend()
 plt.show()
 folder.cleanup()
