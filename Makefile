@@ -1,9 +1,10 @@
-# make demo: the main job on Iris.  make test: the tests.  Both make the environment first if it is not there.
+# make demo: the main job on Iris.  make test: the tests.  make docs: the site, in docs/_build.
+# Each makes the environment first if it is not there.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench wheel clean
+.PHONY: demo test lint docs bench wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/emnet compare iris
@@ -17,6 +18,9 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q docs docs/_build
+
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks
 
@@ -29,5 +33,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[io,report,onnx,tensorboard,mlflow]" --group dev
 	touch $@
 
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs
+	touch $@
+
 clean:
-	rm -rf $(VENV) dist
+	rm -rf $(VENV) dist docs/_build docs/gallery docs/reference/api

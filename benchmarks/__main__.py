@@ -27,6 +27,7 @@ SUITES = (
     "fuzz",
     "checkpoints",
     "soak",
+    "picture",
 )
 PARTS = {"autoencoders": ("speed", "memory", "imputation", "clustering", "anomaly", "mnist")}
 

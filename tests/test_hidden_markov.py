@@ -570,3 +570,16 @@ def test_draws_of_missing_rows_go_with_those_beside_them():
     filled, sd = model.impute(X, return_std=True)
     np.testing.assert_allclose(draws.mean(0), filled[:, 0], atol=0.6)
     np.testing.assert_allclose(draws.std(0), sd[:, 0], atol=0.4)
+
+
+def test_a_state_whose_covariance_is_singular_but_for_rounding_gets_the_floor():
+    """Of rows with holes it passed for definite, and its densities were NaN."""
+    rng = np.random.RandomState(0)
+    states = np.concatenate([np.full(rng.poisson((25, 40, 12)[k % 3]), k % 3) for k in range(18)])
+    X = np.array([[1.0, 0.2], [4.0, 2.5], [2.4, 3.6]])[states] + 0.6 * rng.randn(len(states), 2)
+    X[rng.rand(*X.shape) < 0.1] = np.nan
+    X[200:215] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = GaussianHMM(4, "full", n_iter=30, n_init=3, random_state=0).fit(X)
+    assert np.isfinite(model.score(X))

@@ -9,6 +9,7 @@ import torch
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal, norm
 from sklearn.datasets import load_iris
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
 
 from emnet import (
@@ -406,3 +407,15 @@ def test_mixtools_regressions_of_co2():
     table = np.loadtxt(DATA / "co2data.csv", delimiter=",", skiprows=1, usecols=(0, 1))
     model = regressions(table[:, :1], table[:, 1], init_params="random")
     assert model.log_density(table[:, :1], table[:, 1]).sum() == pytest.approx(-66.93977, abs=1e-4)
+
+
+def test_networks_start_where_a_gradient_step_of_a_fixed_rate_would_diverge():
+    rng = np.random.RandomState(0)
+    x = np.sort(rng.rand(400) * 4 - 2)
+    y = np.where(rng.rand(400) < 0.35, -1, 1) * (1 + np.sin(2 * x)) + 0.1 * rng.randn(400)
+    expert = torch.nn.Sequential(torch.nn.Linear(1, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
+    model = MixtureOfExpertsRegressor(2, expert=expert, n_init=1, max_iter=3, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(x[:, None], y)
+    assert (model.noise_ < y.std()).all()

@@ -12,7 +12,18 @@ from emnet.algorithms.em import EM
 from emnet.algorithms.gradient import LBFGS
 from emnet.algorithms.squarem import Squarem
 from emnet.inference.exact import Exact
-from tests.cases import chains, columns, experts, gaussians, linear_gaussians, networks, neural_chains, segments, tables
+from tests.cases import (
+    chains,
+    columns,
+    experts,
+    gaussians,
+    linear_gaussians,
+    networks,
+    neural_chains,
+    segments,
+    skeleton,
+    tables,
+)
 from tests.cases.case import Case
 
 CASES: list[Case] = [
@@ -25,6 +36,7 @@ CASES: list[Case] = [
     *chains.CASES,
     *segments.CASES,
     *neural_chains.CASES,
+    *skeleton.CASES,
 ]
 
 ALGORITHMS: dict[str, Callable[[], Algorithm]] = {

@@ -66,6 +66,7 @@ class Iteration:
 
     @property
     def log_evidence(self) -> float:
+        """Σ_j weight_j log evidence_j, in nats, without the prior."""
         return self.progress.log_evidence
 
 
@@ -80,6 +81,7 @@ class Fit:
 
     @property
     def converged(self) -> bool:
+        """Whether it ended because its objective had stopped rising."""
         return self.reason is Reason.CONVERGED
 
     @property
@@ -89,6 +91,7 @@ class Fit:
 
     @property
     def last(self) -> Progress:
+        """What the last line says, of the parameters that were kept."""
         return self.history[-1].progress
 
     @property
@@ -109,7 +112,9 @@ class Algorithm(Protocol):
     What it remembers from step to step it names in `kept`, see `emnet.algorithms.snapshot`.
     """
 
-    def step(self, model: LatentModel, data: Data) -> Progress: ...
+    def step(self, model: LatentModel, data: Data) -> Progress:
+        """Say what an E-step finds at the parameters as they are, and then improve them in place."""
+        ...
 
     def reset(self) -> None:
         """Forget what was kept between steps."""

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from emnet.algorithms.adam import Adam
 from emnet.batch import Batch
 from emnet.factors.module import ModuleFactor
 from emnet.factors.module_density import NetworkEmission
-from emnet.models.base import LatentModel
+from emnet.models.base import LatentModel, holding
 from emnet.models.markov import HiddenMarkov, offsets
 from emnet.models.mixture import Mixture
 from emnet.posteriors import Chain, Discrete, EvidenceKind, Posterior
@@ -45,10 +46,12 @@ def random_responsibilities(n: int, levels: Sequence[int], seed: int) -> np.ndar
 
 
 def prime(model: Mixture, batch: Batch, shares: np.ndarray) -> None:
-    """M-steps on given responsibilities, of networks a hundred of Adam's."""
+    """M-steps on given responsibilities, of networks a hundred of Adam's: a gradient step of a fixed rate diverges."""
     own = torch.as_tensor(shares, dtype=batch.target.dtype if batch.given is None else batch.given.dtype)
     own = own.to(batch.target.device)
-    _m_steps(model, batch, posterior := Discrete(torch.zeros_like(own[:, 0]).double(), EvidenceKind.ESTIMATE, own))
+    posterior = Discrete(torch.zeros_like(own[:, 0]).double(), EvidenceKind.ESTIMATE, own)
+    with holding(model, [name for name, factor in model.factors.items() if _has_networks(factor)]):
+        _m_steps(model, batch, posterior)
     if _has_networks(model):
         _adam_steps(model, batch, posterior)
 
@@ -82,8 +85,8 @@ def _adam_steps(model: LatentModel, batch: Batch, posterior: Posterior) -> None:
         adam.step(model, [batch])
 
 
-def _has_networks(model: LatentModel) -> bool:
-    return any(isinstance(part, (ModuleFactor, NetworkEmission)) for part in model.modules())
+def _has_networks(module: nn.Module) -> bool:
+    return any(isinstance(part, (ModuleFactor, NetworkEmission)) for part in module.modules())
 
 
 class _Given:

@@ -19,6 +19,7 @@ from emnet.factors.portable import PortableGaussian
 from emnet.kernels import gaussian, gaussian_halves, gaussian_missing
 from emnet.kernels.gaussian_halves import Halves
 
+_ROUNDING = 1e-14  # share of a column's variance that is none
 _PSEUDO_ROWS = 10 * torch.finfo(torch.float64).eps
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -309,7 +310,9 @@ class Gaussian(Emission[GaussianMoments]):
 
 
 def _is_definite(scatter: Tensor, counts: Tensor) -> Tensor:
-    """Which covariances are positive definite, (k,)."""
+    """Which covariances are positive definite beyond rounding, (k,)."""
     if scatter.dim() == 2:
         return (scatter > 0).all(1)
-    return torch.linalg.cholesky_ex(scatter / counts[:, None, None]).info == 0
+    factor, info = torch.linalg.cholesky_ex(scatter / counts[:, None, None])
+    left = factor.diagonal(dim1=1, dim2=2).square() * counts[:, None] / scatter.diagonal(dim1=1, dim2=2)
+    return (info == 0) & (left > _ROUNDING).all(1)  # what the columns before leave of a column's variance

@@ -67,9 +67,11 @@ class NormalInverseWishart:
             )
 
     def pull(self, means: Tensor) -> Tensor:
+        """κ, the same for each state: (k,)."""
         return means.new_full((len(means),), self.shrinkage)
 
     def scatter(self, diagonal: bool) -> Tensor:
+        """Ψ, (d, d), or its diagonal, (d,)."""
         return self.scale.diagonal() if diagonal else self.scale
 
     def rows(self, means: Tensor, shared: bool) -> float:
