@@ -1,6 +1,7 @@
 """Streams: every source gives the same rows, and a fit to a stream is the fit to the rows in memory."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,8 @@ import emnet
 from emnet.algorithms.incremental import Disk, Incremental, Memory
 from emnet.algorithms.online import Online, blended
 from emnet.data.sample import Sample, Units
+from emnet.data.spool import Spool
+from emnet.data.stream import Stream
 from emnet.distributed import Group
 from emnet.exceptions import InvalidInputError
 from emnet.inference.exact import Exact
@@ -198,6 +201,28 @@ def test_the_sample_does_not_depend_on_the_order_in_which_batches_come():
     np.testing.assert_array_equal(one.X, other.X)
     whole = sample(range(9), np.full(12, 5))
     assert (whole.X.reshape(-1, 5)[:, 4] - whole.X.reshape(-1, 5)[:, 0] == 4).all()
+
+
+def test_a_spool_is_read_in_place_of_the_files(folder, tmp_path, monkeypatch):
+    rows = emnet.stream(f"{folder}/*.parquet", columns=INPUTS, target="label", batch_rows=40)
+    spooled, whole = replace(rows, spool=Spool()), list(rows)
+    next(iter(spooled))  # a pass that is given up leaves nothing half done
+    reads = []
+    tables = Stream._tables
+    monkeypatch.setattr(
+        Stream, "_tables", lambda self, piece: (reads.append(1) or part for part in tables(self, piece))
+    )
+    for _ in range(2):
+        for one, other in zip(spooled, whole, strict=True):
+            assert (one.place, one.block, one.X.tobytes()) == (other.place, other.block, other.X.tobytes())
+            assert one.y.tolist() == other.y.tolist()
+    assert 0 < len(reads) <= len(whole)  # of the first pass alone
+    monkeypatch.setattr(np, "save", full)
+    assert len(list(replace(rows, spool=Spool()))) == len(whole)
+
+
+def full(*_):
+    raise OSError(28, "No space left on device")
 
 
 # -- algorithms -------------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ import csv
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from emnet.exceptions import InvalidInputError
 
 _LONGEST_LINE = 2**24  # characters; a table's are shorter
 _MOST_CELLS = 2**22  # of a batch
+_FIRST = 1000  # rows, which say what a column is
 _BOOLEANS = {"false": 0.0, "true": 1.0}
 
 Numbered = tuple[list[int], list[list[str]]]
@@ -88,17 +88,20 @@ class CsvFile:
 
 def cells_by_name(file: CsvFile, batch: Numbered) -> dict[str, np.ndarray]:
     """The text of a batch by column."""
-    columns = zip(*batch[1], strict=True)
-    return {name: _objects([c.strip() for c in cells]) for name, cells in zip(file.names, columns, strict=True)}
+    return {name: _objects(cells) for name, cells in _by_name(file, batch)}
+
+
+def _by_name(file: CsvFile, batch: Numbered) -> Iterator[tuple[str, tuple[str, ...]]]:
+    return zip(file.names, zip(*batch[1], strict=True), strict=True)
 
 
 class TypedCsv:
-    """CSV files whose columns are numbers or words, as the first batch of the first of them says."""
+    """CSV files whose columns are numbers or words, as the first rows of the first of them say."""
 
     def __init__(self, first: CsvFile, request: Request):
-        batch = next(first.batches(request.batch_rows), None)
-        seen = {} if batch is None else cells_by_name(first, batch)
-        self.words = {name for name, cells in seen.items() if _numbers(cells)[1] is not None}
+        batch = next(first.batches(_FIRST), None)
+        seen = () if batch is None else _by_name(first, batch)
+        self.words = {name for name, cells in seen if _numbers(cells)[1] is not None}
         self.roles = request.columns.roles
 
     def columns(self, file: CsvFile, batch: Numbered) -> dict[str, np.ndarray]:
@@ -106,10 +109,11 @@ class TypedCsv:
 
         Raises InvalidInputError for a word among numbers, with its line.
         """
-        cells = cells_by_name(file, batch)
-        return {name: own if name in self.words else self._of(file, batch[0], name, own) for name, own in cells.items()}
+        return {name: self._of(file, batch[0], name, cells) for name, cells in _by_name(file, batch)}
 
-    def _of(self, file: CsvFile, lines: list[int], name: str, cells: np.ndarray) -> np.ndarray:
+    def _of(self, file: CsvFile, lines: list[int], name: str, cells: tuple[str, ...]) -> np.ndarray:
+        if name in self.words:
+            return _objects(cells)
         numbers, odd = _numbers(cells)
         if odd is not None:
             raise InvalidInputError(
@@ -119,17 +123,17 @@ class TypedCsv:
         return numbers.astype(np.int64) if whole else numbers  # labels 0 and 1 are no 0.0 and 1.0
 
 
-def _numbers(cells: np.ndarray) -> tuple[np.ndarray, int | None]:
+def _numbers(cells: tuple[str, ...]) -> tuple[np.ndarray, int | None]:
     """The cells as numbers, NaN for what is missing, and the first that is none."""
     try:
         found = np.array(list(map(float, cells)))
-        if np.isfinite(found).all() and not any("_" in cell for cell in cells):
+        if np.isfinite(found).all() and "_" not in "".join(cells):
             return found, None
     except ValueError:
         pass
     found = np.full(len(cells), np.nan)
     for row, cell in enumerate(cells):
-        word = cell.lower()
+        word = cell.strip().lower()
         if word in MISSING:
             continue
         try:
@@ -139,7 +143,7 @@ def _numbers(cells: np.ndarray) -> tuple[np.ndarray, int | None]:
     return found, None
 
 
-def _objects(cells: list[Any]) -> np.ndarray:
+def _objects(cells: tuple[str, ...]) -> np.ndarray:
     out = np.empty(len(cells), dtype=object)
-    out[:] = cells
+    out[:] = [cell.strip() for cell in cells]
     return out

@@ -12,6 +12,7 @@ from emnet.data.columns import Column, Columns, Parts, Reading
 from emnet.data.prefetch import prefetched
 from emnet.data.source_choice import source_of
 from emnet.data.sources import Piece, Request, Source, n_rows
+from emnet.data.spool import Spool
 from emnet.distributed import Group
 from emnet.exceptions import InvalidInputError
 
@@ -53,6 +54,7 @@ class Stream:
     """Chunks of a source, as often as they are asked for; made by `emnet.stream`.
 
     chosen : makes of a table's rows those that count; it can be copied to another process.
+    spool : where rows are kept once they have been read, of arrays of numbers; None for nowhere.
     """
 
     source: Source
@@ -62,6 +64,7 @@ class Stream:
     prefetch: int = 2
     group: Group = field(default_factory=Group)
     chosen: Callable[[Parts], Parts] = all_rows
+    spool: Spool | None = None
 
     def shared(self, group: Group) -> Stream:
         """This process's share."""
@@ -99,16 +102,17 @@ class Stream:
             blocks = range(number % self.blocks, self.blocks, len(pieces)) if pieces else ()
             if not any(map(self.group.owns, blocks)):
                 continue
-            for within, (parts, start, lengths) in enumerate(self._parts_of(piece)):
+            for within, (parts, start, lengths) in enumerate(self._parts_of(piece, number)):
                 block = blocks[within % len(blocks)]
                 if self.group.owns(block):
                     _require_rows(parts, start, piece.label)
                     place, label = (number, within), f"{piece.label}, from row {start} on"
                     yield Chunk(parts.X, parts.y, parts.weights, lengths, block, place, label, parts.names)
 
-    def _parts_of(self, piece: Piece) -> Iterator[tuple[Parts, int, np.ndarray | None]]:
+    def _parts_of(self, piece: Piece, number: int) -> Iterator[tuple[Parts, int, np.ndarray | None]]:
         """Rows with the number of the first within the piece, and the lengths of sequences."""
-        tables = (parts for table in self._tables(piece) for parts in self._sliced(table) if len(parts.X))
+        read = self._tables(piece) if self.spool is None else self.spool.through(number, self._tables(piece))
+        tables = (parts for table in read for parts in self._sliced(table) if len(parts.X))
         start = 0
         for parts, lengths in (
             _in_sequences(tables, piece.label) if self.columns.sequence is not None else ((p, None) for p in tables)

@@ -14,6 +14,7 @@ from emnet.data.kinds import CATEGORY, EMPTY, is_missing
 from emnet.data.reading import Columns
 from emnet.data.sample import Sample, Units
 from emnet.data.schema import Schema, schema_of
+from emnet.data.spool import Spool
 from emnet.data.stream import Stream
 from emnet.estimators.streaming import SAMPLE_ROWS, require_same_pieces
 from emnet.estimators.table_choice import Request, plan_table
@@ -70,7 +71,7 @@ def fit_streamed(stream: Stream, wanted: Wanted, request: Request) -> tuple[Tabl
     found = profile(stream, wanted)
     schema = _schema(found, wanted)
     plan = plan_table(found.sample, schema, request, found.seen(schema, wanted.target))
-    coded = replace(stream, columns=Coded(plan.schema, plan.filler, wanted.missing))
+    coded = replace(stream, columns=Coded(plan.schema, plan.filler, wanted.missing), spool=Spool())
     with request.keeping(plan.estimator):
         return plan.fitted(plan.estimator.fit(coded)), found
 
