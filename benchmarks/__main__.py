@@ -28,7 +28,7 @@ SUITES = (
     "checkpoints",
     "soak",
 )
-PARTS = {"autoencoders": ("speed", "memory", "imputation", "clustering", "anomaly", "mnist")}
+PARTS = {"autoencoders": ("speed", "memory", "imputation", "clustering", "anomaly", "mnist", "mnist_clusters")}
 
 
 def main(names: list[str]) -> int:
