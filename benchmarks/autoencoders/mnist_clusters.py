@@ -49,8 +49,8 @@ def main() -> None:
         print(rows[-1], flush=True)
     header = ["", "accuracy, 60,000 that were fitted", "10,000 others", "seconds of the fit"]
     body = markdown(header, rows) + (
-        f"\n\nTen clusters, accuracy under the best one-to-one naming, one seed, one thread of a busy machine; no setting "
-        f"was chosen on MNIST. Published for VaDE, after 300 passes of a far larger network: {_PUBLISHED:.2%}."
+        f"\n\nTen clusters, accuracy under the best one-to-one naming, one seed, one thread of a busy machine; no "
+        f"setting was chosen on MNIST. Published for VaDE, after 300 passes of a far larger network: {_PUBLISHED:.2%}."
     )
     write("autoencoders.mnist_clusters", "Autoencoders: clusters of MNIST", body)
 
