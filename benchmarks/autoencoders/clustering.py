@@ -71,8 +71,8 @@ def main() -> None:
     body = markdown(["", "accuracy", "by seed", "seconds of a fit", "goal"], rows) + (
         f"\n\nDigits, 1797 × 64, ten clusters, {_SEEDS} seeds; 60 passes alone, 40 starts of the mixture, 5 passes of "
         f"EM. No label had a part in the choice of the network, {best['encoder']} → {best['n_latent']}: it has the "
-        f"highest mean log evidence of a fifth of the rows, held out ({table}). The passes and the rate are those of an "
-        "earlier table, found by looking at accuracies, in which linear networks and 30 latent numbers had 94.3 %."
+        f"highest mean log evidence of a fifth of the rows, held out ({table}). The passes and the rate are those of "
+        "an earlier table, found by looking at accuracies, in which linear networks and 30 latent numbers had 94.3 %."
     )
     write("autoencoders.clustering", "Autoencoders: clusters of the digits", body)
 
