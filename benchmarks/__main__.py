@@ -29,7 +29,7 @@ SUITES = (
     "soak",
     "picture",
 )
-PARTS = {"autoencoders": ("speed", "memory", "imputation", "clustering", "anomaly", "mnist")}
+PARTS = {"autoencoders": ("speed", "memory", "imputation", "clustering", "anomaly", "mnist", "mnist_clusters")}
 
 
 def main(names: list[str]) -> int:

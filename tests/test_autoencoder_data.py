@@ -16,7 +16,7 @@ from emnet.inference.amortized import Amortized
 from tests.test_variational_autoencoder import FAMILIES, small, table
 
 FULL, HOLES = table(90)
-WEIGHTS = np.arange(90) % 3.0
+WEIGHTS = np.where(np.arange(90) < 25, 0.0, np.arange(90) % 3.0)  # a batch of 25 without weight, too
 
 
 def whole(**options):
@@ -94,6 +94,7 @@ def test_a_stream_goes_on_from_a_checkpoint(way, tmp_path):
         (HOLES.assign(visits=-1.0), {}, "rows 0 to 24, from row 0 on: Column .visits. is poisson"),
         (HOLES.assign(height=np.nan), {}, "Column 'height' has nothing but NaN"),
         (HOLES.assign(height=np.inf), {"likelihood": "auto"}, "'height' has infinity in row 0"),
+        (HOLES.assign(visits=0.5), {}, "'visits' is poisson.* row 0 has 0.5"),
         (HOLES[:1], {}, "needs at least 2"),
         (HOLES, {"early_stopping": True}, "early_stopping is for arrays"),
     ],
@@ -184,6 +185,14 @@ def test_a_batch_of_rows_without_weight_moves_nothing():
     weights = np.r_[1.0, np.zeros(39)]
     model = small(batch_size=4, max_iter=3).fit(X, sample_weight=weights)
     assert np.isfinite(model.log_evidence_)
+
+
+def test_a_row_too_far_out_is_named():
+    X = np.random.RandomState(0).randn(40, 3)
+    model, far = small(max_iter=1).fit(X), X.copy()
+    far[7, 1] = 1e30
+    with pytest.raises(InvalidInputError, match=r"Row 7, column 1 holds 1e\+30, too far"):
+        model.score_samples(far)
 
 
 # -- the optimizer ----------------------------------------------------------------------------------------------------

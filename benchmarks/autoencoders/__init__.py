@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-PARTS = ("speed", "memory", "imputation", "clustering", "anomaly", "mnist")
+PARTS = ("speed", "memory", "imputation", "clustering", "anomaly", "mnist", "mnist_clusters")
 
 
 def main() -> None:

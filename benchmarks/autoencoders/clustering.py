@@ -26,23 +26,22 @@ _COMMON: dict[str, Any] = {
     "max_iter": 5,
     "prediction_samples": 20,
 }
-_GRID = {"encoder": [(), (64,), (256,)], "n_latent": [10, 20, 30]}
-_BY_LABELS: dict[str, Any] = {**_COMMON, "encoder": (), "decoder": (), "n_latent": 30}
+_GRID = [{"encoder": [()], "n_latent": [10, 20, 30, 40, 50]}, {"encoder": [(64,)], "n_latent": [20, 40]}]
 
 
 def chosen(X: np.ndarray) -> tuple[dict[str, Any], list[tuple[str, float]]]:
     """The network whose held-out log evidence is the highest, without any label, and the table of all."""
-    halves = ShuffleSplit(1, test_size=0.2, random_state=0)
-    search = GridSearchCV(NeuralMixture(10, random_state=0, **_COMMON), _GRID, cv=halves, refit=False).fit(X)
+    split = ShuffleSplit(1, test_size=0.2, random_state=0)
+    search = GridSearchCV(NeuralMixture(10, random_state=0, **_COMMON), _GRID, cv=split, refit=False).fit(X)
     tried = search.cv_results_
     names = [f"{each['encoder']} → {each['n_latent']}" for each in tried["params"]]
     return search.best_params_, list(zip(names, tried["mean_test_score"], strict=True))
 
 
-METHODS: dict[str, Callable[[int], Any]] = {
+Method = Callable[[int], Any]
+METHODS: dict[str, Method] = {
     "k-means": lambda seed: KMeans(10, n_init=10, random_state=seed),
     "GaussianMixture, full": lambda seed: GaussianMixture(10, reg_covar=1.0, n_init=2, random_state=seed),
-    "NeuralMixture, network by accuracy": lambda seed: NeuralMixture(10, random_state=seed, **_BY_LABELS),
 }
 
 
@@ -53,7 +52,7 @@ def accuracy(found: np.ndarray, truth: np.ndarray) -> float:
     return float(table[linear_sum_assignment(-table)].sum() / len(truth))
 
 
-def measured(make: Callable[[int], Any], X: np.ndarray, y: np.ndarray) -> tuple[list[float], float]:
+def measured(make: Method, X: np.ndarray, y: np.ndarray) -> tuple[list[float], float]:
     """Accuracy of each seed, and seconds of a fit."""
     began = time.perf_counter()
     reached = [accuracy(make(seed).fit_predict(X), y) for seed in range(_SEEDS)]
@@ -65,19 +64,15 @@ def main() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         best, tried = chosen(X)
-        methods = METHODS | {
-            "NeuralMixture, network by held-out evidence": lambda seed: NeuralMixture(
-                10, random_state=seed, **_COMMON, **best
-            )
-        }
+        own: Method = lambda seed: NeuralMixture(10, random_state=seed, **_COMMON, **best)  # noqa: E731
+        methods = METHODS | {"NeuralMixture, network by held-out evidence": own}
         rows = [_row(name, *measured(make, X, y)) for name, make in methods.items()]
     table = ", ".join(f"{name}: {evidence:.2f}" for name, evidence in tried)
     body = markdown(["", "accuracy", "by seed", "seconds of a fit", "goal"], rows) + (
         f"\n\nDigits, 1797 × 64, ten clusters, {_SEEDS} seeds; 60 passes alone, 40 starts of the mixture, 5 passes of "
-        'EM. The line "by accuracy" has the linear networks and 30 latent numbers that were best of those tried by '
-        "looking at these very accuracies: what such a model can do, and no forecast. The last line's network was "
-        f"chosen without labels, by the mean log evidence of a fifth of the rows, held out ({table}); the rest of the "
-        "setting is that of the line before."
+        f"EM. No label had a part in the choice of the network, {best['encoder']} → {best['n_latent']}: it has the "
+        f"highest mean log evidence of a fifth of the rows, held out ({table}). The passes and the rate are those of "
+        "an earlier table, found by looking at accuracies, in which linear networks and 30 latent numbers had 94.3 %."
     )
     write("autoencoders.clustering", "Autoencoders: clusters of the digits", body)
 

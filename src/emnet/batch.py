@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from torch import Tensor
 from emnet.exceptions import InvalidInputError
 
 Derived = TypeVar("Derived")
+_TENSORS = ("target", "given", "observed", "weights", "lengths", "labels")
 _BY_SEQUENCE = ("weights", "lengths")
 
 
@@ -117,7 +118,7 @@ class Batch:
         return first.repeat_interleave(own) + within
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        for name in (each.name for each in fields(self)):
+        for name in _TENSORS:
             value = getattr(self, name)
             if isinstance(value, Tensor):
                 yield name, value

@@ -101,10 +101,9 @@ class VariationalEM:
         """One step along the gradient of the mean objective of a row; the posterior that it met."""
         with torch.enable_grad():
             posterior: Any = self.inference(model, batch)
-            loss = _summed(posterior.objective, batch.weights) * (-1 / weight)
-            for adam in self._turns:
-                adam.forget_gradients()
-            loss.backward()
+        for adam in self._turns:
+            adam.forget_gradients()
+        posterior.objective.backward(_shares(posterior.objective, batch.weights) * (-1 / weight))
         if self.largest_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), self.largest_norm)
         turn.step(rate)
@@ -129,6 +128,10 @@ def _groups(factors: Sequence[Factor[Any]], whole: float) -> list[tuple[list[nn.
         own = [parameter for parameter in factor.parameters() if parameter.requires_grad]
         by_decay.setdefault(getattr(factor, "precision", 0.0) / whole, []).extend(own)
     return [(own, decay) for decay, own in by_decay.items() if own]
+
+
+def _shares(objective: Tensor, weights: Tensor | None) -> Tensor:
+    return torch.ones_like(objective) if weights is None else weights.to(objective)
 
 
 def _summed(values: Tensor, weights: Tensor | None) -> Tensor:

@@ -19,7 +19,7 @@ from emnet.estimators.cell_families import CELL_FAMILIES
 from emnet.estimators.partial_fits import PartialFits
 from emnet.estimators.row_coding import RowCoding, as_tensor, coding_of_table, is_mapped, measured, with_units
 from emnet.estimators.streaming import StreamedMiniBatches, Survey, survey, witnesses
-from emnet.estimators.validation import require_columns_seen
+from emnet.estimators.validation import require_columns_seen, weights_of_some
 from emnet.exceptions import InvalidInputError
 from emnet.models.autoencoder import Autoencoder
 
@@ -166,7 +166,7 @@ class AutoencoderRows(PartialFits[Autoencoder]):
         source = self._check_rows(chunk.X, reset=False)
         if chunk.weights is None:
             return Units(source)
-        weights = _check_sample_weight(chunk.weights, source, dtype=np.float64, ensure_non_negative=True)
+        weights = weights_of_some(chunk.weights, source)
         return Units(source[weights > 0], None, weights[weights > 0])
 
     def _batches_of(self, chunk: Chunk) -> list[Batch]:

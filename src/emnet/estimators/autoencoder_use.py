@@ -28,6 +28,7 @@ from emnet.models.portable import DecoderOfVectors, EncoderOfRows, Standardized
 from emnet.posteriors import EncodedVector
 
 _ELEMENTS = 2**23  # of the outputs of all draws of the rows that are looked at together
+_MARGIN = 2.0**-20
 _CANDIDATES = 32  # of a hidden cell's value
 _DRAWS = 50  # of a hidden cell, from which its uncertainty is taken
 STRATEGIES = ("mean", "mode", "sample")
@@ -257,9 +258,21 @@ class FittedAutoencoder(OnnxFile, LearningAutoencoder):
         with torch.no_grad(), options.few_threads(min(len(source), size) * samples * model.decoder.n_outputs):
             for start in range(0, len(source), size):
                 piece = source[start : start + size]
-                own = function(model, self._prepared(Batch(as_tensor(piece)))).cpu().numpy()
+                batch = self._prepared(Batch(as_tensor(piece)))
+                self._require_near(batch, piece, start)
+                own = function(model, batch).cpu().numpy()
                 found.append(own if adjust is None else adjust(piece, own))
         return np.concatenate(found)
+
+    def _require_near(self, batch: Batch, source: np.ndarray, first_row: int) -> None:
+        """Raise InvalidInputError for a cell whose square the model's numbers cannot hold."""
+        far = batch.target.abs() > torch.finfo(batch.target.dtype).max ** 0.5 * _MARGIN
+        if bool(far.any()):
+            row, column = torch.nonzero(far)[0].tolist()
+            raise InvalidInputError(
+                f"Row {first_row + row}, column {self._rows.coding.columns[column].name!r} holds "
+                f"{source[row, column]:g}, too far from the training data to be computed with in {self.dtype}."
+            )
 
     def _posterior(self, model: Autoencoder, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean and log variance of q, (n, l) each."""

@@ -18,7 +18,7 @@ from emnet.data.sample import Units
 from emnet.data.stream import Chunk, Stream
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.targets import Targets
-from emnet.estimators.validation import class_weights, plain_labels, require_known_targets
+from emnet.estimators.validation import class_weights, plain_labels, require_known_targets, weights_of_some
 from emnet.exceptions import InvalidInputError
 
 
@@ -100,7 +100,7 @@ class ClassTargets(Targets):
     def _rows_that_count(self, chunk: Chunk) -> Units:
         X, y = self._check_features(chunk.X, plain_labels(chunk.y), reset=False)
         codes = self._codes(column_or_1d(y, warn=True))
-        weights = _check_sample_weight(chunk.weights, X, dtype=np.float64, ensure_non_negative=True)
+        weights = weights_of_some(chunk.weights, X)
         weights = weights * self._multipliers[codes]
         seen = weights > 0
         return Units(X[seen], codes[seen], weights[seen])

@@ -22,6 +22,7 @@ from emnet.estimators.validation import (
     require_one_of,
     require_positive_integer,
     require_whole_number,
+    weights_of_some,
 )
 from emnet.exceptions import InvalidInputError
 
@@ -116,7 +117,7 @@ class CheckedMixture(FittedMixture):
             labels = mixture_start.require_labels(chunk.y, len(X), self.n_components)
         if chunk.weights is None:
             return Units(X, labels)
-        weights = _check_sample_weight(chunk.weights, X, dtype=np.float64, ensure_non_negative=True)
+        weights = weights_of_some(chunk.weights, X)
         seen = weights > 0
         return Units(X[seen], None if labels is None else labels[seen], weights[seen])
 

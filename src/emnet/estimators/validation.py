@@ -7,6 +7,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import _check_sample_weight
 
 from emnet.exceptions import InvalidInputError
 
@@ -152,6 +153,14 @@ def class_weights(
             raise InvalidInputError(f"class_weight names {label!r}, which is not a class; the classes are {labels}.")
         require_not_negative(f"class_weight[{label!r}]", weight)
     return np.array([float(class_weight.get(label, 1.0)) for label in labels])[codes]
+
+
+def weights_of_some(weights: np.ndarray | None, X: Any) -> np.ndarray:
+    """Checked weights of some of the rows, which may all be 0: others have more."""
+    if weights is not None and np.shape(weights) == (len(X),) and not np.any(weights):
+        return np.zeros(len(X))
+    checked: np.ndarray = _check_sample_weight(weights, X, dtype=np.float64, ensure_non_negative=True)
+    return checked
 
 
 def require_tensors(tensors: dict[str, np.ndarray], expected: dict[str, tuple[int, ...]]) -> None:

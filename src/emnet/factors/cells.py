@@ -101,9 +101,9 @@ class LocationScale(CellLikelihood):
         return outputs[..., : self.n_columns]
 
     def log_scales(self, outputs: Tensor) -> Tensor:
-        """Bounded from below, softly."""
+        """Bounded from below, softly: log (e^raw + e^least)."""
         raw = outputs[..., self.n_columns :] if self.noise == "row" else self.log_scale
-        return _LEAST_LOG_SCALE + functional.softplus(raw - _LEAST_LOG_SCALE)
+        return torch.logaddexp(raw, torch.full_like(raw, _LEAST_LOG_SCALE))
 
     def mean(self, outputs: Tensor) -> Tensor:
         return self.location(outputs)
