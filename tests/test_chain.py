@@ -1,6 +1,5 @@
 """Both kernels of chains against all k^T paths, at the limits of floating point, and against each other."""
 
-import os
 import subprocess
 import sys
 from itertools import pairwise
@@ -12,6 +11,7 @@ import torch
 
 from emnet.exceptions import InvalidInputError
 from emnet.kernels import chain, chain_log, chain_scan
+from emnet.kernels.compilation import compiled
 from tests.oracles import enumerate_chain
 
 INF = float("inf")
@@ -263,21 +263,25 @@ print((peak() - before) * 1024 / (x.numel() * 8))
     assert float(done.stdout) < 1.2, done.stderr
 
 
-def test_compilation_is_told(tmp_path):
-    pytest.importorskip("numba")
-    code = """
-import logging
-logging.basicConfig(level=logging.INFO)
-from emnet.kernels.compilation import compiled
-compiled("emnet.kernels.bits_numba", "the smallest kernel")
-"""
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
-    told = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment).stderr
-        for _ in range(2)
-    ]
-    assert "Compiled the smallest kernel" in told[0]
-    assert told[1] == ""
+def test_compilation_is_told(tmp_path, monkeypatch, caplog):
+    """The first time; then it comes from the cache, and nothing is said."""
+    tools = pytest.importorskip("emnet.kernels.tools_numba")
+    (tmp_path / "doubling.py").write_text(
+        "from numba import types\n"
+        "from emnet.kernels.tools_numba import compiled\n"
+        "@compiled(types.float64(types.float64))\n"
+        "def double(x):\n"
+        "    return 2.0 * x\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    caplog.set_level("INFO", "emnet")
+    for what, told in (("a kernel", 1), ("a kernel again", 0)):
+        monkeypatch.setattr(tools, "_dispatchers", [])
+        monkeypatch.delitem(sys.modules, "doubling", raising=False)
+        caplog.clear()
+        assert compiled("doubling", what).double(3.0) == 6.0
+        assert len(caplog.messages) == told
+        assert all(f"Compiled {what}" in message for message in caplog.messages)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def diabetes():
 
 @pytest.fixture(scope="module")
 def fitted(diabetes):
-    return regressor(n_init=2).fit(*diabetes)
+    return regressor(n_init=2, tol=1e-4).fit(*diabetes)
 
 
 def mixture(model, X):
@@ -101,13 +101,13 @@ def test_both_branches_are_sampled_where_back_propagation_gives_their_mean():
     assert model.log_density(X, y).mean() > gaussian.mean() + 0.3
 
 
-@pytest.mark.parametrize("e_step", ["importance", "gibbs"])
-def test_sampled_e_steps_fit_too(e_step):
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_sampled_e_steps_fit_too():
     X, y = two_branches(400)
-    exact = regressor(hidden_units=6, prior=0.1).fit(X, y)
-    sampled = regressor(hidden_units=6, prior=0.1, e_step=e_step, max_iter=80).fit(X, y)
-    inputs = exact.set_params(e_step="exact")
-    assert sampled.set_params(e_step="exact").log_density(X, y).mean() > inputs.log_density(X, y).mean() - 0.4
+    truth = regressor(hidden_units=6, prior=0.1).fit(X, y).log_density(X, y).mean()
+    for e_step in ("importance", "gibbs"):
+        sampled = regressor(hidden_units=6, prior=0.1, e_step=e_step, max_iter=40).fit(X, y)
+        assert sampled.set_params(e_step="exact").log_density(X, y).mean() > truth - 0.4
 
 
 def test_deep_networks_predict_by_draws():
