@@ -25,7 +25,7 @@ Columns = dict[str, list]
 """Cells by column: text as a CSV file has it, or the values of a typed file."""
 
 STDIN = "-"
-MISSING = frozenset({"", "na", "nan", "n/a", "null", "none", "?", "-"})
+MISSING = frozenset({"", "na", "nan", "n/a", "null", "none", "n.a.", "#n/a", "?", "-", "--", "–", "—"})
 _DELIMITERS = ",;\t|"
 _SNIFFED_CHARACTERS, _SNIFFED_LINES = 2**16, 10
 _NPY_HEADER, _MOST_BYTES = 2**16, 2**34
