@@ -11,8 +11,12 @@ from tests.shell_examples import blocks, masked, shown
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-@pytest.mark.parametrize("page", ["autoencoders.md", "factor_analysis.md", "neural_chains.md"])
-def test_the_examples_run(page):
+@pytest.mark.parametrize("page", ["autoencoders.md", "factor_analysis.md", "integrations.md", "neural_chains.md"])
+def test_the_examples_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "runs").as_uri())
     found = doctest.testfile(str(DOCS / page), module_relative=False)
     assert found.attempted > 0
     assert found.failed == 0

@@ -89,10 +89,9 @@ def test_regressors(name, tmp_path):
     np.testing.assert_allclose(found["standard_deviation"], sd, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("covariance_type", ["VEV", "diag"])
-def test_mixtures_of_gaussians_with_holes(covariance_type, tmp_path):
+def test_mixtures_of_gaussians_with_holes(tmp_path):
     rows = with_holes(X[:, :3])
-    model = GaussianMixture(2, covariance_type=covariance_type, **QUICK).fit(rows)
+    model = GaussianMixture(2, covariance_type="VEV", **QUICK).fit(rows)
     model.to_onnx(tmp_path / "model.onnx")
     found, _ = run(tmp_path / "model.onnx", rows)
     np.testing.assert_allclose(found["probabilities"], model.predict_proba(rows), atol=1e-5)

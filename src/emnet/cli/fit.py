@@ -183,9 +183,12 @@ def request_of(
 
 
 def say_left_out(talk: Talk, schema: Schema) -> None:
+    """What the model is not told of, and what it may have been told wrongly."""
     if schema.left_out:
         named = "; ".join(f"{name!r} ({why})" for name, why in schema.left_out.items())
         talk.note(f"left out of the model: {named}. --as COLUMN=category takes one in.")
+    for remark in schema.remarks:
+        talk.note(remark)
 
 
 def say_unseen(talk: Talk, unseen: dict[str, list[int]]) -> None:

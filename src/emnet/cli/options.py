@@ -23,6 +23,7 @@ MODELS = ("auto", *KINDS)
 CLUSTERINGS = ("auto", *(name for name, kind in KINDS.items() if kind.clusters))
 DENSITIES = ("auto", *(name for name, kind in KINDS.items() if kind.task == "density"))
 OF_ROWS = (*DENSITIES, *(name for name, kind in KINDS.items() if kind.task == "sequences"))
+_TABLES = (".csv", ".tsv", ".txt", ".parquet", ".feather", ".arrow", ".npy", ".npz")
 _KINDS = ("number", "category", "date")
 
 
@@ -247,6 +248,10 @@ def load_model(path: str) -> TableModel:
     from emnet.estimators.table_model import TableModel
     from emnet.serialization import load
 
+    if Path(path).suffix.lower() in _TABLES:
+        raise InvalidInputError(
+            f"{path} is a table, where a model was expected: models come first, as in emnet predict."
+        )
     model = load(path)
     if not isinstance(model, TableModel):
         raise InvalidInputError(

@@ -27,6 +27,7 @@ _MOSTLY = 0.8  # share of numbers among the cells from which on a word is a mist
 _FORMATS = ("%Y-%m-%d", "%d.%m.%Y", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
+_GROUPINGS = ((",", "."), (".", ","), ("'", "."), ("’", "."), (" ", ","), ("\u00a0", ","), ("\u202f", ","), (" ", "."))
 _EPOCH = datetime.datetime(1970, 1, 1)
 _DAY = datetime.timedelta(days=1)
 _LISTED = 8
@@ -41,6 +42,7 @@ class Field:
     type : of a category's cells, "text", "bool", "whole" or "number".
     decimals : of numbers written as text, after the point; None of those that were not.
     decimal : the mark before them.
+    thousands : what stands between thousands of numbers written as text, if anything.
     format : of dates, strptime's, or "iso" of those with a time of day.
     """
 
@@ -51,6 +53,7 @@ class Field:
     decimals: int | None = None
     decimal: str = "."
     format: str = ""
+    thousands: str = ""
 
     @property
     def is_modelled(self) -> bool:
@@ -59,6 +62,22 @@ class Field:
     @property
     def is_category(self) -> bool:
         return self.kind == CATEGORY
+
+    @property
+    def remark(self) -> str:
+        """What may have been meant otherwise, or nothing."""
+        if self.thousands:
+            return (
+                f"{self.name!r} is read with {self.thousands!r} between thousands: 1{self.thousands}234 is 1234. "
+                "If it stands before decimals, write those with a point."
+            )
+        alike: dict[str, list[str]] = {}
+        for value in self.values:
+            alike.setdefault(value.casefold(), []).append(value)
+        doubled = next((own for own in alike.values() if len(own) > 1), None)
+        if doubled is None:
+            return ""
+        return f"{self.name!r} has {' and '.join(map(repr, doubled))}, which are taken as different words."
 
     def encode(self, cells: Sequence[Any]) -> tuple[np.ndarray, list[int]]:
         """(n,) numbers, NaN for what is missing, and the rows of values that the model has never seen (NaN too)."""
@@ -82,7 +101,7 @@ class Field:
             days = self.encode(cells)[0]
             return replace(self, format="datetime" if self.format in ("iso", "datetime") else "date").decode(days)
         if self.is_modelled and not self.is_category:
-            return self.decode(self.encode(cells)[0])
+            return replace(self, thousands="").decode(self.encode(cells)[0])
         if self.is_category:
             return [None if is_missing(cell) else self._category(_key(cell)) for cell in cells]
         return [None if is_missing(cell) else cell for cell in cells]
@@ -92,6 +111,8 @@ class Field:
             return self._category(self.values[int(x)])
         if self.kind == DATE:
             return self._date(x)
+        if self.thousands:
+            return f"{x:,.{self.decimals or 0}f}".translate({ord(","): self.thousands, ord("."): self.decimal})
         if self.kind == WHOLE:
             return round(x)
         return x if self.decimals is None else round(x, self.decimals)
@@ -118,7 +139,7 @@ class Field:
         return (moment + _DAY / 2).strftime(self.format)
 
     def _read_number(self, row: int, cell: Any) -> float:
-        number = _number(cell, self.decimal)
+        number = _number(cell, self.decimal, self.thousands)
         if number is None:
             raise InvalidInputError(
                 f"Column {self.name!r}, row {row + 1} holds {cell!r}, where a number was expected. Correct it, or take "
@@ -186,10 +207,11 @@ def _numbers(name: str, seen: list[Any]) -> Field | None:
     field = _plain_numbers(name, seen)
     if field is None:
         return None
-    values = {float(_number(cell, field.decimal) or 0) for cell in seen}
+    numbers = [float(_number(cell, field.decimal, field.thousands) or 0) for cell in seen]
+    values = set(numbers)
     if len(values) <= 2 and (field.kind == WHOLE or len(values) == 1):
         return _categories(name, seen)
-    if field.kind == WHOLE and len(seen) > 2 and _is_id(name, [float(_number(c, field.decimal) or 0) for c in seen]):
+    if field.kind == WHOLE and len(seen) > 2 and _is_id(name, numbers):
         return Field(name, ID)
     return field
 
@@ -201,13 +223,31 @@ def _plain_numbers(name: str, seen: list[Any]) -> Field | None:
     decimal = "." if all(_number(cell, ".") is not None for cell in seen) else ","
     numbers = [_number(cell, decimal) for cell in seen]
     if any(number is None for number in numbers) or (decimal == "," and not _are_decimals(seen)):
-        return None
+        return _grouped_numbers(name, seen)
     words = [cell for cell in seen if isinstance(cell, str)]
     whole = all(number == math.floor(number) for number in numbers if number is not None and math.isfinite(number))
     if whole and not any(decimal in word for word in words):
         return Field(name, WHOLE, type=WHOLE, decimal=decimal)
     places = max((_places(word, decimal) for word in words), default=0) if words else None
     return Field(name, NUMBER, type=NUMBER, decimals=places, decimal=decimal)
+
+
+def _grouped_numbers(name: str, seen: list[Any]) -> Field | None:
+    """Numbers with a mark between thousands, the same in all: 33,483 or 1 234,5."""
+    words = [cell.strip() for cell in seen if isinstance(cell, str)]
+    if len(words) < len(seen):
+        return None
+    for thousands, decimal in _GROUPINGS:
+        if any(thousands in word for word in words) and all(_grouped(word, decimal, thousands) for word in words):
+            places = max(_places(word, decimal) for word in words)
+            kind = NUMBER if places else WHOLE
+            return Field(name, kind, type=kind, decimals=places or None, decimal=decimal, thousands=thousands)
+    return None
+
+
+def _grouped(word: str, decimal: str, thousands: str) -> bool:
+    whole = rf"(\d{{1,3}}|[1-9]\d{{0,2}}({re.escape(thousands)}\d{{3}})+)"
+    return re.fullmatch(rf"[+-]?{whole}({re.escape(decimal)}\d+)?", word) is not None
 
 
 def _amounts(name: str, seen: list[Any]) -> Field | None:
@@ -289,12 +329,14 @@ def _key(cell: Any) -> str:
     return text.lower() if text.lower() in ("true", "false") else text
 
 
-def _number(cell: Any, decimal: str) -> float | None:
+def _number(cell: Any, decimal: str, thousands: str = "") -> float | None:
     if isinstance(cell, (int, float)) and not isinstance(cell, bool):
         return float(cell)
     if not isinstance(cell, str):
         return float(cell) if type(cell).__name__ == "Decimal" else None
     text = cell.strip()
+    if thousands and thousands in text:
+        text = text.replace(thousands, "") if _grouped(text, decimal, thousands) else ""
     if decimal == ",":
         text = text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else text
     try:

@@ -23,7 +23,7 @@ Columns = dict[str, list]
 """Cells by column: text as a CSV file has it, or the values of a typed file."""
 
 STDIN = "-"
-MISSING = frozenset({"", "na", "nan", "n/a", "null", "none", "?", "-"})
+MISSING = frozenset({"", "na", "nan", "n/a", "null", "none", "n.a.", "#n/a", "?", "-", "--", "–", "—"})
 _NPY_HEADER, _MOST_BYTES = 2**16, 2**34
 _BYTES_A_CHARACTER, _BYTES_A_CELL = 16, 64  # of memory, as text and then as Python's numbers
 

@@ -46,6 +46,11 @@ class Schema:
         apart = {self.target, self.sequence, *self.dropped}
         return {f.name: LEFT_OUT[f.kind] for f in self.fields if not f.is_modelled and f.name not in apart}
 
+    @property
+    def remarks(self) -> list[str]:
+        """What of the columns may have been meant otherwise, in sentences."""
+        return [remark for field in self.inputs if (remark := field.remark)]
+
     def field(self, name: str) -> Field:
         """Raises InvalidInputError where there is no column of that name."""
         for field in self.fields:

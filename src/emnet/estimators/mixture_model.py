@@ -204,7 +204,7 @@ class MixtureModel(LearningMixtureModel):
         return select(self, (X,), {"n_components": n_components}, criterion)
 
     def distribution(self) -> Distribution:
-        """p(row), (d,): columns as in `emissions_`, categories and booleans by their place in `categories_`."""
+        """p(row), (d,): columns in the order of `emissions_`, words and booleans by their place in `categories_`."""
         check_is_fitted(self)
         parts = [
             OF_FAMILY[block.family]({name: torch.as_tensor(own) for name, own in self.parameters_[block.key].items()})
