@@ -47,10 +47,10 @@ def explain(
     missing: tuple[str, ...],
     **rest: Any,
 ) -> None:
-    """Fit a model to a table, and write a page on what it found: one HTML file that needs nothing else.
+    """Fit a model to a table, and write a page that shows what it found, and how.
 
-    What is in the table, how the evidence rose, EM step by step with a slider, the model in pictures, how good its
-    answers are, the rows that surprise it most, and what one needs to run it again.
+    One HTML file that needs nothing else: what is in the table, how the evidence rose, EM step by step with a slider,
+    the model in pictures, how good its answers are, the rows that surprise it most, and how to run it again.
 
     \b
     Examples:

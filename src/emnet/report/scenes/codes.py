@@ -40,8 +40,8 @@ class Codes(Scene):
         self.hue = self._hue(subject.estimator)
         of = "the component that it belongs to" if self.components else "where it lies in the hidden space at the end"
         self.sees = (
-            f"Left: {len(codes)} rows in the hidden space of {codes.shape[1]} directions, over the two that they "
-            f"differ in most, each colored by {of}. Right: the rows in gray, and in color what comes back from there."
+            f"Left: {len(codes)} rows in the hidden space of {codes.shape[1]} directions, over the two that "
+            f"they differ in most, each colored by {of}. Right: the rows in gray, and in color what comes back."
             if codes.shape[1] > 1
             else f"Left: {len(codes)} rows along the hidden direction. Right: in color what comes back of them."
         )

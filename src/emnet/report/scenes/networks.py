@@ -22,7 +22,7 @@ class Network(Scene):
     size = (6.8, 4.2)
     e_says: ClassVar[str] = (
         "Of each row the hidden bits are not known. Input and target together say how probable each is to be 1, over "
-        "all configurations of the others: the darker a cell on the left, the surer."
+        "all configurations of the others: the fuller the color of a cell on the left, the surer."
     )
     m_says: ClassVar[str] = (
         "The units learn to give those bits from the inputs, and the output to give the target from the bits, each by "

@@ -12,6 +12,8 @@ from emnet.report.subject import Subject
 from emnet.report.words import percent, several
 
 _BINS, _MOST_CLASSES = 10, 20
+_OF_THE_FIT = "The model was fitted to these rows: on new ones it will be right less often."
+_PERHAPS_OF_THE_FIT = "If these are rows that the model was fitted to, it will be right less often on new ones."
 
 
 def section(subject: Subject) -> Section | None:
@@ -30,12 +32,8 @@ def section(subject: Subject) -> Section | None:
         f"is p % sure, it should be right in p % of the cases: on average it is {gap * 100:.1f} points off."
     )
     tables = [_confusion(subject.classes, labels, chances)] if len(subject.classes) <= _MOST_CLASSES else []
-    note = (
-        []
-        if subject.usual is False
-        else ["The model was fitted to these rows, if not to others: on new ones it will be less right."]
-    )
-    return Section("classes", "How good its answers are", lead, [_figure(sure, found, counts)], tables, notes=note)
+    note = _OF_THE_FIT if subject.usual else _PERHAPS_OF_THE_FIT
+    return Section("classes", "How good its answers are", lead, [_figure(sure, found, counts)], tables, notes=[note])
 
 
 def calibration(chances: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
