@@ -36,6 +36,10 @@ class CategoricalHMM(LearningMarkov):
     ----------
     emissionprob_ : (k, symbols). The others are those of `GaussianHMM`.
 
+    Raises
+    ------
+    InvalidInputError : data or a parameter cannot be used; says which and what to do.
+
     Examples
     --------
     >>> X = np.array([[0], [0], [0], [1], [1], [2], [0], [0]])

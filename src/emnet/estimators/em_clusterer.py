@@ -39,6 +39,10 @@ class EMClusterer(ClusterMixin, BaseEstimator):
     table_ : a dict a fit, the best first, with its criteria.
     n_features_in_, feature_names_in_ : as in scikit-learn.
 
+    Raises
+    ------
+    InvalidInputError : data or a parameter cannot be used; says which and what to do.
+
     Examples
     --------
     >>> X = np.array([[0.0, 0.1], [0.2, 0.0], [0.1, np.nan], [5.0, 5.2], [5.2, 5.0], [np.nan, 5.1]])

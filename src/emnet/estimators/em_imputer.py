@@ -55,6 +55,10 @@ class EMImputer(TransformerMixin, BaseEstimator):
     location_, scale_ : (d,) what is subtracted from and divides the columns before the model sees them.
     n_features_in_, feature_names_in_ : as in scikit-learn.
 
+    Raises
+    ------
+    InvalidInputError : data or a parameter cannot be used; says which and what to do.
+
     Examples
     --------
     >>> X = np.array([[1.0, 2.0], [2.0, np.nan], [3.0, 6.1], [4.0, 8.0], [np.nan, 3.9], [2.5, 5.2]])

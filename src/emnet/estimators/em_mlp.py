@@ -85,6 +85,12 @@ class EMMLPClassifier(ClassifierMixin, ClassTargets, NetworkEstimator):
     input_mean_, input_scale_ : (p,), what standardization subtracts and divides by.
     members_, fits_ : the model and the record of every start.
 
+    Raises
+    ------
+    InvalidInputError : data or a parameter cannot be used; says which and what to do.
+    InsufficientMemoryError : 2^m configurations do not fit; gives the bytes and the alternatives.
+    DegenerateFitError : the evidence became NaN; the last finite parameters are kept.
+
     Examples
     --------
     >>> from sklearn.datasets import load_iris

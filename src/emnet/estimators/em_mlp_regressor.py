@@ -56,6 +56,10 @@ class EMMLPRegressor(RegressorMixin, RealTargets, NetworkEstimator):
     target_mean_, target_scale_ : (d,), what standardization of the targets subtracts and divides by.
     The others are as in `EMMLPClassifier`.
 
+    Raises
+    ------
+    InvalidInputError : data or a parameter cannot be used; says which and what to do.
+
     Examples
     --------
     >>> X = np.linspace(-1, 1, 200)[:, None]

@@ -41,6 +41,10 @@ class EMOutlierDetector(OutlierMixin, BaseEstimator):
     offset_ : the score below which a row is an outlier.
     n_features_in_, feature_names_in_ : as in scikit-learn.
 
+    Raises
+    ------
+    InvalidInputError : data or a parameter cannot be used; says which and what to do.
+
     Examples
     --------
     >>> X = np.array([[0.0, 0.1], [0.2, 0.0], [0.1, 0.2], [0.0, 0.2], [0.2, 0.1], [9.0, 0.1]])

@@ -48,6 +48,10 @@ class GMMHMM(LearningMarkov):
     weights_, means_, covars_ : (k, n_mix), (k, n_mix, d), and (k, n_mix), (k, n_mix, d), (k, n_mix, d, d) or, tied,
         (k, d, d). The others are those of `GaussianHMM`.
 
+    Raises
+    ------
+    InvalidInputError : data or a parameter cannot be used; says which and what to do.
+
     Examples
     --------
     >>> X = np.random.RandomState(0).randn(60, 2)

@@ -80,6 +80,10 @@ class InputOutputHMM(FittedInputOutput):
     history_, n_iter_, converged_, reason_, prior_, n_features_in_, feature_names_in_, input_mean_, input_scale_,
     members_, fits_ : as in `EMMLPClassifier`.
 
+    Raises
+    ------
+    InvalidInputError : data or a parameter cannot be used; says which and what to do.
+
     Examples
     --------
     The parity of the ones so far, of which only the last is known:

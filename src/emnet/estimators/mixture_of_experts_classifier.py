@@ -66,6 +66,10 @@ class MixtureOfExpertsClassifier(ClassifierMixin, ClassTargets, MixtureOfExperts
     history_, n_iter_, converged_, reason_, prior_, classes_, n_features_in_, feature_names_in_, input_mean_,
     input_scale_, members_, fits_ : as in `EMMLPClassifier`.
 
+    Raises
+    ------
+    InvalidInputError : data or a parameter cannot be used; says which and what to do.
+
     Examples
     --------
     >>> X = np.random.RandomState(0).randn(200, 2)

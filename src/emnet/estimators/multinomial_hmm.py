@@ -35,6 +35,10 @@ class MultinomialHMM(LearningMarkov):
     ----------
     emissionprob_ : (k, symbols). The others are those of `GaussianHMM`.
 
+    Raises
+    ------
+    InvalidInputError : data or a parameter cannot be used; says which and what to do.
+
     Examples
     --------
     >>> X = np.array([[5, 0], [4, 1], [0, 5], [1, 4], [0, 5]])

@@ -71,6 +71,10 @@ class NeuralHMM(FittedNeural):
     history_, n_iter_, converged_, reason_, prior_, n_features_in_, feature_names_in_, input_mean_, input_scale_,
     members_, fits_ : as in `EMMLPClassifier`.
 
+    Raises
+    ------
+    InvalidInputError : data or a parameter cannot be used; says which and what to do.
+
     Examples
     --------
     Two ways to swing:

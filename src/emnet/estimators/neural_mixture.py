@@ -65,6 +65,10 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
     likelihood_, log_evidence_, history_, n_iter_, reason_, members_, fits_, n_features_in_, feature_names_in_ : as in
         `VariationalAutoencoder`.
 
+    Raises
+    ------
+    InvalidInputError : data or a parameter cannot be used; says which and what to do.
+
     Examples
     --------
     >>> rng = np.random.RandomState(0)

@@ -40,6 +40,10 @@ class PoissonHMM(LearningMarkov):
     ----------
     lambdas_ : (k, d). The others are those of `GaussianHMM`.
 
+    Raises
+    ------
+    InvalidInputError : data or a parameter cannot be used; says which and what to do.
+
     Examples
     --------
     >>> X = np.array([[0], [1], [0], [9], [12], [np.nan], [1]])
