@@ -13,8 +13,9 @@ def needed(module: str, extra: str, purpose: str) -> ModuleType:
 
     Raises MissingDependencyError with the command that installs it.
     """
+    package = module.partition(".")[0]
     try:
+        import_module(package)
         return import_module(module)
     except ImportError as error:
-        package = module.partition(".")[0]
         raise MissingDependencyError(f"{purpose} {package}: pip install 'emnet[{extra}]'.") from error
