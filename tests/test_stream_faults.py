@@ -1,7 +1,7 @@
 """Files that are not what they should be: a stream of them ends in one clear sentence, with the file and the place."""
 
-import builtins
 import gzip
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -51,14 +51,7 @@ CSV = {  # what stands in the second of two files: what is said
 def reader(request, monkeypatch):
     """With Arrow, and as if it were not there."""
     if request.param == "plain":
-        real = builtins.__import__
-
-        def without(name, *rest, **more):
-            if name.startswith("pyarrow"):
-                raise ImportError(name)
-            return real(name, *rest, **more)
-
-        monkeypatch.setattr(builtins, "__import__", without)
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
     return request.param
 
 
