@@ -14,6 +14,8 @@ def over_rows(values: Tensor, weights: Tensor | None = None) -> Tensor:
     As products with the weights, which take half the time of a sum and a fifth of that of a copy in float64.
     """
     multipliers = values.new_ones(len(values)) if weights is None else weights.to(values.dtype)
+    if len(values) <= _CHUNK_ROWS:
+        return (multipliers @ values).double()
     total = torch.zeros(values.shape[1], dtype=torch.float64, device=values.device)
     for part, own in zip(values.split(_CHUNK_ROWS), multipliers.split(_CHUNK_ROWS), strict=True):
         total += own @ part
