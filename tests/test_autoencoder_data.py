@@ -144,7 +144,7 @@ def test_partial_fit_is_a_pass_and_remembers_what_adam_does():
         model.partial_fit(HOLES)
     source, _ = twin._check_data(HOLES, None, True)
     twin._measure(source, None)
-    batch = twin._batch_of(source, None)
+    batch = twin._batch_of_rows(source, None)
     seed = twin._seeds()[0]
     other, algorithm = twin._start(seed, batch), twin._algorithm(seed)
     with torch.no_grad():

@@ -69,7 +69,7 @@ def expected_failures(estimator):
         MixtureModel(emissions="student_t"),
         MixtureModel(2, emissions="gaussian", init_params="random"),
         ProbabilisticPCA(),
-        NeuralMixture(3, 2, encoder=(), learning_rate=0.02, batch_size=16, pretraining=10, max_iter=1, dtype="float64"),
+        NeuralMixture(3, 2, encoder=(), learning_rate=0.02, batch_size=16, pretraining=40, max_iter=1, dtype="float64"),
         VariationalAutoencoder(2, encoder=4, max_iter=2, likelihood="gaussian", dtype="float64", prediction_samples=5),
     ],
     expected_failed_checks=expected_failures,
