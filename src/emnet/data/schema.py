@@ -34,7 +34,7 @@ class Schema:
     def inputs(self) -> tuple[Field, ...]:
         """What the model is told of, without the target."""
         apart = {self.target, self.sequence, *self.dropped}
-        return tuple(field for field in self.fields if field.is_modelled and field.name not in apart)
+        return tuple(field for field in self.fields if field.is_modeled and field.name not in apart)
 
     @property
     def names(self) -> list[str]:
@@ -44,7 +44,7 @@ class Schema:
     def left_out(self) -> dict[str, str]:
         """{column that the model is not told of: why}."""
         apart = {self.target, self.sequence, *self.dropped}
-        return {f.name: LEFT_OUT[f.kind] for f in self.fields if not f.is_modelled and f.name not in apart}
+        return {f.name: LEFT_OUT[f.kind] for f in self.fields if not f.is_modeled and f.name not in apart}
 
     @property
     def remarks(self) -> list[str]:

@@ -111,7 +111,7 @@ class ModuleDensity(NetworkEmission):
     Parameters
     ----------
     network : (n, d) rows, or (n, d) rows and (n, p) what they are given → (n, k) log densities, which must be
-        normalised: integrate to 1 over the rows. For `draw` it needs a method draw(states, given, generator) → (n, d),
+        normalized: integrate to 1 over the rows. For `draw` it needs a method draw(states, given, generator) → (n, d),
         for `fill` means(rows, given) → (n, k, d), what each state expects of rows whose missing cells are NaN.
     """
 
