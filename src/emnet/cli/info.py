@@ -42,6 +42,8 @@ def info(model: str, as_json: bool, quiet: bool) -> None:
     if target is not None:
         rows[-1] = (rows[-1][0], f"{rows[-1][1]}, the target", rows[-1][2])
     talk.table(("column", "kind", "values"), rows, left=3)
+    if fitted.schema.missing:
+        talk.say(f"{', '.join(fitted.schema.missing)}: nothing, in every table that the model is asked of.")
     parts = parts_of(fitted)
     if parts:
         columns = list(parts[0]["columns"])[:_MOST_COLUMNS]
