@@ -329,6 +329,28 @@ def test_commands_write_pages(name, table, tmp_path):
     assert "--report" not in "".join(found.text)
 
 
+ALONE = {
+    "gmm": {"parts", "evidence"},
+    "em-mlp": {"weights", "evidence"},
+    "ppca": {"loadings", "evidence"},
+    "hmm": {"parts", "transitions"},
+}
+
+
+@pytest.mark.parametrize("kind", ALONE)
+def test_a_model_alone_shows_what_it_can_without_rows(kind, table, tmp_path):
+    more = {"em-mlp": ("--target", "sex"), "hmm": ("--sequence", "walk")}.get(kind, ("--drop", "walk"))
+    out, path = tmp_path / "m.emnet", tmp_path / "page.html"
+    run("fit", table / "t.csv", "--model", kind, "--size", 1 if kind == "ppca" else 2, *more, "--out", out, "-q")
+    done = run("info", out, "--report", path)
+    assert f"Report: {path}." in done.output
+    found = Outline(path.read_text(encoding="utf-8"))
+    assert ALONE[kind] | {"columns", "kept", "settings"} <= set(found.sections)
+    assert not {"data", "steps", "model", "surprising", "criteria"} & set(found.sections)
+    assert "height" in found.text
+    assert "would overwrite the data" in run("info", out, "--report", out, code=2).output
+
+
 def test_a_page_is_html_and_overwrites_no_data(table):
     assert "ends in .html" in run("explain", table / "t.csv", "--report", "page.pdf", code=2).output
     assert "would overwrite the data" in run("explain", table / "t.csv", "--report", table / "t.csv", code=2).output

@@ -141,6 +141,28 @@ def of_table(model: TableModel, columns: Columns, **more: Any) -> Subject:
     )
 
 
+def of_model(model: TableModel, **more: Any) -> Subject:
+    """The command line's models without a row: of what the model alone can show."""
+    schema = model.schema
+    none = np.empty((0, len(schema.inputs)))
+    classes = schema.field(schema.target).values if schema.target is not None and model.task.name == "classes" else ()
+    return Subject(
+        model.estimator,
+        model.task,
+        Rows(none),
+        none,
+        schema.inputs,
+        np.empty(0, dtype=int),
+        lambda X: X,
+        lambda table: np.asarray(table, dtype=float),
+        tuple(classes[int(code)] for code in model.estimator.classes_) if classes else (),
+        schema.target or "y",
+        left_out=schema.left_out,
+        note=model.note,
+        **more,
+    )
+
+
 def of_arrays(estimator: Any, X: Any, y: Any, lengths: Any, **more: Any) -> Subject:
     """What Python hands over: arrays, data frames, or a list of sequences."""
     if isinstance(X, (list, tuple)) and len(X) and np.ndim(X[0]) == 2:

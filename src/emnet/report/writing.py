@@ -81,8 +81,9 @@ def write_subject(
             raise InvalidInputError(
                 f"There is no input {name!r} to show; there are {', '.join(f.name for f in subject.fields)}."
             )
-    first, *rest = sections_of(subject, only)
-    return write_page(Page(title, subject.note or _about(subject), [first, *extra, *rest]), path)
+    found = sections_of(subject, only)
+    place = sum(section.name == "data" for section in found[:1])
+    return write_page(Page(title, subject.note or _about(subject), [*found[:place], *extra, *found[place:]]), path)
 
 
 def write_page(page: Page, path: str | os.PathLike) -> Path:
