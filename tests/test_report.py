@@ -30,6 +30,8 @@ ALSO = {
     "lines": {"regions", "pit"},
     "gate": {"regions", "classes"},
     "chain": {"transitions", "surprising"},
+    "paths": {"surprising"},
+    "filled": {"regions", "pit"},
     "codes": {"pit", "surprising"},
     "directions": {"loadings", "pit"},
 }
@@ -158,6 +160,33 @@ def test_only_our_script_may_run():
 
 def test_the_same_fit_gives_the_same_bits(tmp_path):
     assert write("classes", tmp_path / "again.html").read_bytes() == page("classes").read_bytes()
+
+
+def test_rows_that_are_not_drawn_are_counted():
+    said = page("gaussians").read_text(encoding="utf-8")
+    assert "Of 60 rows 7 have nothing in x0 or x1 and are not drawn over it" in said
+    assert "are not drawn over it" not in page("classes").read_text(encoding="utf-8")
+
+
+def test_what_sees_standardized_columns_says_so():
+    found = "".join(Outline(page("filled").read_text(encoding="utf-8")).text)
+    assert "less its mean, in standard deviations, and so does this page" in found
+
+
+def test_networks_that_emit_have_the_strip_and_the_graph(tmp_path):
+    model = emnet.NeuralHMM(2, n_init=1, max_iter=2, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        written = report.write(model, [X[:20], X[20:]], path=tmp_path / "a.html")
+    assert {"model", "transitions"} <= set(Outline(written.read_text(encoding="utf-8")).sections)
+
+
+def test_models_without_a_page_say_what_to_give(tmp_path):
+    sequences = [X[:20], X[20:]]
+    with pytest.raises(InvalidInputError, match="what its paths explain: give y"):
+        report.write(emnet.InputOutputHMM(2), sequences, path=tmp_path / "a.html")
+    with pytest.raises(InvalidInputError, match="one of the models it is made of"):
+        report.write(emnet.SequenceClassifier(emnet.GaussianHMM()), sequences, [0, 1], path=tmp_path / "a.html")
 
 
 # -- the film ---------------------------------------------------------------------------------------------------------
