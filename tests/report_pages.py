@@ -27,47 +27,57 @@ def _groups(d: int = 2) -> np.ndarray:
 def gaussians():
     X = _groups()
     X[::9, 0] = np.nan
-    return emnet.GaussianMixture(3, init_params="random_from_data", max_iter=40, random_state=0), X
+    return emnet.GaussianMixture(3, init_params="random_from_data", max_iter=8, random_state=0), X
 
 
 def one_column():
-    return emnet.GaussianMixture(2, random_state=0), _groups(1)
+    return emnet.GaussianMixture(2, max_iter=4, random_state=0), _groups(1)
 
 
 def table_of_words():
     X, rng = _groups(), np.random.default_rng(1)
     words = rng.choice(["<b>bold</b>", HOSTILE, "a & b $x$", "ok\x00"], _N)
     frame = pd.DataFrame({HOSTILE: X[:, 0], "</script> & $\\alpha$": X[:, 1], "word": words})
-    return emnet.MixtureModel(2, max_iter=10, random_state=0), frame
+    return emnet.MixtureModel(2, max_iter=5, random_state=0), frame
 
 
 def words_alone():
     rng = np.random.default_rng(0)
-    return emnet.MixtureModel(2, max_iter=10, random_state=0), rng.choice(["yes", "no"], (_N, 3))
+    return emnet.MixtureModel(2, max_iter=5, random_state=0), rng.choice(["yes", "no"], (_N, 3))
 
 
 def classes():
     X, y = _groups(), np.repeat([f"a {HOSTILE}", "b", "c"], _N // 3)
-    return emnet.EMMLPClassifier(3, n_init=1, max_iter=6, algorithm="em", random_state=0), X, y
+    return emnet.EMMLPClassifier(3, n_init=1, max_iter=3, algorithm="em", random_state=0), X, y
 
 
 def numbers():
     x = np.linspace(-2, 2, _N)[:, None]
-    return emnet.EMMLPRegressor(2, n_init=1, max_iter=6, random_state=0), x, np.sin(2 * x[:, 0])
+    return emnet.EMMLPRegressor(2, n_init=1, max_iter=3, random_state=0), x, np.sin(2 * x[:, 0])
 
 
 def lines():
     x = np.linspace(-1, 1, _N)[:, None]
-    return emnet.MixtureOfExpertsRegressor(2, n_init=1, max_iter=6, random_state=0), x, np.abs(x[:, 0])
+    return emnet.MixtureOfExpertsRegressor(2, n_init=1, max_iter=3, random_state=0), x, np.abs(x[:, 0])
 
 
 def gate():
     X = _groups()
-    return emnet.MixtureOfExpertsClassifier(2, n_init=1, max_iter=6, random_state=0), X, (X[:, 0] > 3).astype(int)
+    return emnet.MixtureOfExpertsClassifier(2, n_init=1, max_iter=3, random_state=0), X, (X[:, 0] > 3).astype(int)
 
 
 def chain():
-    return emnet.GaussianHMM(3, n_iter=6, random_state=0), [_groups(), _groups()[::-1]]
+    return emnet.GaussianHMM(3, n_iter=3, random_state=0), [_groups(), _groups()[::-1]]
+
+
+def paths():
+    X = _groups()
+    model = emnet.InputOutputHMM(2, n_init=1, max_iter=4, algorithm="em", random_state=0)
+    return model, [X, X[::-1]], [X[:, 0], X[::-1, 1]]
+
+
+def filled():
+    return emnet.EMImputer(n_components=2, covariance_types=("full",), random_state=0), gaussians()[1]
 
 
 def codes():
@@ -80,7 +90,7 @@ def clusters_of_codes():
 
 
 def directions():
-    return emnet.ProbabilisticPCA(1, max_iter=20), _groups(3)
+    return emnet.ProbabilisticPCA(1, max_iter=4), _groups(3)
 
 
 PAGES = {
@@ -95,6 +105,8 @@ PAGES = {
         lines,
         gate,
         chain,
+        paths,
+        filled,
         codes,
         clusters_of_codes,
         directions,

@@ -296,6 +296,33 @@ def test_standard_input_and_bundled_sets(folder):
     )
 
 
+@pytest.mark.parametrize("places", ["one file", "files"])
+def test_words_for_nothing_are_kept_with_the_model(tmp_path, places):
+    rows = [
+        "height,sex",
+        *(f"{'void' if i % 6 == 2 else 150 + i},{'void' if i % 9 == 4 else 'fm'[i % 2]}" for i in range(40)),
+    ]
+    data, model = tmp_path / "t.csv", tmp_path / "m.emnet"
+    data.write_text("\n".join(rows), encoding="utf-8")
+    fit = ("--missing", "void", "--model", "mixture", "--size", 1, "--out", model)
+    run("fit", data if places == "one file" else str(tmp_path / "*.csv"), *fit)
+    said = [run("score", model, data, *more, "--json").stdout for more in ((), ("--missing", "void"))]
+    assert said[0] == said[1]
+    run("predict", model, data, "--out", tmp_path / "p.csv")
+    assert read_columns(str(tmp_path / "p.csv"))["height"][2] == "void"
+    run("impute", data, "--model", model, "--out", tmp_path / "f.csv")
+    assert "void" not in (tmp_path / "f.csv").read_text(encoding="utf-8")
+    assert "void: nothing" in run("info", model).stdout
+
+
+def test_blank_lines_of_one_column_are_rows_when_they_are_read_back(tmp_path):
+    (tmp_path / "t.csv").write_text("x\n" + "\n".join("?" if i == 3 else f"{i}.5" for i in range(12)), encoding="utf-8")
+    run("impute", tmp_path / "t.csv", "--model", "gmm", "--size", 1, "--out", tmp_path / "f.csv")
+    found = read_columns(str(tmp_path / "f.sd.csv"))["x"]
+    assert [row for row, cell in enumerate(found) if cell] == [3]
+    assert len(found) == 12
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

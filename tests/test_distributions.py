@@ -13,13 +13,18 @@ from emnet import (
     FactorAnalysis,
     GaussianHMM,
     GaussianMixture,
+    InputOutputHMM,
+    InvalidInputError,
     MixtureModel,
     MixtureOfExpertsRegressor,
+    MultinomialHMM,
+    NeuralHMM,
     PoissonHMM,
     ProbabilisticPCA,
     SequenceClassifier,
     VariationalAutoencoder,
 )
+from emnet.factors.discretized_logistic import DiscretizedLogistic
 
 
 @pytest.fixture(scope="module")
@@ -97,21 +102,71 @@ CHAINS = {
     "gaussian": lambda: GaussianHMM(2, "full", n_iter=3, random_state=0),
     "mixtures": lambda: GMMHMM(2, 2, n_iter=3, random_state=0),
     "counts": lambda: PoissonHMM(2, n_iter=3, random_state=0),
+    "trials": lambda: MultinomialHMM(2, n_trials=9, n_iter=3, random_state=0),
+    "autoregressive": lambda: NeuralHMM(2, lags=2, n_init=1, max_iter=3, random_state=0),
+    "networks": lambda: NeuralHMM(2, network=torch.nn.Linear(3, 2), n_init=1, max_iter=3, random_state=0),
+    "densities of the past": lambda: NeuralHMM(2, "mixture_density", lags=1, n_init=1, max_iter=3, random_state=0),
+    "densities": lambda: NeuralHMM(2, "mixture_density", n_init=1, max_iter=3, random_state=0),
 }
+OF_PATHS = ("autoregressive", "networks", "densities of the past")
 
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_forecasts(name):
     """log p(next row | sequence) is the evidence with it less that without."""
     X = np.random.RandomState(0).poisson(np.repeat([[2, 9], [9, 2]], 10, axis=0)).astype(float)
-    X = X if name == "counts" else X + np.random.RandomState(1).rand(20, 2)
+    if name == "trials":
+        X = np.column_stack((X[:, 0].clip(max=9), 9 - X[:, 0].clip(max=9)))
+    X = X if name in ("counts", "trials") else X + np.random.RandomState(1).rand(20, 2)
     model = CHAINS[name]().fit(X)
-    found = model.forecast(X, 2)
+    found = model.forecast(X, 2, random_state=0)
     assert found.distribution.batch_shape == (2,)
-    np.testing.assert_allclose(found.distribution.mean, found.mean)
+    assert found.distribution.sample((3,)).shape == (3, 2, 2)
+    away = np.abs(found.distribution.mean.numpy() - found.mean * (9 if name == "trials" else 1))
+    paths = found.distribution.stddev.numpy() / 1000**0.5 * (name in OF_PATHS or name == "densities")
+    assert (away <= 1e-9 + 5 * paths).all()
     following = np.array([4.0, 5.0])
     more = model.score(np.vstack((X, following))) - model.score(X)
     assert float(found.distribution.log_prob(torch.as_tensor(following))[0]) == pytest.approx(more, abs=1e-6)
+
+
+def test_what_is_said_of_the_second_row_is_the_mean_over_the_first():
+    """p(y₂) = ∫ p(y₁) p(y₂ | y₁) dy₁ on a grid, of a chain whose rows are explained from the rows before."""
+    X = np.cumsum(np.random.RandomState(0).randn(30, 1), axis=0)
+    model = NeuralHMM(2, n_init=1, max_iter=5, random_state=0).fit(X)
+    found, grid = model.forecast(X, 2, random_state=0).distribution, torch.linspace(-15, 15, 61)[:, None]
+    first = found.log_prob(grid[:, None, :].double())[:, 0].exp()
+    later = [model.forecast(np.vstack((X, y)), 1).distribution.log_prob(grid.double()).exp() for y in grid.numpy()]
+    exact = (first[:, None] * torch.stack(later)).sum(0) * 0.5
+    said = found.log_prob(grid[:, None, :].double())[:, 1].exp()
+    np.testing.assert_allclose(said, exact, atol=0.02 * float(exact.max()))
+
+
+def test_a_row_to_come_without_a_distribution_says_why():
+    X = np.array([[5, 0], [4, 2], [0, 5], [1, 4]])
+    ahead = MultinomialHMM(2, n_iter=2, random_state=0).fit(X).forecast(X)
+    with pytest.raises(InvalidInputError, match="a single n_trials must be given"):
+        ahead.distribution.sample()
+
+
+@pytest.mark.parametrize("targets", ["labels", "a number", "numbers"])
+def test_forecasts_of_targets(targets):
+    rng = np.random.RandomState(0)
+    X, number = rng.randn(30, 2), rng.randn(30)
+    y = {"labels": np.array(["a", "b"])[(X[:, 0] > 0).astype(int)], "a number": number}.get(
+        targets, np.column_stack((number, X[:, 0] * 10 + 100))
+    )
+    model = InputOutputHMM(2, n_init=1, max_iter=3, random_state=0).fit(X, y)
+    ahead = model.forecast(X[:20], y[:20], X[20:])
+    if targets == "labels":
+        np.testing.assert_allclose(ahead.distribution.probs, ahead.mean)
+        following = torch.tensor([0])
+    else:
+        np.testing.assert_allclose(ahead.distribution.mean, ahead.mean)
+        following = torch.as_tensor(y[20:21])
+    more = model.log_density(X[:21], np.concatenate((y[:20], [y[20] if targets != "labels" else "a"])))
+    more = more - model.log_density(X[:20], y[:20])
+    assert float(ahead.distribution.log_prob(following)[0]) == pytest.approx(more[0], abs=1e-6)
 
 
 def test_forecasts_of_symbols_and_classes_of_sequences():
@@ -123,6 +178,31 @@ def test_forecasts_of_symbols_and_classes_of_sequences():
         [X[:15], X[15:]], [0, 1]
     )
     np.testing.assert_allclose(classifier.distribution([X]).probs, classifier.predict_proba([X]))
+
+
+def test_rounded_logistics():
+    """Against the sum over all levels, in the middle and at both ends."""
+    found = DiscretizedLogistic(torch.tensor([-1.2, 0.1, 0.99]).double(), torch.tensor([0.05, 0.01, 0.3]).double(), 16)
+    level = torch.arange(16.0).double()
+    mass = found.log_prob(level[:, None]).exp()
+    np.testing.assert_allclose(mass.sum(0), 1)
+    mean = (mass * level[:, None]).sum(0)
+    np.testing.assert_allclose(found.mean, mean)
+    np.testing.assert_allclose(found.variance, (mass * level[:, None] ** 2).sum(0) - mean**2, rtol=1e-6)
+    counts = torch.stack([(found.sample((4000,)) == own).double().mean(0) for own in level])
+    np.testing.assert_allclose(counts, mass, atol=0.04)
+    assert found.log_prob(torch.tensor(3.5)).isinf().all()
+
+
+def test_autoencoders_of_levels():
+    X = np.random.default_rng(0).integers(256, size=(40, 2)).astype(float)
+    model = VariationalAutoencoder(
+        1, likelihood="discretized_logistic", max_iter=2, prediction_samples=3, random_state=0
+    ).fit(X)
+    found, level = model.distribution(X[:2]), torch.arange(256.0)
+    pairs = torch.cartesian_prod(level, level)[:, None]
+    np.testing.assert_allclose(found.log_prob(pairs).exp().sum(0), 1, rtol=1e-5)
+    assert found.mean.shape == (2, 2)
 
 
 def test_autoencoders(rows):

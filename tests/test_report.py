@@ -30,6 +30,8 @@ ALSO = {
     "lines": {"regions", "pit"},
     "gate": {"regions", "classes"},
     "chain": {"transitions", "surprising"},
+    "paths": {"surprising"},
+    "filled": {"regions", "pit"},
     "codes": {"pit", "surprising"},
     "directions": {"loadings", "pit"},
 }
@@ -158,6 +160,33 @@ def test_only_our_script_may_run():
 
 def test_the_same_fit_gives_the_same_bits(tmp_path):
     assert write("classes", tmp_path / "again.html").read_bytes() == page("classes").read_bytes()
+
+
+def test_rows_that_are_not_drawn_are_counted():
+    said = page("gaussians").read_text(encoding="utf-8")
+    assert "Of 60 rows 7 have nothing in x0 or x1 and are not drawn over it" in said
+    assert "are not drawn over it" not in page("classes").read_text(encoding="utf-8")
+
+
+def test_what_sees_standardized_columns_says_so():
+    found = "".join(Outline(page("filled").read_text(encoding="utf-8")).text)
+    assert "less its mean, in standard deviations, and so does this page" in found
+
+
+def test_networks_that_emit_have_the_strip_and_the_graph(tmp_path):
+    model = emnet.NeuralHMM(2, n_init=1, max_iter=2, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        written = report.write(model, [X[:20], X[20:]], path=tmp_path / "a.html")
+    assert {"model", "transitions"} <= set(Outline(written.read_text(encoding="utf-8")).sections)
+
+
+def test_models_without_a_page_say_what_to_give(tmp_path):
+    sequences = [X[:20], X[20:]]
+    with pytest.raises(InvalidInputError, match="what its paths explain: give y"):
+        report.write(emnet.InputOutputHMM(2), sequences, path=tmp_path / "a.html")
+    with pytest.raises(InvalidInputError, match="one of the models it is made of"):
+        report.write(emnet.SequenceClassifier(emnet.GaussianHMM()), sequences, [0, 1], path=tmp_path / "a.html")
 
 
 # -- the film ---------------------------------------------------------------------------------------------------------
@@ -296,6 +325,7 @@ def run(*arguments, code=0):
 
 COMMANDS = {
     "explain": ("{t}", "--model", "gmm", "--size", "2", "--show", "height"),
+    "explain-bits": ("{t}", "--model", "em-mlp", "--size", "1", "--target", "sex", "--drop", "walk"),
     "explain-chain": ("{t}", "--model", "hmm", "--size", "2", "--sequence", "walk"),
     "fit": ("{t}", "--target", "sex", "--model", "moe", "--size", "2", "--drop", "walk"),
     "predict": ("{m}", "{t}", "--out", "{o}"),
@@ -321,9 +351,33 @@ def test_commands_write_pages(name, table, tmp_path):
     source = path.read_text(encoding="utf-8")
     found = Outline(source)
     assert {"data", "settings", OWN.get(name, "data")} <= set(found.sections)
-    assert ("steps" in found.sections) == (name in ("explain", "explain-chain", "fit", "cluster"))
+    assert ("steps" in found.sections) == (name.startswith(("explain", "fit", "cluster")))
+    assert ("Fitted by E- and M-steps, to be looked at" in source) == (name == "explain-bits")
+    assert name == "fit" or "the parameters move" not in source
     assert f"emnet {name.split('-')[0]} " in "".join(found.text)
     assert "--report" not in "".join(found.text)
+
+
+ALONE = {
+    "gmm": {"parts", "evidence"},
+    "em-mlp": {"weights", "evidence"},
+    "ppca": {"loadings", "evidence"},
+    "hmm": {"parts", "transitions"},
+}
+
+
+@pytest.mark.parametrize("kind", ALONE)
+def test_a_model_alone_shows_what_it_can_without_rows(kind, table, tmp_path):
+    more = {"em-mlp": ("--target", "sex"), "hmm": ("--sequence", "walk")}.get(kind, ("--drop", "walk"))
+    out, path = tmp_path / "m.emnet", tmp_path / "page.html"
+    run("fit", table / "t.csv", "--model", kind, "--size", 1 if kind == "ppca" else 2, *more, "--out", out, "-q")
+    done = run("info", out, "--report", path)
+    assert f"Report: {path}." in done.output
+    found = Outline(path.read_text(encoding="utf-8"))
+    assert ALONE[kind] | {"columns", "kept", "settings"} <= set(found.sections)
+    assert not {"data", "steps", "model", "surprising", "criteria"} & set(found.sections)
+    assert "height" in found.text
+    assert "would overwrite the data" in run("info", out, "--report", out, code=2).output
 
 
 def test_a_page_is_html_and_overwrites_no_data(table):

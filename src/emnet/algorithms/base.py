@@ -52,7 +52,7 @@ class Progress:
 
     @property
     def objective(self) -> float:
-        """The penalised log evidence: what EM raises."""
+        """The penalized log evidence: what EM raises."""
         return self.log_evidence + self.log_prior
 
 
@@ -183,7 +183,7 @@ def run(
 ) -> Fit:
     """Improve `model` in place until its objective stops rising; the last act is an E-step.
 
-    Converged: the penalised log evidence per unit of weight rose by at most tol · (1 + |its value|).
+    Converged: the penalized log evidence per unit of weight rose by at most tol · (1 + |its value|).
     A fall beyond rounding puts the best parameters back, warns and ends with reason "decreased". NaN puts the last
     finite parameters back and raises DegenerateFitError, Ctrl-C the best and raises FitInterrupted, a
     KeyboardInterrupt; both carry the Fit. With `monotone=False` a fall ends nothing: for

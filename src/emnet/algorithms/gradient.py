@@ -33,7 +33,7 @@ class _Point(NamedTuple):
 
 @dataclass
 class LBFGS:
-    """Quasi-Newton ascent of the penalised log evidence in float64 (Nocedal & Wright 2006, algorithm 7.5).
+    """Quasi-Newton ascent of the penalized log evidence in float64 (Nocedal & Wright 2006, algorithm 7.5).
 
     ∇ log evidence = ∇Q at θ (Fisher's identity), so each trial costs one E-step and no M-step. The line search
     asks for the weak Wolfe conditions by bisection (Lewis & Overton 2013); where it finds no rise, one EM step is

@@ -77,7 +77,7 @@ def cluster(
     require_writable({"--out": None if out == "-" else out, "--save": save, "--report": report}, inputs=data)
     talk, film = Talk(as_json, quiet, table_on_stdout=out == "-"), recording(report)
     columns = options.load_columns(data, missing)
-    schema = options.read_schema(columns, rest["drop"], rest["kinds"])
+    schema = options.read_schema(columns, rest["drop"], rest["kinds"], missing=missing)
     say_left_out(talk, schema)
     with film:
         fitted, table = _choose(columns, schema, model, clusters, criterion, seed, talk)

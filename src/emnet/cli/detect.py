@@ -72,8 +72,7 @@ def detect(
     talk, film = Talk(as_json, quiet, table_on_stdout=out == "-"), recording(report)
     columns = options.load_columns(data, missing)
     usual = columns if fit_on is None else options.load_columns(fit_on, missing)
-    schema = options.read_schema(usual, rest["drop"], rest["kinds"], sequence=rest["sequence"])
-    fitted = fit_or_load(model, usual, schema, talk, rest, film)
+    fitted = fit_or_load(model, usual, missing, talk, rest, film)
     talk.say(fitted.note)
     threshold, scores, flags, why = _judge(fitted, usual, columns, contamination, talk)
 

@@ -93,8 +93,7 @@ def _of_table(
 ) -> tuple[TableModel, Columns, str]:
     """The model, the rows that it can be tried on, and what they are."""
     columns = options.load_columns(data, missing)
-    schema = options.read_schema(columns, rest["drop"], rest["kinds"], rest["target"], rest["sequence"])
-    return fit_or_load(model, columns, schema, talk, rest, film), columns, "the rows it was fitted to"
+    return fit_or_load(model, columns, missing, talk, rest, film), columns, "the rows it was fitted to"
 
 
 def _of_stream(
@@ -145,7 +144,7 @@ def _tell(
 def fit_or_load(
     model: str,
     columns: Columns,
-    schema: Schema,
+    missing: tuple[str, ...],
     talk: Talk,
     choice: dict[str, Any],
     within: Recording | None = None,
@@ -155,6 +154,8 @@ def fit_or_load(
         return options.load_model(model)
     from emnet.estimators.table_choice import fit_table
 
+    roles = choice.get("target"), choice.get("sequence")
+    schema = options.read_schema(columns, choice["drop"], choice["kinds"], *roles, missing)
     say_left_out(talk, schema)
     with talk.progress(choice["seconds"]):
         return fit_table(columns, schema, request_of(model, talk, choice, within))
@@ -179,6 +180,7 @@ def request_of(
         choice.get("checkpoint"),
         choice.get("checkpoint_every"),
         group or ALONE,
+        choice.get("shows_steps", False),
     )
 
 
@@ -215,7 +217,7 @@ def rows_with_target(model: TableModel, columns: Columns) -> Columns:
     if model.schema.target is None:
         return columns
     model.schema.require(columns, [model.schema.target])
-    numbers, _ = model.schema.field(model.schema.target).encode(columns[model.schema.target])
+    numbers, _ = model.schema.field(model.schema.target).encode(model.schema.cleared(columns)[model.schema.target])
     known = [row for row, x in enumerate(numbers) if not math.isnan(x)]
     if not known:
         raise InvalidInputError(f"No row has a target {model.schema.target!r} that the model knows.")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from emnet.cli import options
+from emnet.cli.compare import require_writable
 from emnet.cli.fit import summary, training
+from emnet.cli.reporting import recording, report_option, table_section, write_report_of_model
 from emnet.cli.talk import Talk, number
 
 if TYPE_CHECKING:
@@ -17,18 +20,24 @@ if TYPE_CHECKING:
     from emnet.estimators.table_model import TableModel
 
 _MOST_COLUMNS, _MOST_VALUES = 30, 3
+_COLUMNS = "What the model knows of a table. No rows are kept in a model file, so this page shows none."
+_PARTS = "Mean ± standard deviation of numbers, and the most frequent words."
+_KEPT = "BIC and its like are asked of rows: emnet cluster and emnet explain give them."
 
 
 @click.command()
 @options.model_argument
+@report_option
 @options.talk_options
-def info(model: str, as_json: bool, quiet: bool) -> None:
+def info(model: str, report: str | None, as_json: bool, quiet: bool) -> None:
     """Say what is in a model file: the model, its columns, and what its parts look like.
 
     \b
     Example:
       emnet info patients.emnet
     """
+    require_writable({"--report": report}, inputs=model)
+    recording(report)
     talk = Talk(as_json, quiet)
     fitted = options.load_model(model)
     talk.say(f"{model}: {type(fitted.estimator).__name__}; {training(fitted)}.")
@@ -41,13 +50,34 @@ def info(model: str, as_json: bool, quiet: bool) -> None:
     ]
     if target is not None:
         rows[-1] = (rows[-1][0], f"{rows[-1][1]}, the target", rows[-1][2])
-    talk.table(("column", "kind", "values"), rows, left=3)
+    header: Sequence[str] = ("column", "kind", "values")
+    talk.table(header, rows, left=3)
+    sections = [] if report is None else [table_section("columns", "The columns", _COLUMNS, header, rows)]
+    if fitted.schema.missing:
+        talk.say(f"{', '.join(fitted.schema.missing)}: nothing, in every table that the model is asked of.")
     parts = parts_of(fitted)
     if parts:
         columns = list(parts[0]["columns"])[:_MOST_COLUMNS]
         header = ["", *(f"{part['name']} ({part['share']:.0%})" for part in parts)]
-        talk.table(header, [[name, *(part["columns"][name] for part in parts)] for name in columns])
+        cells = [[name, *(part["columns"][name] for part in parts)] for name in columns]
+        talk.table(header, cells)
+        if report is not None:
+            sections.append(table_section("parts", "What its parts look like", _PARTS, header, cells))
+    if report is not None:
+        sections.append(table_section("kept", "What is known of the fit", _KEPT, ("figure", "value"), _kept(fitted)))
+        write_report_of_model(report, fitted, talk, sections)
     talk.found(summary(fitted) | {"parts": parts, "kinds": fitted.schema.to_json()["fields"]})
+
+
+def _kept(model: TableModel) -> list[tuple[str, str]]:
+    """How the fit ended, as far as the file says."""
+    estimator = model.estimator
+    found: dict[str, Any] = {"iterations": model.training["iterations"], "end": model.training["reason"]}
+    found["log evidence of the rows it was fitted to, nats"] = getattr(estimator, "log_evidence_", None)
+    starts = len(getattr(estimator, "fits_", ()))
+    found["starts"] = starts or None
+    said = {name: number(x) if isinstance(x, float) else str(x) for name, x in found.items() if x is not None}
+    return list(said.items())
 
 
 def _values(field: Field) -> str:

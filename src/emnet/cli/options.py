@@ -199,7 +199,7 @@ def is_stream(data: str) -> bool:
 def load_columns(data: str, missing: tuple[str, ...] = ()) -> Columns:
     """A bundled data set, a file, or standard input; words that stand for nothing become None."""
     from emnet.data.bundled import NAMES, load_bundled
-    from emnet.data.reading import STDIN, read_columns
+    from emnet.data.reading import STDIN, read_columns, without_words
 
     if data in NAMES:
         table = load_bundled(data)
@@ -210,10 +210,7 @@ def load_columns(data: str, missing: tuple[str, ...] = ()) -> Columns:
         raise InvalidInputError(
             f"{data} is a model, where a table was expected; models come first, as in emnet predict."
         )
-    columns = read_columns(data)
-    if not missing:
-        return columns
-    return {name: [None if str(cell) in missing else cell for cell in cells] for name, cells in columns.items()}
+    return without_words(read_columns(data), missing)
 
 
 def read_schema(
@@ -222,11 +219,12 @@ def read_schema(
     kinds: tuple[str, ...],
     target: str | None = None,
     sequence: str | None = None,
+    missing: tuple[str, ...] = (),
 ) -> Schema:
     """What the columns are, with what the user said of some."""
     from emnet.data.schema import schema_of
 
-    return schema_of(columns, target=target, sequence=sequence, drop=drop, kinds=read_kinds(kinds))
+    return schema_of(columns, target=target, sequence=sequence, drop=drop, kinds=read_kinds(kinds), missing=missing)
 
 
 def read_kinds(kinds: tuple[str, ...]) -> dict[str, str]:

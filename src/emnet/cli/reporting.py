@@ -24,6 +24,7 @@ Recording = AbstractContextManager[Any]
 
 _ENDINGS = (".html", ".htm")
 _OF_MODEL = ("data", "evidence", "model", "weights", "loadings", "transitions", "settings")
+_WITHOUT_ROWS = ("evidence", "weights", "loadings", "transitions", "settings")
 _OF_ANSWERS = ("data", "evidence", "weights", "settings")
 
 
@@ -92,6 +93,19 @@ def write_report(
     title = f"emnet {verb} {Path(data).name or Path(str(click.get_current_context().params.get('model'))).name}"
     only = None if is_known and not of_model_alone else _OF_MODEL if is_known else _OF_ANSWERS
     write_subject(subject, path, title, extra=[*extra, *compared], only=only)
+    talk.say(f"Report: {path}.")
+
+
+def write_report_of_model(path: str | None, model: TableModel, talk: Talk, extra: Sequence[Section]) -> None:
+    """The page of a model without a row: `extra` sections, and those that ask for none."""
+    if path is None:
+        return
+    from emnet.report.subject import of_model
+    from emnet.report.writing import write_subject
+
+    name = Path(str(click.get_current_context().params["model"])).name
+    subject = of_model(model, settings={"model": model.kind, "command": command()})
+    write_subject(subject, path, f"emnet info {name}", extra=extra, only=_WITHOUT_ROWS)
     talk.say(f"Report: {path}.")
 
 

@@ -16,7 +16,7 @@ from emnet.data.reading import MISSING
 from emnet.exceptions import InvalidInputError
 
 NUMBER, WHOLE, DATE, CATEGORY, ID, TEXT, EMPTY = "number", "whole", "date", "category", "id", "text", "empty"
-MODELLED = (NUMBER, WHOLE, DATE, CATEGORY)
+MODELED = (NUMBER, WHOLE, DATE, CATEGORY)
 LEFT_OUT = {
     ID: "different in every row",
     TEXT: "too many different words",
@@ -56,8 +56,8 @@ class Field:
     thousands: str = ""
 
     @property
-    def is_modelled(self) -> bool:
-        return self.kind in MODELLED
+    def is_modeled(self) -> bool:
+        return self.kind in MODELED
 
     @property
     def is_category(self) -> bool:
@@ -100,7 +100,7 @@ class Field:
         if self.kind == DATE:
             days = self.encode(cells)[0]
             return replace(self, format="datetime" if self.format in ("iso", "datetime") else "date").decode(days)
-        if self.is_modelled and not self.is_category:
+        if self.is_modeled and not self.is_category:
             return replace(self, thousands="").decode(self.encode(cells)[0])
         if self.is_category:
             return [None if is_missing(cell) else self._category(_key(cell)) for cell in cells]

@@ -8,7 +8,7 @@ import math
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,13 @@ def _require_memory(path: Path, needed: int) -> None:
     require_bytes(needed, "cpu", purpose=f"{path}: the table", remedy="Take fewer rows or columns.")
 
 
+def without_words(columns: Columns, words: Collection[str]) -> Columns:
+    """The table with None for cells that are one of the words."""
+    if not words:
+        return columns
+    return {name: [None if str(cell) in words else cell for cell in cells] for name, cells in columns.items()}
+
+
 def require_pyarrow(what: str) -> None:
     """Raise MissingDependencyError with the command that installs it."""
     needed("pyarrow", "io", f"{what} need")
@@ -80,7 +87,7 @@ def _read_csv(path: Path) -> Columns:
     before = csv.field_size_limit(len(text) + 1)
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text), strict=True)
-        lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row) or len(row) > 1]
+        lines = [(reader.line_num, row) for row in reader if row]
     except csv.Error as error:
         raise InvalidInputError(f"{path}: not a CSV file ({error}).") from error
     finally:
@@ -89,6 +96,8 @@ def _read_csv(path: Path) -> Columns:
         raise InvalidInputError(f"{path}: a header and at least one row were expected; lines that came: {len(lines)}.")
     header = [name.strip() for name in lines[0][1]]
     require_unique(path, header)
+    if len(header) > 1:  # else "" is a row
+        lines = [(number, row) for number, row in lines if len(row) > 1 or row[0].strip()]
     for number, row in lines[1:]:
         if len(row) != len(header):
             raise InvalidInputError(

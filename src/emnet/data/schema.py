@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from emnet.data.kinds import CATEGORY, LEFT_OUT, Field, kind_of_column
-from emnet.data.reading import Columns
+from emnet.data.reading import Columns, without_words
 from emnet.exceptions import InvalidInputError
 
 _LISTED = 20
@@ -23,18 +23,20 @@ class Schema:
     dropped : columns that the user left out.
     target : the column that is explained from the others, or None.
     sequence : the column that says to which sequence a row belongs, or None.
+    missing : words that stand for nothing in this table.
     """
 
     fields: tuple[Field, ...]
     dropped: tuple[str, ...] = ()
     target: str | None = None
     sequence: str | None = None
+    missing: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> tuple[Field, ...]:
         """What the model is told of, without the target."""
         apart = {self.target, self.sequence, *self.dropped}
-        return tuple(field for field in self.fields if field.is_modelled and field.name not in apart)
+        return tuple(field for field in self.fields if field.is_modeled and field.name not in apart)
 
     @property
     def names(self) -> list[str]:
@@ -44,7 +46,7 @@ class Schema:
     def left_out(self) -> dict[str, str]:
         """{column that the model is not told of: why}."""
         apart = {self.target, self.sequence, *self.dropped}
-        return {f.name: LEFT_OUT[f.kind] for f in self.fields if not f.is_modelled and f.name not in apart}
+        return {f.name: LEFT_OUT[f.kind] for f in self.fields if not f.is_modeled and f.name not in apart}
 
     @property
     def remarks(self) -> list[str]:
@@ -60,7 +62,11 @@ class Schema:
 
     def without(self, names: Iterable[str]) -> Schema:
         """The schema of a model that is not told of those."""
-        return Schema(self.fields, (*self.dropped, *names), self.target, self.sequence)
+        return replace(self, dropped=(*self.dropped, *names))
+
+    def cleared(self, columns: Columns) -> Columns:
+        """The table with None for words that stand for nothing."""
+        return without_words(columns, self.missing)
 
     def encode(self, columns: Columns) -> tuple[np.ndarray, dict[str, list[int]]]:
         """The inputs as numbers, (n, d), and {column: rows whose value is none of those it was fitted with}.
@@ -78,9 +84,9 @@ class Schema:
 
     def filled(self, columns: Columns, X: np.ndarray) -> Columns:
         """The table with cells of (n, d) numbers where it has nothing; every other cell as it came."""
-        out = dict(columns)
+        out, known = dict(columns), self.cleared(columns)
         for j, field in enumerate(self.inputs):
-            missing = np.isnan(field.encode(columns[field.name])[0])
+            missing = np.isnan(field.encode(known[field.name])[0])
             cells = list(columns[field.name])
             for row in np.flatnonzero(missing):
                 cells[row] = field.decode(X[row : row + 1, j])[0]
@@ -106,7 +112,9 @@ class Schema:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Schema:
         fields = tuple(Field(**{**field, "values": tuple(field["values"])}) for field in record["fields"])
-        return cls(fields, tuple(record["dropped"]), record["target"], record["sequence"])
+        return cls(
+            fields, tuple(record["dropped"]), record["target"], record["sequence"], tuple(record.get("missing", ()))
+        )
 
 
 def schema_of(
@@ -116,8 +124,11 @@ def schema_of(
     sequence: str | None = None,
     drop: Sequence[str] = (),
     kinds: Mapping[str, str] | None = None,
+    missing: Sequence[str] = (),
 ) -> Schema:
     """What the columns are, and what they are for; `kinds` says what some are to be taken as.
+
+    `missing` are words that stand for nothing, in other tables too: here they are None already.
 
     Raises InvalidInputError where a column that is named is not there, or nothing is left to learn from.
     """
@@ -131,7 +142,7 @@ def schema_of(
         Field(name, "id") if name in (*drop, sequence) else kind_of_column(name, cells, kinds.get(name))
         for name, cells in columns.items()
     )
-    schema = Schema(fields, tuple(drop), target, sequence)
+    schema = Schema(fields, tuple(drop), target, sequence, tuple(missing))
     if not schema.inputs:
         why = "; ".join(f"{name!r} has {reason}" for name, reason in schema.left_out.items())
         raise InvalidInputError(f"No columns are left to learn from{f': {why}' if why else ''}. {_AS}")

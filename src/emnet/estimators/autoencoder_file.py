@@ -11,6 +11,7 @@ from emnet import serialization
 from emnet.batch import Batch
 from emnet.estimators import options
 from emnet.estimators.autoencoder_use import FittedAutoencoder
+from emnet.estimators.description import as_described, described, name_features
 from emnet.estimators.history import fit_from_json, fit_to_json
 from emnet.estimators.row_coding import RowCoding
 from emnet.estimators.table_coding import ColumnCoding, TableCoding
@@ -24,8 +25,7 @@ class SavedAutoencoder(FittedAutoencoder):
 
     def _to_state(self) -> serialization.State:
         manifest = {
-            "parameters": self._parameters_to_json(),
-            "features": list(getattr(self, "feature_names_in_", [])),
+            **described(self),
             "fits": [fit_to_json(fit) for fit in self.fits_],
             "n_features": self.n_features_in_,
             "columns": [[c.name, c.position, options.to_json(c.values), c.dtype] for c in self._rows.coding.columns],
@@ -43,8 +43,7 @@ class SavedAutoencoder(FittedAutoencoder):
 
     @classmethod
     def _from_state(cls, manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> Self:
-        self = cls(**{k: options.from_json(v) for k, v in manifest["parameters"].items()})
-        self.device = options.device_at_hand(self.device)
+        self: Self = as_described(cls, manifest)
         self._check_parameters()
         columns = tuple(ColumnCoding(n, p, options.from_json(v), t) for n, p, v, t in manifest["columns"])
         require_tensors(tensors, dict.fromkeys(("center", "scale"), (len(columns),)))
@@ -53,9 +52,8 @@ class SavedAutoencoder(FittedAutoencoder):
         self.likelihood_, self._hole_columns = self._rows.likelihood, torch.tensor(manifest["hole_columns"]).bool()
         self._sees_holes = bool(self._hole_columns.any())
         self._seed_of_use, self._log_volume = int(manifest["seed_of_use"]), float(manifest["log_volume"])
-        self._n_features_out, self.n_features_in_ = self.n_latent, int(manifest["n_features"])
-        if manifest["features"]:
-            self.feature_names_in_ = np.array(manifest["features"], dtype=object)
+        self._n_features_out = self.n_latent
+        name_features(self, manifest, int(manifest["n_features"]))
         self.members_, self.fits_ = [], []
         for number, record in enumerate(manifest["fits"]):
             self._publish(self._read_member(number, tensors), fit_from_json(record))

@@ -44,7 +44,7 @@ class AutoencoderRows(PartialFits[Autoencoder]):
     # -- arrays and tables ------------------------------------------------------------------------------------------
 
     def _check_rows(self, X: Any, reset: bool) -> np.ndarray:
-        """The modelled columns as numbers, (n, d), of the type that they came in where they are numbers."""
+        """The modeled columns as numbers, (n, d), of the type that they came in where they are numbers."""
         X = self._check_table(X, _LEAST_ROWS if reset else 1, reset)
         if reset:
             self._rows = coding_of_table(self.likelihood, X)

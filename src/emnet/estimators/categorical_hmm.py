@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from torch import Tensor, distributions
 
 from emnet.algorithms.base import Callback
+from emnet.estimators.forecasts import Ahead
 from emnet.estimators.markov_fit import LearningMarkov
 from emnet.estimators.markov_use import require_distributions, require_shape
 from emnet.exceptions import InvalidInputError
@@ -172,6 +173,6 @@ class CategoricalHMM(LearningMarkov):
         """The symbols' probabilities."""
         return self.emissionprob_
 
-    def _distribution_ahead(self, weights: Tensor) -> distributions.Distribution:
+    def _distribution_ahead(self, weights: Tensor, ahead: Ahead, n_paths: int) -> distributions.Distribution:
         """Of the symbol, whose event has no shape."""
         return distributions.Categorical(probs=weights @ torch.as_tensor(self.emissionprob_))

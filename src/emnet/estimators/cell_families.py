@@ -28,7 +28,7 @@ class CellFamily:
     """A likelihood by name.
 
     make : (columns, or categories of a single column; where the noise comes from) → the likelihood.
-    measured : whether the decoder sees its columns centred and scaled.
+    measured : whether the decoder sees its columns centered and scaled.
     logarithmic : whether it sees their logarithms.
     single : whether a likelihood explains one column alone.
     support, expected : which numbers it explains, and what those are called.

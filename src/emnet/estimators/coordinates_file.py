@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from emnet import serialization
-from emnet.estimators import options
 from emnet.estimators.history import fit_from_json
 from emnet.estimators.iterative import M
 from emnet.estimators.partial_fits import PartialFits
@@ -36,7 +35,6 @@ class CoordinatesInFile(PartialFits[M]):
 
     def _restore(self, manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
         """Set what `_to_state` took down; what the targets are is known by then."""
-        self.device = options.device_at_hand(self.device)
         self._check_parameters()
         self._restore_inputs(manifest, tensors)
         for number, record in enumerate(manifest["fits"]):

@@ -1,7 +1,9 @@
-"""What every model file says of its estimator: the parameters that it was given, and the names of its columns."""
+"""What files and reports say of an estimator: the parameters that it was given, its columns, the model within."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
@@ -9,6 +11,16 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from emnet.estimators import options
+
+
+@dataclass(frozen=True)
+class Inside:
+    """The model that an estimator is made of, the rows as that model takes them, and what to know of both."""
+
+    model: Any
+    X: Any
+    names: Sequence[Any] | None = None
+    note: str = ""
 
 
 def described(estimator: BaseEstimator) -> dict[str, Any]:

@@ -83,6 +83,12 @@ def gaussian_mixture(weights: Tensor, means: Tensor, lower: Tensor) -> Distribut
     return MixtureSameFamily(Categorical(probs=weights), MultivariateNormal(means, scale_tril=lower))
 
 
+def diagonal_mixture(weights: Tensor, means: Tensor, variances: Tensor) -> Distribution:
+    """Σ_m w_m Π_j Normal(m_mj, σ²_mj), of weights (…, m), means and variances (…, m, d)."""
+    parts = Independent(Normal(means, variances.sqrt()), 1)
+    return MixtureSameFamily(Categorical(probs=weights), parts)
+
+
 def of_targets(
     weights: Tensor, means: Tensor, lower: Tensor, center: np.ndarray, scale: np.ndarray, flat: bool
 ) -> Distribution:

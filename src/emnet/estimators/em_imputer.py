@@ -14,6 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from emnet.applications.impute import impute_many
 from emnet.data.frames import has_words
 from emnet.estimators.auto_density import chosen_density, sizes_of
+from emnet.estimators.description import Inside
 from emnet.estimators.gaussian_mixture import GaussianMixture
 from emnet.estimators.mixture_selection import Selection
 from emnet.estimators.resuming import resumable
@@ -220,6 +221,16 @@ class EMImputer(TransformerMixin, BaseEstimator):
         check_is_fitted(self, "model_")
         X = self._check_rows(X, reset=False)
         return (X[:, ~self._empty] - self.location_) / self.scale_, X
+
+    def _inside(self, X: Any) -> Inside:
+        """The mixture and the rows that it sees, for reports."""
+        if self._has_words:
+            return Inside(self.model_, X)
+        names = self.get_feature_names_out()[: self._kept.sum()][~self._empty[self._kept]]
+        note = "The mixture that EMImputer fills holes by."
+        if isinstance(self.model, str):
+            note += " It sees every column less its mean, in standard deviations, and so does this page."
+        return Inside(self.model_, self._rows(X)[0], names, note)
 
     def _completed(self, filled: np.ndarray, X: np.ndarray) -> np.ndarray:
         table = self._in_columns(filled * self.scale_ + self.location_)

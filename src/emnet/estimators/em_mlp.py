@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from emnet.algorithms.base import Algorithm, Callback
 from emnet.estimators import options
 from emnet.estimators.class_targets import ClassTargets
+from emnet.estimators.description import as_described
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.network import NetworkEstimator
 from emnet.exceptions import InvalidInputError
@@ -50,17 +51,17 @@ class EMMLPClassifier(ClassifierMixin, ClassTargets, NetworkEstimator):
         MLPClassifier's `alpha`.
     n_init : number of starts; None is 3, and 1 where the E-step samples.
     combine : "average" predicts with the mean of all starts' probabilities, "best" with the start of highest
-        penalised evidence.
+        penalized evidence.
     max_iter : most iterations of one start, or passes over the data; None is 500, and 150 passes where the E-step
         samples or there is a `batch_size`.
-    tol : converged when the penalised log evidence per row rises by at most tol · (1 + |itself|) in an iteration.
+    tol : converged when the penalized log evidence per row rises by at most tol · (1 + |itself|) in an iteration.
         An estimated evidence never ends a run.
     batch_size : rows of a mini-batch. None: all rows where the evidence is no estimate, else n/25 between 16 and 200.
     early_stopping : whether to hold out `validation_fraction` of the rows, stop when their evidence has not risen
         for `n_iter_no_change` iterations, and keep the parameters at which it was highest.
     warm_start : whether `fit` goes on from the last fit's parameters.
     prediction_samples : draws of the hidden units a row where prediction is not exact.
-    standardize : whether inputs are centred and scaled inside, by the training data.
+    standardize : whether inputs are centered and scaled inside, by the training data.
     dtype : "float64" or "float32", of the E-step. M-steps are always in float64.
     device : "auto" (a GPU when there is one), "cpu", "cuda", …
     class_weight : None, "balanced" or {label: weight}, multiplied into `sample_weight`.
@@ -219,7 +220,7 @@ class EMMLPClassifier(ClassifierMixin, ClassTargets, NetworkEstimator):
 
     @classmethod
     def _from_state(cls, manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> Self:
-        self = cls(**{k: options.from_json(v) for k, v in manifest["parameters"].items()})
+        self: Self = as_described(cls, manifest)
         self._restore_classes(manifest)
         self._restore(manifest, tensors, len(self.classes_))
         self._restore_members(manifest, tensors)

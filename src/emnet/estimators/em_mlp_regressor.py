@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from emnet import serialization
 from emnet.algorithms.base import Algorithm, Callback
 from emnet.estimators import options
+from emnet.estimators.description import as_described
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.network import NetworkEstimator
 from emnet.estimators.real_targets import RealTargets
@@ -242,7 +243,7 @@ class EMMLPRegressor(RegressorMixin, RealTargets, NetworkEstimator):
 
     @classmethod
     def _from_state(cls, manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> Self:
-        self = cls(**{k: options.from_json(v) for k, v in manifest["parameters"].items()})
+        self: Self = as_described(cls, manifest)
         self._restore_targets(manifest, tensors)
         self._restore(manifest, tensors, len(self.target_mean_))
         self._restore_members(manifest, tensors)

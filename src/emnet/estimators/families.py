@@ -70,7 +70,7 @@ class Family:
 
 
 def in_units_of_data(name: str, value: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """A parameter of centred and scaled columns, whose center and scale are (d,), as one of the columns themselves."""
+    """A parameter of centered and scaled columns, whose center and scale are (d,), as one of the columns themselves."""
     if name == "covariances":
         return value * np.outer(scale, scale)
     return value * scale + center if name == "means" else value * scale if name == "scales" else value

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,6 @@ class Forecast:
     quantiles : (h, levels, d), or None.
     samples : paths, (samples, h, d), or None.
     mean_error : the standard error of `mean` where it is that of the paths, (h, d); None where it is exact.
-    distribution : of the rows, a `torch.distributions.Distribution` of batch shape (h,); None where none is closed.
     """
 
     state_probabilities: np.ndarray
@@ -39,7 +39,41 @@ class Forecast:
     quantiles: np.ndarray | None
     samples: np.ndarray | None
     mean_error: np.ndarray | None = None
-    distribution: Distribution | None = None
+    _distribution: Callable[[], Distribution] | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def distribution(self) -> Distribution:
+        """p(row h ahead), of batch shape (h,), made when it is asked for.
+
+        Where rows are explained from rows before it is the mean of p(row | rows before) over 1000 paths at least, which
+        is exact of the first row.
+
+        Raises InvalidInputError where a row to come has no density that is known; says why.
+        """
+        if self._distribution is None:
+            raise InvalidInputError("What this forecast says of its rows has no density: take its samples.")
+        return self._distribution()
+
+
+@dataclass(frozen=True, eq=False)
+class Ahead:
+    """The rows to come of one sequence.
+
+    past, future : batches of what is known of it, and of rows of which nothing is.
+    at : log p(state of the last known row), as `MarkovModel.advance` has it.
+    """
+
+    model: MarkovModel
+    past: Batch
+    future: Batch
+    at: Tensor
+    random_state: Any
+
+    def paths(self, n: int) -> tuple[Tensor, int]:
+        """States, (n, h), and a seed of what they emit; the same every time where `random_state` is a number."""
+        rng = check_random_state(self.random_state)
+        generator = torch.Generator(device=self.future.target.device).manual_seed(int(rng.randint(2**31)))
+        return draw_states(self.model, self.future, self.at, n, generator), int(rng.randint(2**31))
 
 
 class OnlineFilter:
@@ -86,7 +120,7 @@ class ForecastingChain(FittedChain):
         """So many rows after a batch of one sequence, of which nothing is known."""
 
     @abstractmethod
-    def _draw_ahead(self, states: Tensor, past: Batch, seed: int) -> np.ndarray:
+    def _draw_ahead(self, states: Tensor, seed: int, past: Batch) -> np.ndarray:
         """Rows of states (samples, h) after a batch of one sequence, in the units of the data: (samples, h, d)."""
 
     def _mean_ahead(self, weights: np.ndarray, at: Tensor, past: Batch) -> np.ndarray | None:
@@ -97,9 +131,12 @@ class ForecastingChain(FittedChain):
         """Of mixtures of the states with weights (h, k): (h, l, d); None where they have no closed form."""
         return None
 
-    def _distribution_ahead(self, weights: Tensor) -> Distribution | None:
-        """Of mixtures of the states with weights (h, k); None where it has no closed form."""
-        return None
+    @abstractmethod
+    def _distribution_ahead(self, weights: Tensor, ahead: Ahead, n_paths: int) -> Distribution:
+        """Of mixtures of the states with weights (h, k), or where that depends on rows to come over so many paths.
+
+        Raises InvalidInputError where there is none.
+        """
 
     @torch.no_grad()
     def forecast(
@@ -129,17 +166,17 @@ class ForecastingChain(FittedChain):
         mean = self._mean_ahead(weights, at, past)
         found = self._quantiles_ahead(weights, levels) if len(levels) else None
         paths = None
+        ahead = Ahead(model, past, future, at, self.random_state if random_state is None else random_state)
         if (n := self._n_paths(n_samples, mean is None or (found is None and len(levels) > 0))) > 0:
-            rng = check_random_state(self.random_state if random_state is None else random_state)
-            generator = torch.Generator(device=future.target.device).manual_seed(int(rng.randint(2**31)))
-            states = draw_states(model, future, at, n, generator)
-            paths = self._draw_ahead(states, past, int(rng.randint(2**31)))
+            paths = self._draw_ahead(*ahead.paths(n), past)
             found = _quantiles_of(paths, levels) if found is None and len(levels) else found
-        if mean is not None or paths is None:
-            assert mean is not None
-            whole = self._distribution_ahead(torch.as_tensor(weights))
-            return Forecast(weights, mean, found, paths, distribution=whole)
-        return Forecast(weights, paths.mean(0), found, paths, paths.std(0, ddof=1) / len(paths) ** 0.5)
+        error = None
+        if mean is None:
+            assert paths is not None
+            mean, error = paths.mean(0), paths.std(0, ddof=1) / len(paths) ** 0.5
+        n_paths = self._n_paths(n_samples, True)
+        whole = partial(self._distribution_ahead, torch.as_tensor(weights), ahead, n_paths)
+        return Forecast(weights, mean, found, paths, error, whole)
 
     def _n_paths(self, asked: int, needed: bool) -> int:
         if asked:

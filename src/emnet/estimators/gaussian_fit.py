@@ -179,7 +179,7 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
 
 
 def _variances(data: list[Batch]) -> torch.Tensor:
-    """Mean square of what is there of each column, of centred data, (d,); 1 of a column of zeros."""
+    """Mean square of what is there of each column, of centered data, (d,); 1 of a column of zeros."""
     total, mass = torch.zeros(()), torch.zeros(())
     for batch in data:
         seen = (~batch.target.isnan()).double()

@@ -13,6 +13,7 @@ from torch.distributions import Distribution, MultivariateNormal
 from emnet.algorithms.base import Callback
 from emnet.estimators import gaussian_emissions as emissions
 from emnet.estimators.distributions import mixture
+from emnet.estimators.forecasts import Ahead
 from emnet.estimators.markov_fit import LearningMarkov
 from emnet.estimators.markov_use import require_shape
 from emnet.estimators.standardize import center_and_scale
@@ -241,7 +242,7 @@ class GaussianHMM(LearningMarkov):
         deviations = np.sqrt(np.diagonal(self.covars_, axis1=1, axis2=2))
         return emissions.quantiles(weights, self.means_, deviations, levels)
 
-    def _distribution_ahead(self, weights: Tensor) -> Distribution:
+    def _distribution_ahead(self, weights: Tensor, ahead: Ahead, n_paths: int) -> Distribution:
         return mixture(weights, MultivariateNormal(_tensor(self.means_), _tensor(self.covars_)))
 
 

@@ -34,7 +34,7 @@ class GaussianMixture(LearningGaussianMixture):
     Parameters
     ----------
     n_components : k.
-    covariance_type : "full", "tied", "diag" or "spherical"; "factor", mixtures of factor analysers with `n_factors`
+    covariance_type : "full", "tied", "diag" or "spherical"; "factor", mixtures of factor analyzers with `n_factors`
         factors; or one of the parsimonious families of Celeux & Govaert 1995 as mclust names them, volume, shape and
         orientation each Equal, Varying or the Identity: EII, VII, EEI, VEI, EVI, VVI, EEE, VEE, EVE, VVE, EEV, VEV,
         EVV, VVV.

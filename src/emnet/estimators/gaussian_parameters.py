@@ -45,7 +45,7 @@ def published(model: Mixture, kind: str, center: np.ndarray, scale: float) -> di
 def model_of(
     weights: np.ndarray, means: np.ndarray, cholesky: np.ndarray, kind: str, center: np.ndarray, scale: float
 ) -> Mixture:
-    """The mixture of centred and scaled data with those parameters."""
+    """The mixture of centered and scaled data with those parameters."""
     k, d = means.shape
     if kind in (*SPHERICAL, *DIAGONAL):
         lower = 1 / np.broadcast_to(cholesky.reshape(k, -1), (k, d)) / scale

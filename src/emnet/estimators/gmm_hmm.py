@@ -15,6 +15,7 @@ from torch.distributions import Distribution, MultivariateNormal
 from emnet.algorithms.base import Callback
 from emnet.estimators import gaussian_emissions as emissions
 from emnet.estimators.distributions import mixture
+from emnet.estimators.forecasts import Ahead
 from emnet.estimators.markov_fit import LearningMarkov
 from emnet.estimators.markov_use import require_distributions, require_shape
 from emnet.estimators.standardize import center_and_scale
@@ -299,7 +300,7 @@ class GMMHMM(LearningMarkov):
         variances = np.diagonal(self._matrices(np.arange(self.n_components)), axis1=1, axis2=2)
         return emissions.quantiles(of_components, self.means_.reshape(-1, d), np.sqrt(variances), levels)
 
-    def _distribution_ahead(self, weights: Tensor) -> Distribution:
+    def _distribution_ahead(self, weights: Tensor, ahead: Ahead, n_paths: int) -> Distribution:
         shares = (weights[:, :, None] * torch.as_tensor(self.weights_)).flatten(1)
         covariances = torch.as_tensor(self._matrices(np.arange(self.n_components)))
         return mixture(shares, MultivariateNormal(torch.as_tensor(self.means_).flatten(0, 1), covariances))

@@ -17,6 +17,7 @@ from emnet.data.sample import Units
 from emnet.data.stream import Chunk, Stream
 from emnet.estimators import experts_start, options
 from emnet.estimators.callbacks import with_callbacks
+from emnet.estimators.description import as_described
 from emnet.estimators.input_output_use import FittedInputOutput
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.modules import fresh_module, require_shape
@@ -345,7 +346,7 @@ class InputOutputHMM(FittedInputOutput):
 
     @classmethod
     def _from_state(cls, manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> Self:
-        self = cls(**{k: options.from_json(v) for k, v in manifest["parameters"].items()})
+        self: Self = as_described(cls, manifest)
         self.targets_ = KINDS[manifest["targets"]["kind"]].from_json(manifest["targets"])
         self._restore(manifest, tensors)
         return self

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
+from torch.distributions import Distribution
 
 from emnet.batch import Batch
 from emnet.estimators.forecasts import Forecast, OnlineFilter, draw_states
@@ -162,7 +164,13 @@ class FittedInputOutput(SequenceEstimator):
             paths = self.targets_.decoded(drawn)
             paths = paths.reshape(n_samples, len(future), *paths.shape[1:])
         mean = self.targets_.mean(experts, weights, future.inputs)
-        return Forecast(weights.numpy(force=True), mean, found, paths)
+        whole = partial(self._distribution_ahead, weights, future)
+        return Forecast(weights.numpy(force=True), mean, found, paths, None, whole)
+
+    @torch.no_grad()
+    def _distribution_ahead(self, weights: torch.Tensor, future: Batch) -> Distribution:
+        assert future.inputs is not None
+        return self.targets_.distribution(self._best.emissions["emission"], weights, future.inputs)
 
     # -- how many states --------------------------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ import copy
 import os
 import warnings
 from abc import abstractmethod
-from numbers import Integral
 from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
@@ -23,6 +22,7 @@ from emnet.batch import Batch, Data, MiniBatches, total_weight, with_constant
 from emnet.distributed import ALONE, Group
 from emnet.estimators import options
 from emnet.estimators.callbacks import CallbackSupportMixin, SklearnCallbacks
+from emnet.estimators.description import described, name_features
 from emnet.estimators.early_stopping import EarlyStopping
 from emnet.estimators.history import as_dict, fit_to_json, printer
 from emnet.estimators.standardize import weighted_location_scale
@@ -324,16 +324,9 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
             )
         serialization.save(self, path)
 
-    def _parameters_to_json(self) -> dict[str, Any]:
-        parameters = {k: options.to_json(v) for k, v in self.get_params(deep=False).items() if k != "callbacks"}
-        if not isinstance(self.random_state, Integral):
-            parameters["random_state"] = None
-        return parameters
-
     def _to_state(self) -> serialization.State:
         manifest = {
-            "parameters": self._parameters_to_json(),
-            "features": list(getattr(self, "feature_names_in_", [])),
+            **described(self),
             "prior": list(self.prior_),
             "fits": [fit_to_json(fit) for fit in self.fits_],
         }
@@ -346,11 +339,7 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
         require_tensors(tensors, {"input_mean": (p,), "input_scale": (p,)})
         if len(manifest["fits"]) < 1 or not (self.input_scale_ > 0).all():
             raise ValueError("the tensors are not those of this class")
-        self.n_features_in_ = p
-        if manifest["features"]:
-            if len(manifest["features"]) != p:
-                raise ValueError(f"{len(manifest['features'])} names for {p} features")
-            self.feature_names_in_ = np.array(manifest["features"], dtype=object)
+        name_features(self, manifest, p)
         self.prior_ = tuple(manifest["prior"])
         self.members_, self.fits_ = [], []
 

@@ -132,7 +132,7 @@ class FittedLinearGaussian(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         return self.loadings_.shape[1]
 
     def _model(self) -> LinearGaussian:
-        """The model of centred and scaled rows that the published attributes stand for."""
+        """The model of centered and scaled rows that the published attributes stand for."""
         weights = np.column_stack(((self.mean_ - self._center), self.loadings_)) / self._scale[:, None]
         noise = np.broadcast_to(self._noise() / self._scale**2, len(self.mean_))
         return LinearGaussian(LinearDecoder(torch.from_numpy(weights), torch.from_numpy(noise.copy())))

@@ -118,7 +118,7 @@ class FittedMarkov(RowsOfSequences, ForecastingChain, BaseEstimator):
     def _mean_ahead(self, weights: np.ndarray, at: Tensor, past: Batch) -> np.ndarray:
         return weights @ self._means()
 
-    def _draw_ahead(self, states: Tensor, past: Batch, seed: int) -> np.ndarray:
+    def _draw_ahead(self, states: Tensor, seed: int, past: Batch) -> np.ndarray:
         rng = np.random.RandomState(seed)
         return np.stack([[self._draw(state, rng) for state in path] for path in states.tolist()])
 

@@ -94,7 +94,7 @@ class LearningMixture(CheckedMixture):
 
     @abstractmethod
     def _estimates(self, model: Mixture) -> dict[str, Any]:
-        """What is published of a model's parameters, by name, of centred columns: no digits go to where they lie."""
+        """What is published of a model's parameters, by name, of centered columns: no digits go to where they lie."""
 
     @abstractmethod
     def _publish(self, model: Mixture, fit: Fit | None, rows: float) -> None:

@@ -59,7 +59,7 @@ def given_of(
     center: np.ndarray,
     scale: np.ndarray,
 ) -> Given:
-    """What `weights_init`, `parameters_init` and `fixed` say of the blocks of centred and scaled columns."""
+    """What `weights_init`, `parameters_init` and `fixed` say of the blocks of centered and scaled columns."""
     arrays = given_arrays(blocks, parameters, k)
     scaled = tuple(
         {name: _scaled(name, value, block, center, scale) for name, value in own.items()}

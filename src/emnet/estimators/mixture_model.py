@@ -180,7 +180,7 @@ class MixtureModel(LearningMixtureModel):
         return self._each(X, beside)
 
     def sample(self, n_samples: int = 1) -> tuple[Any, np.ndarray]:
-        """Draw a table of the modelled columns, of the kind that was fitted, and the rows' components, (n_samples,)."""
+        """Draw a table of the modeled columns, of the kind that was fitted, and the rows' components, (n_samples,)."""
         check_is_fitted(self)
         require_positive_integer("n_samples", n_samples)
         rows, states = self._draw_rows(n_samples, check_random_state(self.random_state))
@@ -231,7 +231,7 @@ class MixtureModel(LearningMixtureModel):
             self._check_rows(table, reset=True)
 
     def _check_rows(self, X: Any, reset: bool) -> np.ndarray:
-        """The modelled columns as numbers, (n, d)."""
+        """The modeled columns as numbers, (n, d)."""
         X = check_table(self, X, reset)
         if reset:
             self._blocks, self._coding = blocks_of(self.emissions, X)

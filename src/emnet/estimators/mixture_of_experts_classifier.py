@@ -15,6 +15,7 @@ from emnet.algorithms.base import Algorithm, Callback
 from emnet.batch import Batch
 from emnet.estimators import options
 from emnet.estimators.class_targets import ClassTargets
+from emnet.estimators.description import as_described
 from emnet.estimators.mixture_of_experts import MixtureOfExperts
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.factors.experts import ClassExperts
@@ -208,7 +209,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, ClassTargets, MixtureOfExperts
 
     @classmethod
     def _from_state(cls, manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> Self:
-        self = cls(**{k: options.from_json(v) for k, v in manifest["parameters"].items()})
+        self: Self = as_described(cls, manifest)
         self._restore_classes(manifest)
         self._restore(manifest, tensors)
         return self

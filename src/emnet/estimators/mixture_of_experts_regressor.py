@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from emnet import serialization
 from emnet.algorithms.base import Algorithm, Callback
 from emnet.estimators import options
+from emnet.estimators.description import as_described
 from emnet.estimators.mixture_of_experts import MixtureOfExperts
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.real_targets import RealTargets
@@ -283,7 +284,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, RealTargets, MixtureOfExperts):
 
     @classmethod
     def _from_state(cls, manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> Self:
-        self = cls(**{k: options.from_json(v) for k, v in manifest["parameters"].items()})
+        self: Self = as_described(cls, manifest)
         self._restore_targets(manifest, tensors)
         self._restore(manifest, tensors)
         return self

@@ -93,7 +93,7 @@ def require_labels(labels: np.ndarray, n: int, k: int) -> np.ndarray:
 def _around_labels(
     X: np.ndarray, k: int, rng: np.random.RandomState, prior: np.ndarray, known: np.ndarray
 ) -> np.ndarray:
-    """k-means from the means of the labelled rows; components that no label names start as k-means++ has them."""
+    """k-means from the means of the labeled rows; components that no label names start as k-means++ has them."""
     from sklearn.cluster import KMeans, kmeans_plusplus
 
     centers = kmeans_plusplus(X, k, random_state=rng)[0]

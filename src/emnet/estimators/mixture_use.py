@@ -35,7 +35,7 @@ class FittedMixture(OnnxFile, DensityMixin, BaseEstimator):
 
     @abstractmethod
     def _fitted_model(self) -> Mixture:
-        """The mixture of centred and scaled rows that the published attributes stand for."""
+        """The mixture of centered and scaled rows that the published attributes stand for."""
 
     @abstractmethod
     def _check_rows(self, X: Any, reset: bool) -> np.ndarray:
@@ -126,7 +126,7 @@ class FittedMixture(OnnxFile, DensityMixin, BaseEstimator):
         labels: np.ndarray | None = None,
         dtype: torch.dtype | None = None,
     ) -> Iterator[Batch]:
-        """Centred rows in batches on the device, in the estimator's type or another; centred in float64."""
+        """Centered rows in batches on the device, in the estimator's type or another; centered in float64."""
         dtype, device = dtype or options.DTYPES[self.dtype], options.choose_device(self.device)
         size = min(_MOST_ROWS, max(_FEWEST_ROWS, _BATCH_ELEMENTS // self.n_components))
         for start in range(0, len(X), size):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the help of the command line lists these rows, and should not wait for PyTorch
@@ -44,6 +44,7 @@ class Kind:
     clusters : whether its parts are clusters of rows.
     has_criteria : whether information criteria can choose their number; of others held-out evidence does.
     build : an estimator from a schema, a size, a variant and options.
+    to_show : parameters by which a fit is E-steps and M-steps that can be looked at, where it is not by default.
     """
 
     about: str
@@ -56,6 +57,7 @@ class Kind:
     build: Callable[[Schema, int, Any, Options], Any]
     clusters: bool = False
     has_criteria: bool = True
+    to_show: Mapping[str, Any] = field(default_factory=dict)
 
     def described(self, size: int, variant: str) -> str:
         with_variant = f", {variant}" if variant else ""
@@ -245,6 +247,7 @@ KINDS: Mapping[str, Kind] = {
         "target",
         True,
         _em_mlp,
+        to_show={"algorithm": "em"},
     ),
     "moe": Kind(
         "a target from the other columns, by simple rules, each for a part of them",

@@ -9,8 +9,12 @@ import numpy as np
 import torch
 from scipy import stats
 from sklearn.utils import check_random_state
+from torch import Tensor, distributions
+from torch.distributions import Distribution
 
 from emnet.algorithms.base import Callback
+from emnet.estimators.distributions import mixture
+from emnet.estimators.forecasts import Ahead
 from emnet.estimators.markov_fit import LearningMarkov
 from emnet.estimators.markov_use import require_distributions, require_shape
 from emnet.exceptions import InvalidInputError
@@ -154,11 +158,19 @@ class MultinomialHMM(LearningMarkov):
     def _n_emission_scalars(self) -> dict[str, int]:
         return {"e": len(self._representatives()) * (self.emissionprob_.shape[1] - 1)}
 
-    def _draw(self, state: int, rng: np.random.RandomState) -> np.ndarray:
+    def _single_n_trials(self, purpose: str) -> int:
         trials = np.unique([] if self.n_trials is None else self.n_trials)
         if len(trials) != 1:
-            raise InvalidInputError("For sampling, a single n_trials must be given.")
-        return stats.multinomial.rvs(n=trials[0], p=self.emissionprob_[state], random_state=rng)
+            raise InvalidInputError(f"For {purpose}, a single n_trials must be given.")
+        return int(trials[0])
+
+    def _draw(self, state: int, rng: np.random.RandomState) -> np.ndarray:
+        return stats.multinomial.rvs(self._single_n_trials("sampling"), self.emissionprob_[state], random_state=rng)
+
+    def _distribution_ahead(self, weights: Tensor, ahead: Ahead, n_paths: int) -> Distribution:
+        """Of counts, whose mean is `n_trials` times that of the forecast."""
+        trials = self._single_n_trials("the distribution of a row to come")
+        return mixture(weights, distributions.Multinomial(trials, torch.as_tensor(self.emissionprob_)))
 
     def _means(self) -> np.ndarray:
         """The symbols' probabilities: how they share the trials of a row."""

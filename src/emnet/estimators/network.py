@@ -200,7 +200,6 @@ class NetworkEstimator(PredictionFile, PartialFits[BernoulliNetwork]):
 
     def _restore(self, manifest: dict[str, Any], tensors: dict[str, np.ndarray], n_outputs: int) -> None:
         """Set what `_to_state` took down, after checking that it hangs together."""
-        self.device: Any = options.device_at_hand(self.device)
         self._check_parameters()
         self._restore_inputs(manifest, tensors)
         p, k, widths = self.n_features_in_, len(manifest["fits"]), self._widths()

@@ -16,6 +16,7 @@ from emnet.data.sample import Units
 from emnet.data.stream import Chunk, Stream
 from emnet.estimators import experts_start, options
 from emnet.estimators.callbacks import with_callbacks
+from emnet.estimators.description import as_described
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.lags import past_of
 from emnet.estimators.mixture_report import warn_of_idle_states
@@ -308,7 +309,7 @@ class NeuralHMM(FittedNeural):
 
     @classmethod
     def _from_state(cls, manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> Self:
-        self = cls(**{k: options.from_json(v) for k, v in manifest["parameters"].items()})
+        self: Self = as_described(cls, manifest)
         self._reference = torch.from_numpy(tensors["reference"]).to(options.DTYPES[self.dtype])
         self._restore(manifest, tensors)
         if self._reference.dim() != 2 or self._reference.shape[1] != self.n_features_in_ or not len(self._reference):

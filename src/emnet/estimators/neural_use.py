@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
+from torch.distributions import Distribution
 
 from emnet.batch import Batch, with_constant
-from emnet.estimators.forecasts import ForecastingChain, OnlineFilter
+from emnet.estimators.distributions import diagonal_mixture
+from emnet.estimators.forecasts import Ahead, ForecastingChain, OnlineFilter
 from emnet.estimators.lags import linear_means_ahead, past_of
 from emnet.estimators.sequence_estimator import SequenceEstimator
 from emnet.estimators.sequences import pieces
@@ -114,9 +116,38 @@ class FittedNeural(ForecastingChain, SequenceEstimator):
         before = past.target[-self._n_lags() :].double()
         return self._in_units(linear_means_ahead(emission.weights64(), at.exp(), steps, before, states))
 
-    def _draw_ahead(self, states: Tensor, past: Batch, seed: int) -> np.ndarray:
+    def _draw_ahead(self, states: Tensor, seed: int, past: Batch) -> np.ndarray:
         generator = torch.Generator(device=states.device).manual_seed(seed)
         return self._in_units(self._draw_rows(states, past.target[-self._n_lags() :], generator))
+
+    @torch.no_grad()
+    def _distribution_ahead(self, weights: Tensor, ahead: Ahead, n_paths: int) -> Distribution:
+        """(1/n) Σ_i Σ_k p(state k | the state before on path i) p(row | k, the rows before on path i)."""
+        emission: Any = self._best.emissions["emission"]
+        weights, steps = weights[:, None], len(weights)
+        if not self._n_lags():
+            log_weights, means, variances = (part[None] for part in emission.gaussians(None))
+        else:
+            states, seed = ahead.paths(n_paths)
+            given = self._given_of_paths(states, seed, ahead.past)
+            found = emission.gaussians(given.flatten(0, 1))
+            log_weights, means, variances = (part.unflatten(0, given.shape[:2]) for part in found)
+            later = self._best.transition.log_weights().exp()[states[:, :-1].T].cpu()
+            weights = torch.cat((weights[:1].expand(1, n_paths, -1), later)) / n_paths
+        shares = (weights[..., None] * log_weights.exp().cpu()).flatten(1)
+        center, scale = torch.as_tensor(self.input_mean_), torch.as_tensor(self.input_scale_)
+        means, variances = (part.expand(steps, *part.shape[1:]).flatten(1, 3).cpu() for part in (means, variances))
+        return diagonal_mixture(shares, means * scale + center, variances * scale.square())
+
+    def _given_of_paths(self, states: Tensor, seed: int, past: Batch) -> Tensor:
+        """What the rows of paths, (n, h), are explained from, (h, n, 1 + p)."""
+        lags, generator = self._n_lags(), torch.Generator(device=states.device).manual_seed(seed)
+        before = past.target[-lags:]
+        rows = self._draw_rows(states, before, generator)
+        whole = torch.cat((before.expand(len(rows), *before.shape), rows), dim=1)
+        lengths = torch.full((len(whole),), whole.shape[1])
+        given = with_constant(past_of(whole.flatten(0, 1), lengths, lags)).view(*whole.shape[:2], -1)
+        return given[:, len(before) :].transpose(0, 1)
 
     def _draw_rows(self, states: Tensor, before: Tensor, generator: torch.Generator) -> Tensor:
         """Rows of states (samples, h), (samples, h, d): one after another where each is drawn from those `before`."""

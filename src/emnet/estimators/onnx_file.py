@@ -47,7 +47,7 @@ def column_names(estimator: Any) -> list[Any]:
 
 
 def standardized(then: Portable, center: Any, scale: Any, n_columns: int, dtype: torch.dtype) -> Standardized:
-    """What takes columns as they come to what takes them centred and scaled; numbers, or one for each column."""
+    """What takes columns as they come to what takes them centered and scaled; numbers, or one for each column."""
     at, by = (torch.as_tensor(np.array(np.broadcast_to(own, n_columns), dtype=np.float64)) for own in (center, scale))
     return Standardized(at, by, dtype, then)
 

@@ -13,6 +13,7 @@ from torch import Tensor, distributions
 
 from emnet.algorithms.base import Callback
 from emnet.estimators.distributions import mixture
+from emnet.estimators.forecasts import Ahead
 from emnet.estimators.markov_fit import LearningMarkov
 from emnet.estimators.markov_use import require_shape
 from emnet.estimators.validation import require_levels
@@ -172,6 +173,6 @@ class PoissonHMM(LearningMarkov):
         reached = np.einsum("hk,ckd->hcd", weights, below)
         return (reached[:, None] >= levels[:, None, None] - 1e-12).argmax(axis=2).astype(float)
 
-    def _distribution_ahead(self, weights: Tensor) -> distributions.Distribution:
+    def _distribution_ahead(self, weights: Tensor, ahead: Ahead, n_paths: int) -> distributions.Distribution:
         rates = torch.as_tensor(self.lambdas_)
         return mixture(weights, distributions.Independent(distributions.Poisson(rates), 1))

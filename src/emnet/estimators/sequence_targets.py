@@ -8,8 +8,10 @@ from typing import Any, Protocol, Self
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributions import Categorical, Distribution
 
 from emnet.data.stream import Stream
+from emnet.estimators.distributions import of_targets
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.standardize import weighted_location_scale
 from emnet.estimators.validation import plain_labels
@@ -75,6 +77,10 @@ class SequenceTargets(Protocol):
 
     def quantiles(self, experts: Any, weights: Tensor, given: Tensor, levels: np.ndarray) -> np.ndarray:
         """(n, l) or (n, l, d), under weights of the states."""
+        ...
+
+    def distribution(self, experts: Any, weights: Tensor, given: Tensor) -> Distribution:
+        """p(y) under weights of the states, of batch shape (n,): of labels over the indices of the classes."""
         ...
 
     def n_parameters(self, k: int, p: int) -> int:
@@ -154,6 +160,9 @@ class LabelTargets:
     def quantiles(self, experts: Any, weights: Tensor, given: Tensor, levels: np.ndarray) -> np.ndarray:
         raise InvalidInputError("Labels have no order, and so no quantiles: leave `quantiles` out.")
 
+    def distribution(self, experts: Any, weights: Tensor, given: Tensor) -> Distribution:
+        return Categorical(probs=torch.as_tensor(self.probabilities(experts, weights, given)))
+
     def n_parameters(self, k: int, p: int) -> int:
         return k * (len(self.classes) - 1) * (1 + p)
 
@@ -228,6 +237,10 @@ class NumberTargets:
         scales = experts.variance.sqrt()[None]
         found = mixture_quantiles(weights, experts.predictor(given).double(), scales, at)
         return self.decoded(found.flatten(0, 1)).reshape(len(given), len(levels), *(() if self.flat else (-1,)))
+
+    def distribution(self, experts: Any, weights: Tensor, given: Tensor) -> Distribution:
+        means, lower = experts.predictor(given).double(), torch.diag_embed(experts.variance.sqrt())
+        return of_targets(weights, means, lower, self.center, self.scale, self.flat)
 
     def n_parameters(self, k: int, p: int) -> int:
         return k * len(self.center) * (2 + p)

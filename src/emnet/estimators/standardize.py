@@ -1,4 +1,4 @@
-"""Centring and scaling of inputs, so that offsets of 1e9 and scales of 1e±150 are ordinary data."""
+"""Centering and scaling of inputs, so that offsets of 1e9 and scales of 1e±150 are ordinary data."""
 
 from __future__ import annotations
 

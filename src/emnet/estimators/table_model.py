@@ -126,6 +126,7 @@ def training_of(estimator: Any) -> dict[str, Any]:
 
 def coded_rows(columns: Columns, schema: Schema, with_target: bool) -> tuple[Rows, dict[str, list[int]]]:
     """A table as numbers, sequences end to end in the order in which they come first, and values never seen."""
+    columns = schema.cleared(columns)
     X, unseen = schema.encode(columns)
     if schema.sequence is not None:
         schema.require(columns, [schema.sequence])

@@ -71,7 +71,7 @@ def fit_streamed(stream: Stream, wanted: Wanted, request: Request) -> tuple[Tabl
     found = profile(stream, wanted)
     schema = _schema(found, wanted)
     plan = plan_table(found.sample, schema, request, found.seen(schema, wanted.target))
-    coded = replace(stream, columns=Coded(plan.schema, plan.filler, wanted.missing), spool=Spool())
+    coded = replace(stream, columns=Coded(plan.schema, plan.filler), spool=Spool())
     with request.keeping(plan.estimator):
         return plan.fitted(plan.estimator.fit(coded)), found
 
@@ -109,7 +109,6 @@ class Coded:
 
     schema: Schema
     filler: Any = None
-    missing: tuple[str, ...] = ()
     as_frames: bool = False  # there are no words left
     as_cells: ClassVar[bool] = True
 
@@ -125,9 +124,7 @@ class Coded:
         return [*self.schema.names, *self.roles]
 
     def parts(self, table: Any) -> Parts:
-        cells = cells_of(table)
-        if self.missing:
-            cells = {name: [None if str(c) in self.missing else c for c in own] for name, own in cells.items()}
+        cells = self.schema.cleared(cells_of(table))
         X, _ = self.schema.encode(cells)
         if self.sequence is not None:
             return Parts(X, sequence=np.array(list(map(str, cells[self.sequence])), dtype=object))
@@ -141,7 +138,7 @@ class Coded:
 def _schema(found: Profile, wanted: Wanted) -> Schema:
     """By the sample, and then with the categories of all rows."""
     own: dict[str, Any] = {"target": wanted.target, "sequence": wanted.sequence}
-    own |= {"drop": wanted.drop, "kinds": wanted.kinds}
+    own |= {"drop": wanted.drop, "kinds": wanted.kinds, "missing": wanted.missing}
     return schema_of(found.seen(schema_of(found.sample, **own), wanted.target), **own)
 
 

@@ -184,7 +184,23 @@ class Sequences(RowTask):
         return np.asarray(estimator.surprise_rows(rows.X, rows.lengths)[index])
 
 
-TASKS: Mapping[str, Task] = {task.name: task for task in (Density(), Classes(), Numbers(), Sequences())}
+class Paths(Task):
+    """p(targets of a sequence | its inputs)."""
+
+    name = "paths"
+    unit = "sequence"
+
+    def fit(self, estimator: Any, rows: Rows) -> Any:
+        return estimator.fit(rows.X, rows.y, rows.lengths)
+
+    def evidence(self, estimator: Any, rows: Rows) -> np.ndarray:
+        return np.asarray(estimator.log_density(rows.X, rows.y, rows.lengths))
+
+    def answers(self, estimator: Any, rows: Rows, schema: Schema) -> Columns:
+        return _of_states("state", estimator.smooth(rows.X, rows.y, rows.lengths))
+
+
+TASKS: Mapping[str, Task] = {task.name: task for task in (Density(), Classes(), Numbers(), Sequences(), Paths())}
 
 
 def design(X: np.ndarray, schema: Schema) -> np.ndarray:

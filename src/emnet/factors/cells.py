@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, distributions, nn
 from torch.nn import functional
 
-from emnet.exceptions import InvalidInputError
+from emnet.factors.discretized_logistic import DiscretizedLogistic, log_mass
 from emnet.kernels import diagonal_gaussian
 
 _LEAST_LOG_SCALE = -4.5  # of standardized columns: a density does not shrink onto a value that is repeated
@@ -63,6 +63,7 @@ class CellLikelihood(nn.Module, ABC):
     def draw(self, outputs: Tensor, generator: Generator) -> Tensor:
         """A value of each cell."""
 
+    @abstractmethod
     def distribution(
         self, outputs: Tensor, center: Tensor, scale: Tensor, logarithmic: bool = False
     ) -> distributions.Distribution:
@@ -70,7 +71,6 @@ class CellLikelihood(nn.Module, ABC):
 
         center, scale : (d,), of what is said of the cells, or where it is `logarithmic` of their logarithms.
         """
-        raise InvalidInputError(f"torch.distributions has no counterpart of {type(self).__name__}.")
 
     has_nodes = False
 
@@ -200,14 +200,13 @@ class DiscretizedLogisticCells(LocationScale):
         return cells * (2 / (self.levels - 1)) - 1
 
     def log_prob(self, cells: Tensor, outputs: Tensor) -> Tensor:
-        """log [σ(a) − σ(b)] = log σ(a) + log σ(−b) + log(1 − e^{b−a}) for the edges a > b."""
-        scale = self.log_scales(outputs).exp()
-        half = 1 / (self.levels - 1) / scale
-        away = (self.features(cells) - self.location(outputs)) / scale
-        below = functional.logsigmoid(away + half)
-        above = functional.logsigmoid(half - away)
-        within = below + above + (-torch.expm1(-2 * half)).log()
-        return torch.where(cells <= 0, below, torch.where(cells >= self.levels - 1, above, within))
+        return log_mass(cells, self.location(outputs), self.log_scales(outputs).exp(), self.levels)
+
+    def distribution(
+        self, outputs: Tensor, center: Tensor, scale: Tensor, logarithmic: bool = False
+    ) -> distributions.Distribution:
+        location, spread = self.location(outputs).double(), self.log_scales(outputs).double().exp()
+        return distributions.Independent(DiscretizedLogistic(location, spread, self.levels), 1)
 
     def mean(self, outputs: Tensor) -> Tensor:
         return ((self.location(outputs) + 1) * ((self.levels - 1) / 2)).clamp(0, self.levels - 1)

@@ -13,7 +13,7 @@ from emnet.statistics import ModelStatistics, Statistics
 
 
 class Composite(Factor[ModelStatistics]):
-    """Parts with parameters of their own, maximised one by one. A subclass says how rows become the parts' rows."""
+    """Parts with parameters of their own, maximized one by one. A subclass says how rows become the parts' rows."""
 
     def __init__(self, parts: Iterable[Factor[Any]]):
         super().__init__()
@@ -21,7 +21,7 @@ class Composite(Factor[ModelStatistics]):
 
     @property
     def m_step(self) -> Any:
-        """The parts' way of maximising, of parts that have the choice."""
+        """The parts' way of maximizing, of parts that have the choice."""
         return self.parts[0].m_step
 
     def maximize(self, statistics: ModelStatistics) -> None:

@@ -4,7 +4,7 @@
 parsimonious families say of each whether it is Equal or Varies over the states, or is the Identity (Celeux & Govaert
 1995, Pattern Recognition 28:781; the names are those of mclust). Full is VVV, Tied EEE, Diagonal VVI, Spherical VII.
 
-A structure maximises −½ Σ_k [n_k log |Σ_k| + tr(Σ_k⁻¹ W_k)] given W, (k, d, d), and n, (k,); priors and reg_covar are
+A structure maximizes −½ Σ_k [n_k log |Σ_k| + tr(Σ_k⁻¹ W_k)] given W, (k, d, d), and n, (k,); priors and reg_covar are
 in W and n before it sees them. Its parameters are free of constraints, and so are EM's coordinates.
 """
 
@@ -29,7 +29,7 @@ _Written = Sequence[tuple[Tensor, int, torch.device]]
 class Covariance(nn.Module):
     """Covariances of k states in d dimensions, started at `covariances`, (k, d, d) or of diagonals (k, d)."""
 
-    diagonal: bool  # whether variances alone are modelled, and so moments are squares alone
+    diagonal: bool  # whether variances alone are modeled, and so moments are squares alone
     shared: bool = False  # whether all states have one matrix, and so moments may be summed over states
 
     def __init__(self, n_states: int, n_features: int):
@@ -48,7 +48,7 @@ class Covariance(nn.Module):
 
     @abstractmethod
     def maximize(self, scatter: Tensor, counts: Tensor) -> None:
-        """Write the parameters that maximise, or at least raise, the objective."""
+        """Write the parameters that maximize, or at least raise, the objective."""
 
     def objective(self, scatter: Tensor, counts: Tensor, *parameters: Tensor) -> Tensor:
         """−½ Σ_k [n_k log |Σ_k| + tr(Σ_k⁻¹ W_k)], differentiable in all it is given."""

@@ -13,6 +13,7 @@ from emnet.factors.base import require_given
 from emnet.factors.composite import Composite, bundle
 from emnet.factors.gaussian_regression import GaussianRegression
 from emnet.factors.least_squares import ConjugatePrior, RegressionMoments, log_density, maximum
+from emnet.factors.mixture_density import Gaussians
 from emnet.factors.module import ModuleGaussian, ModuleOutput
 from emnet.factors.regression import SoftmaxOutput
 from emnet.factors.tables import Categorical
@@ -71,6 +72,10 @@ class GaussianExperts(GaussianRegression):
     def predictor(self, given: Tensor) -> Tensor:
         """Means, (n, 1 + p) → (n, k, d)."""
         return (given @ self.weights.flatten(0, 1).T).unflatten(1, self.weights.shape[:2])
+
+    def gaussians(self, given: Tensor | None) -> Gaussians:
+        """p(y | x, k) of each row and expert, mixtures of one component."""
+        return _as_mixtures(self.predictor(require_given(given)), self.variance)
 
     def log_prob(self, target: Tensor | Targets, given: Tensor | None = None) -> Tensor:
         """(n, d) → (n, k), of the entries that are there."""
@@ -204,6 +209,10 @@ class ModuleExperts(Composite):
         """Means, (n, 1 + p) → (n, k, d)."""
         return torch.stack([part.predictor(given) for part in self.parts], dim=1)  # type: ignore[operator]
 
+    def gaussians(self, given: Tensor | None) -> Gaussians:
+        """p(y | x, k) of each row and expert, mixtures of one component."""
+        return _as_mixtures(self.predictor(require_given(given)), self.variance)
+
     def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:
         """(n, d) → (n, k), of the entries that are there."""
         terms = [part.log_prob(target, given) for part in self._factors()]
@@ -224,6 +233,12 @@ class ModuleExperts(Composite):
             weights = given.new_ones(len(given), self.n_states)
         parts = enumerate(self._factors())
         return bundle(part.statistics(target, weights[:, state], given) for state, part in parts)
+
+
+def _as_mixtures(means: Tensor, variance: Tensor) -> Gaussians:
+    """Of means (n, k, d) and variances (k, d)."""
+    means = means.double()[:, :, None]
+    return Gaussians(torch.zeros_like(means[..., 0]), means, variance[:, None].expand_as(means))
 
 
 def _expectations(target: Tensor, seen: Tensor | None, means: Tensor, responsibilities: Tensor) -> Tensor:

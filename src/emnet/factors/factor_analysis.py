@@ -1,4 +1,4 @@
-"""Covariances of few factors: mixtures of factor analysers."""
+"""Covariances of few factors: mixtures of factor analyzers."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _LOG_2PI = math.log(2 * math.pi)
 class Gaussian(Emission[GaussianMoments]):
     """p(target | state k) = Normal(m_k, Σ_k), where NaN is not observed and integrated out exactly.
 
-    Densities are computed in the type of the target, moments and parameters are float64. Targets should be centred:
+    Densities are computed in the type of the target, moments and parameters are float64. Targets should be centered:
     what is far from 0, beside its spread, loses digits before it gets here.
 
     Parameters
@@ -280,7 +280,7 @@ class Gaussian(Emission[GaussianMoments]):
     def _posterior_scatter(
         self, statistics: GaussianMoments, means: Tensor, about: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Scatter about the means and counts, with the prior's share: what the structure maximises over."""
+        """Scatter about the means and counts, with the prior's share: what the structure maximizes over."""
         scatter, counts = statistics.scatter(means if about is None else about), statistics.counts
         if self.covariance.shared:
             scatter, counts = scatter.sum(0, keepdim=True), counts.sum().view(1)

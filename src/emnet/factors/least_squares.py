@@ -1,4 +1,4 @@
-"""Weighted least squares with a conjugate prior: what linear Gaussian factors maximise.
+"""Weighted least squares with a conjugate prior: what linear Gaussian factors maximize.
 
     Q = −½ Σ_j w_j Σ_i [(y_ji − v_i·x_j)²/σ_i² + log 2πσ_i²],     v_i | σ_i² ~ Normal(0, σ_i²/λ) but for the bias
 

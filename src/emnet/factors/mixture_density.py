@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 _LEAST_LOG_VARIANCE = -9.0  # of standardized columns: a component does not shrink onto a value that is repeated
+
+
+class Gaussians(NamedTuple):
+    """p(row | state) of n rows, or of all alike: mixtures of c Gaussians with independent columns.
+
+    log_weights : (n or 1, k, c).
+    means, variances : (n or 1, k, c, d).
+    """
+
+    log_weights: Tensor
+    means: Tensor
+    variances: Tensor
 
 
 class MixtureDensity(nn.Module):
@@ -52,6 +65,11 @@ class MixtureDensity(nn.Module):
         log_weights, means, log_variances = self.parameters_of(past)
         shares = self._log_joint(target, log_weights, means, log_variances).softmax(2)
         return (shares[..., None] * means).sum(2)
+
+    def gaussians(self, past: Tensor | None = None) -> Gaussians:
+        """p(row | state, past)."""
+        log_weights, means, log_variances = (part.double() for part in self.parameters_of(past))
+        return Gaussians(log_weights, means, log_variances.exp())
 
     @staticmethod
     def _log_joint(target: Tensor, log_weights: Tensor, means: Tensor, log_variances: Tensor) -> Tensor:

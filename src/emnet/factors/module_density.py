@@ -13,6 +13,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor
+from emnet.factors.mixture_density import Gaussians
 from emnet.factors.module import Gradient, learned
 from emnet.kernels.ascent import ascend
 from emnet.statistics import Observations
@@ -111,8 +112,9 @@ class ModuleDensity(NetworkEmission):
     Parameters
     ----------
     network : (n, d) rows, or (n, d) rows and (n, p) what they are given → (n, k) log densities, which must be
-        normalised: integrate to 1 over the rows. For `draw` it needs a method draw(states, given, generator) → (n, d),
-        for `fill` means(rows, given) → (n, k, d), what each state expects of rows whose missing cells are NaN.
+        normalized: integrate to 1 over the rows. For `draw` it needs a method draw(states, given, generator) → (n, d),
+        for `fill` means(rows, given) → (n, k, d), what each state expects of rows whose missing cells are NaN, and for
+        the distribution of a forecast gaussians(given) → `Gaussians`.
     """
 
     def _log_density(self, target: Tensor, given: Tensor) -> Tensor:
@@ -122,6 +124,11 @@ class ModuleDensity(NetworkEmission):
         """Rows of (n,) states, (n, d), by the network's own `draw`."""
         with torch.no_grad():
             return self._asked("draw", "rows cannot be drawn")(states, self._past(given), generator)  # type: ignore[no-any-return]
+
+    def gaussians(self, given: Tensor | None) -> Gaussians:
+        """p(row | state, given), by the network's own `gaussians`."""
+        with torch.no_grad():
+            return self._asked("gaussians", "a row to come has no distribution: take samples")(self._past(given))  # type: ignore[return-value]
 
     def fill(self, target: Tensor, responsibilities: Tensor, given: Tensor | None) -> Tensor:
         """The target, (n, d), in float64, with expectations under responsibilities (n, k) for what is missing."""

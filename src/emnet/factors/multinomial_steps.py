@@ -31,7 +31,7 @@ class Irls:
 
 @dataclass(frozen=True)
 class ClassByClass:
-    """Conditional maximisation, a class at a time ("ecm"; Ng & McLachlan 2004): damped Newton on each in turn."""
+    """Conditional maximization, a class at a time ("ecm"; Ng & McLachlan 2004): damped Newton on each in turn."""
 
     sweeps: int = 1
     tol: float = 1e-10

@@ -46,7 +46,7 @@ class Recognition:
 
     φ(y) is one column a class, or (1, y) of real targets. B starts at 0, the prior, and moves with every E-step by one
     step of the fixed bound of logistic regression on the weighted samples (the wake phase of Bornschein & Bengio 2015).
-    Where log p(y | z) is linear in φ(y) and in z and its normaliser varies little with z, B holds the exact posterior.
+    Where log p(y | z) is linear in φ(y) and in z and its normalizer varies little with z, B holds the exact posterior.
     """
 
     kept = ("_shifts",)

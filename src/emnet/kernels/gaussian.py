@@ -3,7 +3,7 @@
 A matrix is given by the inverse U of the Cholesky factor of its covariance, Σ⁻¹ = UᵀU: (k, d, d), or (1, d, d) where
 all states share one, or (k, d) of diagonal matrices. The expanded quadratic xᵀΣ⁻¹x − 2mᵀΣ⁻¹x + mᵀΣ⁻¹m is one product
 over packed features (x_i x_j for i ≤ j, or x_i² where matrices are diagonal; x; 1), and it cancels where a component is
-far narrower than the data: those that `narrow_states` finds are done as ‖U(x − m)‖². Data are thought of as centred
+far narrower than the data: those that `narrow_states` finds are done as ‖U(x − m)‖². Data are thought of as centered
 near 0.
 """
 

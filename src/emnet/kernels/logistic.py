@@ -167,7 +167,7 @@ class Regression(Protocol):
 
 
 def newton(regression: Regression, start: Tensor, *, max_steps: int = 100, tol: float = 1e-10) -> Tensor:
-    """Maximise by damped Newton steps, from `start` (k, p); no step lowers any regression's objective.
+    """Maximize by damped Newton steps, from `start` (k, p); no step lowers any regression's objective.
 
     Stops when no step promises more than `tol` relative gain. Warns with SeparationWarning when it ends at
     logits beyond what a probability can tell from certainty and no prior holds the weights.
@@ -194,7 +194,7 @@ def newton(regression: Regression, start: Tensor, *, max_steps: int = 100, tol: 
 
 
 def class_by_class(regression: SoftmaxRegression, start: Tensor, *, sweeps: int, tol: float = 1e-10) -> Tensor:
-    """Maximise by a damped Newton step of each class in turn, the others held fixed (Ng & McLachlan 2004).
+    """Maximize by a damped Newton step of each class in turn, the others held fixed (Ng & McLachlan 2004).
 
     A sweep solves g systems of p equations where Newton solves one of g·p; each step is a step of an ECM algorithm.
     """
@@ -245,8 +245,8 @@ def _halve_until_better(
 
 
 def _is_separated(regression: Regression, weights: Tensor) -> bool:
-    unpenalised = (regression.precision[:, 1:] == 0).any()
-    return bool(unpenalised) and regression.largest_logit(weights) > _SEPARATED_LOGIT
+    unpenalized = (regression.precision[:, 1:] == 0).any()
+    return bool(unpenalized) and regression.largest_logit(weights) > _SEPARATED_LOGIT
 
 
 def _per_objective(terms: Tensor, value: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The variational bound of the EM-MLP with independent units, by coordinate ascent.
 
-For q(z) = Π_h Bernoulli(μ_h), with the softmax's normaliser bounded by Jensen's inequality (log concave),
+For q(z) = Π_h Bernoulli(μ_h), with the softmax's normalizer bounded by Jensen's inequality (log concave),
 
     log p(y = i | x) ≥ Σ_h [μ_h a_h − softplus(a_h) + H(μ_h)] + v_i·(1, μ) − log Σ_r X_r,
     X_r = exp(v_r0) Π_h (1 − μ_h + μ_h e^{v_rh}),

@@ -30,7 +30,7 @@ class LatentModel(nn.Module, ABC, Generic[P]):
     @property
     @abstractmethod
     def factors(self) -> Mapping[str, Factor[Any]]:
-        """The factors by name, in the order in which the M-step maximises them."""
+        """The factors by name, in the order in which the M-step maximizes them."""
 
     @abstractmethod
     def posterior(self, batch: Batch) -> P:
@@ -54,7 +54,7 @@ class LatentModel(nn.Module, ABC, Generic[P]):
             factor.maximize(statistics[name])
 
     def gradient(self, statistics: ModelStatistics) -> Tensor:
-        """∇Q at θ, with the prior's part: by Fisher's identity the gradient of the penalised log evidence."""
+        """∇Q at θ, with the prior's part: by Fisher's identity the gradient of the penalized log evidence."""
         return torch.cat([factor.gradient(statistics[name]) for name, factor in self.learned.items()])
 
     def log_prior(self) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 from emnet.data.frames import cells_of, column_names, is_frame, kind_of, missing_cells
 from emnet.data.kinds import CATEGORY, NUMBER, Field, kind_of_column
 from emnet.data.reading import Columns
+from emnet.estimators.sequences import joined_targets
 from emnet.estimators.table_model import TableModel, coded_rows, sequence_order
 from emnet.estimators.table_tasks import TASKS, Rows, Task
 from emnet.exceptions import InvalidInputError
@@ -96,7 +97,8 @@ class Subject:
             return Rows(rows_of(self.rows.X, self.drawn), y)
         ends = np.minimum(np.cumsum(self.rows.lengths), len(self.drawn))
         lengths = np.diff(ends, prepend=0)
-        return Rows(self.rows.X[: len(self.drawn)], None, lengths[lengths > 0])
+        y = None if self.rows.y is None else self.rows.y[: len(self.drawn)]
+        return Rows(self.rows.X[: len(self.drawn)], y, lengths[lengths > 0])
 
 
 def rows_of(X: Any, index: np.ndarray) -> Any:
@@ -141,8 +143,32 @@ def of_table(model: TableModel, columns: Columns, **more: Any) -> Subject:
     )
 
 
-def of_arrays(estimator: Any, X: Any, y: Any, lengths: Any, **more: Any) -> Subject:
-    """What Python hands over: arrays, data frames, or a list of sequences."""
+def of_model(model: TableModel, **more: Any) -> Subject:
+    """The command line's models without a row: of what the model alone can show."""
+    schema = model.schema
+    none = np.empty((0, len(schema.inputs)))
+    classes = schema.field(schema.target).values if schema.target is not None and model.task.name == "classes" else ()
+    return Subject(
+        model.estimator,
+        model.task,
+        Rows(none),
+        none,
+        schema.inputs,
+        np.empty(0, dtype=int),
+        lambda X: X,
+        lambda table: np.asarray(table, dtype=float),
+        tuple(classes[int(code)] for code in model.estimator.classes_) if classes else (),
+        schema.target or "y",
+        left_out=schema.left_out,
+        note=model.note,
+        **more,
+    )
+
+
+def of_arrays(
+    estimator: Any, X: Any, y: Any, lengths: Any, columns: Sequence[Any] | None = None, **more: Any
+) -> Subject:
+    """What Python hands over: arrays, data frames, or a list of sequences; `columns` have names that X does not."""
     if isinstance(X, (list, tuple)) and len(X) and np.ndim(X[0]) == 2:
         lengths, X = np.array([len(part) for part in X]), np.concatenate([np.asarray(part) for part in X])
     if not is_frame(X):
@@ -150,9 +176,11 @@ def of_arrays(estimator: Any, X: Any, y: Any, lengths: Any, **more: Any) -> Subj
     if len(np.shape(X)) != 2 or not len(X):
         raise InvalidInputError(f"X must be a table with rows and columns; its shape is {np.shape(X)}.")
     task = task_of(estimator, y, lengths)
-    if task.name == "sequences" and lengths is None:
+    if task.name in ("sequences", "paths") and lengths is None:
         lengths = np.array([len(X)])
-    fields = tuple(_fields(X, getattr(estimator, "feature_names_in_", None)))
+    if task.name == "paths":
+        y = joined_targets(y, np.asarray(lengths))
+    fields = tuple(_fields(X, getattr(estimator, "feature_names_in_", None) if columns is None else columns))
     names = column_names(X)
 
     def coded(table: Any) -> np.ndarray:
@@ -175,14 +203,25 @@ def of_arrays(estimator: Any, X: Any, y: Any, lengths: Any, **more: Any) -> Subj
 
 
 def task_of(estimator: Any, y: Any, lengths: Any) -> Task:
-    """What an estimator is asked, by what it can do."""
+    """What an estimator is asked, by what it can do.
+
+    Raises InvalidInputError where it needs targets, or labels whole sequences.
+    """
+    if hasattr(estimator, "predict_states"):
+        if y is None:
+            raise InvalidInputError(f"A report of a {type(estimator).__name__} needs what its paths explain: give y.")
+        return TASKS["paths"]
     sort = getattr(estimator, "_estimator_type", None) or getattr(
         getattr(estimator, "__sklearn_tags__", lambda: None)(), "estimator_type", None
     )
     name = {"classifier": "classes", "regressor": "numbers"}.get(str(sort))
     if name is None:
         return TASKS["sequences" if hasattr(estimator, "score_sequences") else "density"]
-    if y is None or lengths is not None:
+    if lengths is not None:
+        raise InvalidInputError(
+            f"There is no report of a {type(estimator).__name__} on sequences: give one of the models it is made of."
+        )
+    if y is None:
         raise InvalidInputError(f"A report of a {type(estimator).__name__} needs the targets of its rows: give y.")
     return TASKS[name]
 

@@ -10,6 +10,7 @@ from typing import Any
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
+from emnet.estimators.description import Inside
 from emnet.exceptions import InvalidInputError
 from emnet.report.film import Film
 from emnet.report.page import Page, Section, html, require_report
@@ -62,9 +63,11 @@ def write(
         film, usual = Film(), True
         with film:
             _fit(estimator, X, y, lengths)
-    inner = getattr(estimator, "model_", None)
-    model = estimator if inner is None or hasattr(estimator, "location_") else inner
-    subject = of_arrays(model, X, y, lengths, film=film, usual=usual, show=tuple(map(str, show)))
+    inner = (
+        estimator._inside(X) if hasattr(estimator, "_inside") else Inside(getattr(estimator, "model_", estimator), X)
+    )
+    more: dict[str, Any] = {"film": film, "usual": usual, "show": tuple(map(str, show)), "note": inner.note}
+    subject = of_arrays(inner.model, inner.X, y, lengths, inner.names, **more)
     return write_subject(subject, path, title or f"{type(estimator).__name__}: {several(len(subject.X), 'row')}")
 
 
@@ -81,8 +84,9 @@ def write_subject(
             raise InvalidInputError(
                 f"There is no input {name!r} to show; there are {', '.join(f.name for f in subject.fields)}."
             )
-    first, *rest = sections_of(subject, only)
-    return write_page(Page(title, subject.note or _about(subject), [first, *extra, *rest]), path)
+    found = sections_of(subject, only)
+    place = sum(section.name == "data" for section in found[:1])
+    return write_page(Page(title, subject.note or _about(subject), [*found[:place], *extra, *found[place:]]), path)
 
 
 def write_page(page: Page, path: str | os.PathLike) -> Path:
@@ -105,7 +109,7 @@ def _is_fitted(estimator: Any) -> bool:
 
 def _fit(estimator: Any, X: Any, y: Any, lengths: Any) -> None:
     task = task_of(estimator, y, lengths)
-    if task.name == "sequences":
-        estimator.fit(X, lengths)
+    if task.name in ("sequences", "paths"):
+        estimator.fit(*(part for part in (X, y) if part is not None), lengths=lengths)
     else:
         estimator.fit(X) if y is None else estimator.fit(X, y)

@@ -10,6 +10,7 @@ from emnet.report.subject import Subject
 
 SCENES: tuple[tuple[tuple[str, ...], Callable[[Subject], Scene | None]], ...] = (  # the first that fits draws the model
     (("transmat_", "predict_proba"), chains.scene),
+    (("smooth", "predict_states"), chains.of_targets),
     (("gate_proba", "responsibilities"), experts.scene),
     (("hidden_posterior",), networks.scene),
     (("transform", "score_samples"), codes.scene),

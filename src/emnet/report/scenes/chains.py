@@ -41,7 +41,7 @@ class Chains(Scene):
     def __init__(self, subject: Subject, columns: list[int]):
         super().__init__(subject)
         self.columns = columns
-        k = len(subject.estimator.transmat_)
+        k = subject.estimator.n_components
         below = ("", "the rows with their states' densities", "the rows with their states as ellipses")[len(columns)]
         self.sees = (
             "The strip is time: how probable each state is at each step, given its whole sequence; white lines part "
@@ -75,11 +75,15 @@ class Chains(Scene):
                 self.axes.set_ylabel("density")
                 self.xy = np.column_stack((own, np.zeros(len(own))))
 
+    def chances(self, estimator: Any) -> np.ndarray:
+        """p(state | its whole sequence) of the rows that are drawn, (n, k)."""
+        rows = self.subject.some
+        return np.asarray(estimator.predict_proba(rows.X, rows.lengths))
+
     def posterior(self, estimator: Any) -> Artists:
         if estimator is None:
             return [] if self.axes is None else plane.points(self.axes, self.xy[:, 0], self.xy[:, 1], svg.FAINT)
-        rows = self.subject.some
-        chances = estimator.predict_proba(rows.X, rows.lengths)
+        chances = self.chances(estimator)
         found = shares.strip(self.strip, chances)
         if self.axes is None:
             return found
@@ -92,3 +96,42 @@ class Chains(Scene):
         if len(self.columns) == 1:
             return plane.curves(self.axes, found, self.columns[0])
         return plane.ellipses(self.axes, found, self.columns)
+
+
+def of_targets(subject: Subject) -> Scene:
+    """Of paths that the inputs lead, and that explain the targets."""
+    return Paths(subject, [])
+
+
+class Paths(Chains):
+    """Two strips: the path given inputs and targets, and by the inputs alone, which is what the parameters say."""
+
+    size = (6.2, 4.2)
+    e_says: ClassVar[str] = (
+        "Forward and backward through each sequence: to which states do its inputs lead, and for which do its targets "
+        "speak? The upper strip takes the states' colors."
+    )
+    m_says: ClassVar[str] = (
+        "Each state learns the targets of the rows, every one counted as much as the path was in that state; the gates "
+        "learn which inputs lead from state to state, which is the lower strip."
+    )
+
+    def __init__(self, subject: Subject, columns: list[int]):
+        super().__init__(subject, columns)
+        self.sees = f"{self.sees} Below, the same by the inputs alone."
+        self.alt = f"{self.alt} Below, the same by the inputs alone."
+
+    def base(self, figure: Any) -> None:
+        above, below = figure.subfigures(2, 1)
+        super().base(below)
+        self.prior = self.strip
+        super().base(above)
+        self.prior.set_ylabel("p(state), inputs")
+
+    def chances(self, estimator: Any) -> np.ndarray:
+        rows = self.subject.some
+        return np.asarray(estimator.smooth(rows.X, rows.y, rows.lengths))
+
+    def parameters(self, estimator: Any) -> Artists:
+        rows = self.subject.some
+        return shares.strip(self.prior, np.asarray(estimator.smooth(rows.X, None, rows.lengths)))

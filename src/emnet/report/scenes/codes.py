@@ -27,7 +27,7 @@ class Codes(Scene):
     )
     m_says: ClassVar[str] = (
         "The way from the hidden space back to the table is learned from the rows and their places: what comes back, "
-        "on the right, moves towards the rows."
+        "on the right, moves toward the rows."
     )
 
     def __init__(self, subject: Subject):

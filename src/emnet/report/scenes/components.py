@@ -79,7 +79,7 @@ class Curves(Scene):
 
     def __init__(self, subject: Subject, column: int):
         super().__init__(subject)
-        self.column = column
+        self.column, self.columns = column, [column]
         name = svg.text(subject.fields[column].name)
         self.sees = (
             f"Curves are the components' densities over {name}, dotted their sum; the bars are how the rows are "

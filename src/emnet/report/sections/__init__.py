@@ -42,9 +42,12 @@ SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Subject], Section | None]]
     ("settings", (), settings.section),
 )
 
+_OF_ROWS = ("regions", "classes", "pit")  # which look at each row alone, and so at no sequence
+
 
 def sections_of(subject: Subject, only: Sequence[str] | None = None) -> list[Section]:
     """Those that have something to say of the subject, and of those, where it is said, only some."""
-    asked = [(needs, make) for name, needs, make in SECTIONS if only is None or name in only]
+    left_out = () if subject.rows.lengths is None else _OF_ROWS
+    asked = [(needs, make) for name, needs, make in SECTIONS if (only is None or name in only) and name not in left_out]
     found = (make(subject) for needs, make in asked if subject.can(*needs))
     return [section for section in found if section is not None]

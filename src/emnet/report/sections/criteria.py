@@ -45,5 +45,5 @@ def _criterion(subject: Subject, name: str) -> float | None:
     if subject.task.name in ("classes", "numbers"):
         arguments = (rows.X, rows.y)
     elif rows.lengths is not None:
-        arguments = (rows.X, rows.lengths)
+        arguments = (rows.X, *([] if rows.y is None else [rows.y]), rows.lengths)
     return float(ask(*arguments))

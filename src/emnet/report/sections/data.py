@@ -38,7 +38,7 @@ def _lead(subject: Subject, holes: np.ndarray) -> str:
     lengths = subject.rows.lengths
     parts = "" if lengths is None or len(lengths) < 2 else f" in {several(len(lengths), 'sequence')}"
     said = f"{several(len(holes), 'row')}{parts} of {several(holes.shape[1], 'column')} that the model knows"
-    if subject.task.name in ("classes", "numbers"):
+    if subject.rows.y is not None:
         said += f", to explain {svg.text(subject.target)}"
     if not holes.any():
         return f"{said}. No cell is missing."

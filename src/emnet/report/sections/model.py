@@ -29,7 +29,8 @@ def section(subject: Subject) -> Section | None:
 
     figure = Figure(svg.draw("model", scene.size, paint), scene.alt, wide=scene.size[0] > 6.5)
     parts = _parts(subject)
-    return Section("model", "The model", scene.sees, [figure], [parts] if parts else [])
+    notes = [scene.not_drawn] if scene.not_drawn else []
+    return Section("model", "The model", scene.sees, [figure], [parts] if parts else [], notes=notes)
 
 
 def _parts(subject: Subject) -> Table | None:

@@ -37,6 +37,7 @@ def section(subject: Subject) -> Section | None:
     )
     kept = "All iterations are here." if slides.complete else "The first iterations are all here, later ones by leaps."
     notes = [kept, _TO_SEE_EM] if take.algorithm in _BY_GRADIENT else [kept]
+    notes += [scene.not_drawn] if scene.not_drawn else []
     return Section("steps", "EM, step by step", lead, slides=slides.slides, notes=notes)
 
 
