@@ -107,6 +107,14 @@ class Group:
             (renamed or dist.all_gather_into_tensor)(whole, share)
         return whole
 
+    def from_first(self, own: Tensor) -> Tensor:
+        """What the first process has, in all."""
+        found = own.clone()
+        if self.size > 1:
+            with self._guarded():
+                dist.broadcast(found, 0)
+        return found
+
     def gathered(self, value: Any) -> list[Any]:
         """What every process has, by rank: for what is small and asked once."""
         if self.size == 1:
