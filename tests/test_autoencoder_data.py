@@ -1,6 +1,7 @@
 """Autoencoders on streams, on files mapped into memory, and on portions of the data."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from emnet.algorithms.variational import VariationalEM
 from emnet.distributed import Group
 from emnet.estimators.streaming import StreamedMiniBatches, survey
 from emnet.inference.amortized import Amortized
+from emnet.kernels.sampling import source
 from tests.test_variational_autoencoder import FAMILIES, small, table
 
 FULL, HOLES = table(90)
@@ -104,9 +106,41 @@ def test_a_stream_that_cannot_be_used_is_named(data, parameters, message):
         small(**{"likelihood": FAMILIES, **parameters}).fit(emnet.stream(data, batch_rows=25))
 
 
-def test_one_process_alone():
-    with pytest.raises(InvalidInputError, match="one process"):
-        small().fit(whole().shared(Group(0, 2)))
+@pytest.mark.parametrize(("batch_rows", "own_rows"), [(25, [57, 50]), (100, [100, 7]), (106, [106, 1])])
+def test_processes_have_equally_many_batches(batch_rows, own_rows):
+    """In proportion to their rows; in the end some have a row without weight. The orders are their own."""
+    rows = np.arange(107.0)[:, None]
+    stream, passes = emnet.stream(rows, batch_rows=batch_rows), []
+    found = survey(stream, lambda chunk: emnet.data.sample.Units(chunk.X))
+    for rank, own in enumerate(own_rows):
+        share = stream.shared(Group(rank, 2))
+        data = StreamedMiniBatches(
+            share,
+            lambda chunk: [emnet.batch.Batch(torch.from_numpy(chunk.X))],
+            replace(found, own_rows=own),
+            10,
+            0,
+        )
+        passes.append(list(data))
+        assert len(data) == len(passes[rank]) == 11
+    counted = [[batch.target[:, 0] for batch in own if batch.total_weight] for own in passes]
+    assert [sum(map(len, own)) for own in counted] == own_rows
+    assert torch.cat([*counted[0], *counted[1]]).sort().values.tolist() == rows[:, 0].tolist()
+    weights = [sum(batch.total_weight for batch in parts) for parts in zip(*passes, strict=True)]
+    assert sum(weights) == 107
+    assert max(weights) <= 11
+
+
+def test_draws_of_a_process_are_its_own_and_begin_where_a_checkpoint_says():
+    draws = {rank: [_draw(generator) for _ in range(3)] for rank in range(2) for generator in [source(0, rank)]}
+    assert len({draw for own in draws.values() for draw in own}) == 6
+    later = source(0, 1)
+    later._asked = 2
+    assert _draw(later) == draws[1][2]
+
+
+def _draw(generator):
+    return float(torch.rand(1, generator=generator.on(torch.device("cpu"))))
 
 
 # -- where the rows are -----------------------------------------------------------------------------------------------

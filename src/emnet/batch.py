@@ -157,6 +157,10 @@ class Batches(Collection[Batch]):
         """What a pass has summed up by block, as one sum: here, where all batches are this process's, in order."""
         return in_order(sums)
 
+    def summed(self, own: Derived) -> Derived:
+        """The sum of what every process has one of, as often as all of them ask: here there is no other."""
+        return own
+
     def __contains__(self, batch: object) -> bool:
         return False  # they are made as they are asked for
 
@@ -212,17 +216,28 @@ def total_weight(data: Data) -> float:
     return data.total_weight if isinstance(data, Batches) else sum(batch.total_weight for batch in data)
 
 
-def require_own(
-    data: Data, algorithm: str, instead: str = "For many take algorithm='em', 'squarem' or 'lbfgs'."
-) -> None:
+def is_shared(data: Data) -> bool:
+    """Whether other processes have batches of these data, too."""
+    return isinstance(data, Batches) and data.is_shared
+
+
+def require_own(data: Data, algorithm: str) -> None:
     """Raise InvalidInputError if other processes have a share of the data, for algorithms that go batch by batch."""
-    if isinstance(data, Batches) and data.is_shared:
-        raise InvalidInputError(f"{algorithm!r} takes one batch after another, and so one process. {instead}")
+    if is_shared(data):
+        raise InvalidInputError(
+            f"{algorithm!r} takes one batch after another, and so one process. For many take algorithm='em', 'squarem' "
+            "or 'lbfgs'."
+        )
 
 
 def combined(data: Data, sums: Mapping[int, Derived]) -> Derived:
     """What a pass over the data has summed up by block, as one sum."""
     return data.combined(sums) if isinstance(data, Batches) else in_order(sums)
+
+
+def summed(data: Data, own: Derived) -> Derived:
+    """The sum of what every process that has a share of the data has one of, as often as all of them ask."""
+    return data.summed(own) if isinstance(data, Batches) else own
 
 
 def with_constant(inputs: Tensor) -> Tensor:

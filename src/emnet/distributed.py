@@ -42,6 +42,11 @@ class Group:
         """Whether this is the process that writes files and lines."""
         return self.rank == 0
 
+    @property
+    def rank_of_many(self) -> int | None:
+        """The rank; None of a process by itself."""
+        return self.rank if self.size > 1 else None
+
     def owns(self, block: int) -> bool:
         return block % self.size == self.rank
 
@@ -97,9 +102,18 @@ class Group:
 
     def _joined(self, share: Tensor) -> Tensor:
         whole = share.new_empty(self.size * len(share))
+        renamed = getattr(dist, "all_gather_single", None)  # by a torch that warns of the old name at every call
         with self._guarded():
-            dist.all_gather_into_tensor(whole, share)
+            (renamed or dist.all_gather_into_tensor)(whole, share)
         return whole
+
+    def from_first(self, own: Tensor) -> Tensor:
+        """What the first process has, in all."""
+        found = own.clone()
+        if self.size > 1:
+            with self._guarded():
+                dist.broadcast(found, 0)
+        return found
 
     def gathered(self, value: Any) -> list[Any]:
         """What every process has, by rank: for what is small and asked once."""

@@ -16,6 +16,7 @@ from emnet.algorithms.base import Algorithm, Fit
 from emnet.algorithms.variational import VariationalEM
 from emnet.batch import Batch, Data
 from emnet.data.stream import Stream
+from emnet.distributed import ALONE, Group
 from emnet.estimators import options
 from emnet.estimators.autoencoder_rows import AutoencoderRows
 from emnet.estimators.early_stopping import EarlyStopping
@@ -46,6 +47,7 @@ class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Aut
     """All of the training. A subclass says what the prior is."""
 
     tol = 0.0  # the bound is an estimate, and no run ends by its standing still
+    _group: Group = ALONE  # the processes, while many fit together
 
     # -- what a subclass says ---------------------------------------------------------------------------------------
 
@@ -124,9 +126,20 @@ class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Aut
 
     def _fit_stream(self, stream: Stream) -> Self:
         some, found = self._survey(stream)
-        seeds = self._seeds()
+        seeds = self._seeds(stream.group)
         self._seed_of_use, self._n_features_out = seeds[0], self.n_latent
-        return self._fit_starts(some, None, seeds, None, None, self._streamed(stream, found, seeds[0]))
+        self._group = stream.group
+        try:
+            return self._fit_starts(some, None, seeds, None, None, self._streamed(stream, found, seeds[0]))
+        finally:
+            self._group = ALONE
+
+    def _starts(self, seeds: list[int], batch: Batch) -> list[Autoencoder]:
+        """Of many processes those of the first: networks trained on other machines may differ in more than a digit."""
+        starts = super()._starts(seeds, batch)
+        for model in starts if self._group.size > 1 else ():
+            model.set_coordinates(self._group.from_first(model.coordinates()))
+        return starts
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """A pass over these rows, from the present parameters; y is ignored.
@@ -216,12 +229,17 @@ class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Aut
 
     def _e_step(self, seed: int) -> Amortized:
         if isinstance(self.e_step, Amortized):
-            return self.e_step.with_seed(seed)
+            return self.e_step.with_seed(seed, self._group.rank_of_many)
         importance = self.e_step == "importance"
         n_draws = self.n_draws or (_IMPORTANCE_DRAWS if importance else 1)
         refinement = Refinement(self.refinements) if self.e_step == "semi_amortized" else None
         return Amortized(
-            n_draws, importance_weighted=importance, refinement=refinement, penalty=self._penalty(), seed=seed
+            n_draws,
+            importance_weighted=importance,
+            refinement=refinement,
+            penalty=self._penalty(),
+            seed=seed,
+            rank=self._group.rank_of_many,
         )
 
     def _penalty(self) -> DivergencePenalty | None:

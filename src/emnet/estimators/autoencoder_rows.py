@@ -14,6 +14,7 @@ from emnet.batch import Batch, Data, MiniBatches
 from emnet.data.frames import has_words, is_frame, require_frame
 from emnet.data.sample import Units
 from emnet.data.stream import Chunk, Stream
+from emnet.distributed import Group
 from emnet.estimators import options
 from emnet.estimators.cell_families import CELL_FAMILIES
 from emnet.estimators.partial_fits import PartialFits
@@ -125,8 +126,6 @@ class AutoencoderRows(PartialFits[Autoencoder]):
 
     def _survey(self, stream: Stream) -> tuple[Batch, Survey]:
         """Take down what a stream holds; the rows that starts are made of."""
-        if stream.group.size > 1:
-            raise InvalidInputError("Autoencoders take one batch after another, and are fitted in one process.")
         if self.early_stopping:
             raise InvalidInputError("early_stopping is for arrays: of a stream no rows are held out.")
         if not self._continues():
@@ -134,7 +133,7 @@ class AutoencoderRows(PartialFits[Autoencoder]):
         self._holes_met = np.zeros(len(self._rows.families), dtype=bool)
         found = survey(stream, self._seen_units, self._start_rows)
         if not self._continues():
-            self._measure_stream(found)
+            self._measure_stream(found, stream.group)
         self._updates_a_pass = -(-found.n_rows // int(self.batch_size))
         self._kept_rows = self._held_rows = None
         self._log_volume = self._rows.log_volume_of(found.mass, found.mean)
@@ -148,13 +147,13 @@ class AutoencoderRows(PartialFits[Autoencoder]):
         if table is not None:
             self._rows = coding_of_table(self.likelihood, self._check_table(table, 1, reset=True))
 
-    def _measure_stream(self, found: Survey) -> None:
+    def _measure_stream(self, found: Survey, group: Group) -> None:
         if found.n_rows < _LEAST_ROWS:
             raise InvalidInputError(f"The stream has n_samples = {found.n_rows}, and needs at least {_LEAST_ROWS}.")
         require_columns_seen(found.mass > 0, lambda j: self._rows.coding.columns[j].name)
         self._rows = with_units(self._rows, found.mean, found.deviation, self.standardize)
         self.likelihood_ = self._rows.likelihood
-        self._meet_holes(self._holes_met)
+        self._meet_holes(np.any(group.gathered(self._holes_met), axis=0))
 
     def _seen_units(self, chunk: Chunk) -> Units:
         """A chunk's rows before they are centered; takes down which columns have holes."""

@@ -18,6 +18,7 @@ from emnet.data.sample import Sample, Units
 from emnet.data.stream import Chunk, Stream
 from emnet.distributed import Group
 from emnet.exceptions import InvalidInputError
+from emnet.kernels import sampling
 from emnet.statistics import Moments
 
 SAMPLE_ROWS = 2**15  # of which starts are made, by k-means among others
@@ -35,7 +36,7 @@ class Survey:
 
     sample : at most `SAMPLE_ROWS` rows of it, in order; a stream of fewer is all there.
     n_rows, total_weight : of its rows, and of its units: rows, or sequences.
-    n_batches : of this process.
+    own_rows, n_batches : of this process.
     reach, mass, mean, deviation : (d,), of what is there of each column the largest |x|, the weight, the weighted mean
         and standard deviation, 0 of a constant; of a column with nothing in it reach and mass are 0.
     """
@@ -43,6 +44,7 @@ class Survey:
     sample: Units
     n_rows: int
     total_weight: float
+    own_rows: int
     n_batches: int
     reach: np.ndarray
     mass: np.ndarray
@@ -85,8 +87,8 @@ def survey(stream: Stream, checked: Checked, sample_rows: int | None = None) -> 
         away = np.nan_to_num(sums.first.numpy() / mass)
         deviation = np.sqrt(np.maximum(np.nan_to_num(sums.second.numpy() / mass) - away**2, 0.0))
     deviation = np.where(deviation <= _CONSTANT, 0.0, deviation) * unit
-    total = sum(rows for rows, _ in found)
-    return Survey(whole, total, float(sums.weight), n_batches, reach, mass, center + away * unit, deviation)
+    total, mean = sum(rows for rows, _ in found), center + away * unit
+    return Survey(whole, total, float(sums.weight), n_rows, n_batches, reach, mass, mean, deviation)
 
 
 def _means(units: Units) -> np.ndarray:
@@ -230,6 +232,10 @@ class StreamedBatches(Batches):
     def combined(self, sums: Mapping[int, Derived]) -> Derived:
         return self.stream.group.combined(sums, self.stream.blocks)  # type: ignore[type-var]
 
+    def summed(self, own: Derived) -> Derived:
+        group = self.stream.group
+        return group.combined({group.rank: own}, group.size) if self.is_shared else own  # type: ignore[type-var]
+
 
 def sequence_weights(chunk: Chunk) -> np.ndarray | None:
     """How many sequences each one of a chunk counts for, (s,), as its first row says; None if the stream does not.
@@ -249,19 +255,28 @@ class StreamedMiniBatches(StreamedBatches):
     """A stream in mini-batches of `size` rows: those of a chunk in an order that is drawn anew in every pass.
 
     What is left over of a chunk is shuffled with the next, so only the last mini-batch of a pass may be smaller.
+    Each of many processes has a part of every mini-batch, in proportion to its rows, and when these are done a row
+    without weight: so a pass has equally many in all.
     """
-
-    kept = ("_generator",)  # see emnet.algorithms.snapshot
 
     def __init__(self, stream: Stream, made: Callable[[Chunk], Iterable[Batch]], found: Survey, size: int, seed: int):
         super().__init__(stream, made, found)
-        self.size, self._generator = size, torch.Generator().manual_seed(seed)
+        self._number = -(-found.n_rows // size)
+        self.size = -(-found.own_rows // self._number) if self.is_shared else size
+        self._source = sampling.source(seed, stream.group.rank_of_many)
 
     def __iter__(self) -> Iterator[Batch]:
-        rest: Batch | None = None
+        done = 0
+        for batch in self._mini_batches():
+            yield batch
+            done += 1
+        yield from (_without_weight(batch) for _ in range(done, self._number))
+
+    def _mini_batches(self) -> Iterator[Batch]:
+        generator, rest = self._source.on(torch.device("cpu")), None
         for batch in super().__iter__():
             batch = batch if rest is None else joined(rest, batch)
-            *whole, last = torch.randperm(len(batch), generator=self._generator).split(self.size)
+            *whole, last = torch.randperm(len(batch), generator=generator).split(self.size)
             yield from (batch.rows(index) for index in whole)
             rest = batch.rows(last)
             if len(last) == self.size:
@@ -271,7 +286,12 @@ class StreamedMiniBatches(StreamedBatches):
             yield rest
 
     def __len__(self) -> int:
-        return -(-self.found.n_rows // self.size)
+        return self._number
+
+
+def _without_weight(batch: Batch) -> Batch:
+    """One of its rows, which counts for nothing."""
+    return replace(batch.rows(slice(0, 1)), weights=torch.zeros(1, device=batch.target.device))
 
 
 def random_numbers(random_state: Any, group: Group) -> Any:

@@ -132,6 +132,7 @@ class Amortized:
     refinement : of each row's q before its bound is taken; the encoder learns from the slope where it began.
     penalty : of the divergence, None for the bound's own.
     seed : of the draws; a new object with the same seed draws the same.
+    rank : of the process whose draws they are, where many fit together; each then has draws of its own.
     """
 
     def __init__(
@@ -142,12 +143,13 @@ class Amortized:
         refinement: Refinement | None = None,
         penalty: DivergencePenalty | None = None,
         seed: int = 0,
+        rank: int | None = None,
     ):
         self.samples, self.importance_weighted, self.refinement = samples, importance_weighted, refinement
         self.penalty, self.seed = penalty, seed
-        self._generator = sampling.SeededGenerator(seed)
+        self._generator = sampling.source(seed, rank)
 
-    def with_seed(self, seed: int) -> Amortized:
+    def with_seed(self, seed: int, rank: int | None = None) -> Amortized:
         """The same with draws, and updates, that begin anew."""
         return Amortized(
             self.samples,
@@ -155,6 +157,7 @@ class Amortized:
             refinement=self.refinement,
             penalty=None if self.penalty is None else self.penalty.anew(),
             seed=seed,
+            rank=rank,
         )
 
     def __call__(self, model: Autoencoder, batch: Batch) -> EncodedVector:

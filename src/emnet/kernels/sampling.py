@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
@@ -22,6 +23,28 @@ class SeededGenerator:
         if self._generator is None or self._generator.device != device:
             self._generator = torch.Generator(device).manual_seed(self._seed)
         return self._generator
+
+
+class ProcessGenerator:
+    """One of many processes' own source: every time that it is asked it starts anew, from (seed, rank, how often).
+
+    What it keeps is the same in all processes, so that a checkpoint of the first is one of each.
+    """
+
+    kept = ("_asked",)
+
+    def __init__(self, seed: int, rank: int):
+        self._seed, self._rank, self._asked = seed, rank, 0
+
+    def on(self, device: torch.device) -> torch.Generator:
+        self._asked += 1
+        found = np.random.SeedSequence((self._seed, self._rank, self._asked)).generate_state(1, np.uint64)
+        return torch.Generator(device).manual_seed(int(found[0]))
+
+
+def source(seed: int, rank: int | None = None) -> SeededGenerator | ProcessGenerator:
+    """Of a process by itself, whose rank is None, or of one of many."""
+    return SeededGenerator(seed) if rank is None else ProcessGenerator(seed, rank)
 
 
 def stratified_uniforms(samples: int, n: int, m: int, *, like: Tensor, generator: torch.Generator) -> Tensor:
