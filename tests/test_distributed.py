@@ -68,13 +68,14 @@ def test_two_that_torchrun_starts_again_give_the_bits_of_one(tmp_path, alone):
         "        os._exit(3)\n"
         "    group.gathered('here')\n"
         "    from tests.distributed_jobs import digests\n"
-        "    print('found', json.dumps([group.size, digests(Share(group))]))\n"
+        "    found = json.dumps([group.size, digests(Share(group))])\n"
+        "    open(f'{os.path.dirname(__file__)}/found{group.rank}', 'w').write(found)\n"
     )
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
         [*launcher, "--max-restarts", "1", script], capture_output=True, text=True, timeout=300, env=_environment()
     )
-    found = [line.removeprefix("found ") for line in done.stdout.splitlines() if line.startswith("found")]
+    found = [path.read_text() for path in tmp_path.glob("found*")]
     assert [json.loads(line) for line in found] == [[2, alone]] * 2, done.stderr
 
 
