@@ -12,7 +12,7 @@ from emnet.applications import anomaly
 from emnet.applications.cluster import profiles
 from emnet.applications.impute import impute, impute_many
 from emnet.applications.sample import sample
-from emnet.applications.select import Candidate, select
+from emnet.applications.select import Candidate, bounded, select
 from emnet.factors.tables import Categorical
 from tests.cases.columns import FAMILIES, cell_parameters, column_factor
 
@@ -175,6 +175,16 @@ def test_profiles_are_weighted_means_and_shares():
     assert words.shares == {"b": pytest.approx(1 / 1.5), "a": pytest.approx(0.5 / 1.5)}
 
 
+def test_one_impossible_cell_does_not_decide_between_models():
+    usual = np.random.default_rng(0).normal(-10, 2, 300)
+    np.testing.assert_array_equal(bounded(usual), usual)
+    slips = [np.where(np.arange(300) == 7, slip, usual + gain) for gain, slip in [(0, -1e4), (3, -1e6)]]
+    choice = select([Candidate(name, name, lambda own=own: own) for name, own in zip("ab", slips, strict=True)], 60)
+    assert choice.best.name == "b"
+    assert choice.table[0].evidence == pytest.approx(usual.mean() + 3, abs=0.3)
+    assert "1 row far below all others counts as -" in choice.sentence
+
+
 def test_select_takes_the_highest_within_the_time_and_says_why():
     asked = []
 
@@ -252,6 +262,28 @@ def test_pyod_has_the_other_sign_and_its_own_names():
     assert confidence[-1] > 0.99
     np.testing.assert_allclose(theirs.predict_proba(X).sum(axis=1), 1)
     np.testing.assert_array_equal(ours.as_pyod().labels_, theirs.labels_)
+
+
+def test_what_a_mixture_is_without_some_components(tables, mixed):
+    numbers = tables[0][["age", "height"]].dropna()
+    for model, X in [(mixed, tables[0]), (GaussianMixture(2, random_state=0).fit(numbers), numbers)]:
+        kept = model.without_components(np.array([True, False]))
+        joint = model.score_samples(X) + np.log(model.predict_proba(X)[:, 1])  # log π_1 p(row | 1)
+        np.testing.assert_allclose(kept.score_samples(X), joint - np.log(model.weights_[1]), atol=1e-6)
+        assert (model.weights_ > 0).all()
+        with pytest.raises(InvalidInputError, match="which must leave a component"):
+            model.without_components(np.array([True, True]))
+
+
+@pytest.mark.parametrize("columns", [["age", "height"], ["age", "sex", "height", "vip"]])
+def test_a_row_that_makes_a_component_of_its_own_is_the_strangest(tables, columns):
+    frame = tables[1][columns].copy()
+    frame.loc[17, "height"] = 17600.0
+    detector = EMOutlierDetector(n_components=3, random_state=0).fit(frame)
+    assert detector.model_.predict_proba(frame)[17].max() > 0.99
+    assert detector.score_samples(frame).argmin() == 17
+    assert detector.predict(frame)[17] == -1
+    assert detector.explain(frame.iloc[[17]])[0][0].column == "height"
 
 
 def test_detector_and_clusterer_refuse_what_they_cannot_use():

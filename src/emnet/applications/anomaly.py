@@ -27,6 +27,19 @@ class Reason:
     surprise: float
 
 
+def without_lone_parts(model: Any, X: Any) -> Any:
+    """The model without the components more than half of which is one row of X, (n, d): Σ_i r_ik < 2 max_i r_ik.
+
+    A row so far from all others that EM gives it a component of its own would vouch for itself: its evidence would be
+    among the highest. A model without components, or of nothing but such, is returned as it is.
+    """
+    if not hasattr(model, "without_components"):
+        return model
+    shares = model.predict_proba(X)
+    lone = shares.sum(axis=0) < 2 * shares.max(axis=0)
+    return model.without_components(lone) if lone.any() and not lone.all() else model
+
+
 def surprise(model: Density, X: Any) -> np.ndarray:
     """−log p(x_j | the rest of the row) = log p(row without x_j) − log p(row), in nats: (n, d).
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from emnet.exceptions import DegenerateFitError, InvalidInputError
 
+_FAR, _FARTHER = 20.0, 10.0  # nats below the median, and times the lower half's spread: beyond both a row is absurd
 _PATIENCE = 2  # sizes in a row that are worse than the best of their family, after which larger ones are not tried
 
 
@@ -31,13 +32,18 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Tried:
-    """A line of the table: mean held-out log evidence of a row, in nats, or why there is none."""
+    """A line of the table: mean held-out log evidence of a row, in nats, or why there is none.
+
+    rows : log p of each row, (n,), as it is counted (`bounded`).
+    absurd : how many rows count as less unlikely than they were found.
+    """
 
     candidate: Candidate
     evidence: float
     rows: np.ndarray
     seconds: float
     problem: str | None = None
+    absurd: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,15 @@ class Choice:
         more = f"{_figure(gap, 2)} ± {_figure(error, 1)} more than the next best, {other.candidate.name}{close}"
         return (
             f"Chose {name}: on {self.unit}s that it had not seen its log evidence is {first.evidence:.4g} nats a "
-            f"{self.unit}, {more} ({self._effort})."
+            f"{self.unit}, {more} ({self._effort}).{self._bounded}"
         )
+
+    @property
+    def _bounded(self) -> str:
+        n, least = self.table[0].absurd, self.table[0].rows.min()
+        if not n:
+            return ""
+        return f" {n} {self.unit}{'s' * (n > 1)} far below all others count{'s' * (n == 1)} as {least:.4g} nats."
 
     @property
     def _effort(self) -> str:
@@ -109,9 +122,24 @@ def _try(candidate: Candidate) -> Tried:
         rows = np.asarray(candidate.evidence(), dtype=float)
     except (DegenerateFitError, InvalidInputError) as error:
         return Tried(candidate, -np.inf, np.empty(0), time.perf_counter() - began, str(error))
-    evidence = float(rows.mean())
-    problem = None if np.isfinite(evidence) else "its evidence of rows that it had not seen is not finite"
-    return Tried(candidate, evidence if problem is None else -np.inf, rows, time.perf_counter() - began, problem)
+    seconds = time.perf_counter() - began
+    if not np.isfinite(rows).all():
+        return Tried(candidate, -np.inf, rows, seconds, "its evidence of rows that it had not seen is not finite")
+    counted = bounded(rows)
+    return Tried(candidate, float(counted.mean()), counted, seconds, absurd=int((counted > rows).sum()))
+
+
+def bounded(evidence: np.ndarray) -> np.ndarray:
+    """max(log p, a bound far below the median), (n,): one impossible cell is not to decide between models.
+
+    A slip of the decimal point costs a good model ten thousand nats, more than all that it knows of the other rows. The
+    bound is 20 nats and ten times the distance of the lower quartile below the median: no sound row is there, so where
+    no cell is impossible the mean is that of the rows as they are.
+    """
+    if not len(evidence):
+        return evidence
+    quartile, median = np.quantile(evidence, (0.25, 0.5))
+    return np.maximum(evidence, median - _FAR - _FARTHER * (median - quartile))
 
 
 def _given_up(family: str, table: list[Tried]) -> bool:

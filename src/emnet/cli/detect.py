@@ -99,8 +99,9 @@ def _judge(
 
     from emnet.applications import anomaly
 
-    task, estimator = model.of_rows("detect"), model.estimator
+    task = model.of_rows("detect")
     reference, (rows, unseen) = model.rows(usual)[0], model.rows(columns)
+    estimator = task.usual(model.estimator, reference)
     say_unseen(talk, unseen)
     threshold = anomaly.outlier_threshold(task.row_evidence(estimator, reference), contamination)
     scores = task.row_evidence(estimator, rows)

@@ -233,6 +233,8 @@ def said(figures: dict[str, float], model: TableModel) -> str:
 def training(model: TableModel) -> str:
     """How the fit went."""
     reason, iterations = model.training["reason"], model.training["iterations"]
+    if iterations is None:
+        return "fitted in one step"  # there is a closed form
     return f"{'converged' if reason == 'converged' else f'ended ({reason})'} after {several(iterations, 'iteration')}"
 
 

@@ -24,7 +24,8 @@ class EMOutlierDetector(OutlierMixin, BaseEstimator):
     """Outliers are the rows of lowest evidence under a mixture of the table, fitted by exact EM.
 
     The score of a row is log p(what is there of it), the lower the stranger; missing cells are integrated out, and
-    `explain` says which columns made a row unlikely. `as_pyod` gives the same detector with PyOD's names and sign.
+    components that one row of `fit` has made alone do not count: it would vouch for itself. `explain` says which
+    columns made a row unlikely. `as_pyod` gives the same detector with PyOD's names and sign.
 
     Parameters
     ----------
@@ -79,14 +80,14 @@ class EMOutlierDetector(OutlierMixin, BaseEstimator):
             self.model_ = self.selection_.best
         else:
             self.model_ = clone(self.model).fit(X)
-        self._fitted_rows = X
-        self.offset_ = anomaly.outlier_threshold(self.model_.score_samples(X), float(self.contamination))
+        self._fitted_rows, self._usual = X, anomaly.without_lone_parts(self.model_, X)
+        self.offset_ = anomaly.outlier_threshold(self._usual.score_samples(X), float(self.contamination))
         return self
 
     def score_samples(self, X: Any) -> np.ndarray:
         """log p of what is there of each row, in nats, (n,): the lower the stranger."""
         check_is_fitted(self, "model_")
-        return np.asarray(self.model_.score_samples(check_table(self, X, reset=False)))
+        return np.asarray(self._usual.score_samples(check_table(self, X, reset=False)))
 
     def decision_function(self, X: Any) -> np.ndarray:
         """`score_samples` less `offset_`, (n,): below 0 of outliers."""
@@ -103,8 +104,8 @@ class EMOutlierDetector(OutlierMixin, BaseEstimator):
         """
         check_is_fitted(self, "model_")
         rows = check_table(self, X, reset=False)
-        usual = anomaly.surprise(self.model_, self._fitted_rows)
-        return anomaly.excess(anomaly.surprise(self.model_, rows), usual)
+        usual = anomaly.surprise(self._usual, self._fitted_rows)
+        return anomaly.excess(anomaly.surprise(self._usual, rows), usual)
 
     def explain(self, X: Any, most: int = 3) -> list[list[anomaly.Reason]]:
         """Of each row the columns that made it unlikely, the most surprising first."""

@@ -28,6 +28,7 @@ from emnet.estimators.table_coding import ColumnCoding, TableCoding
 from emnet.estimators.table_fit import LearningMixtureModel
 from emnet.estimators.table_input import check_table
 from emnet.estimators.validation import require_one_of, require_positive_integer, require_tensors
+from emnet.factors.tables import MixingWeights
 from emnet.models.mixture import Mixture
 from emnet.posteriors import Discrete, one_state
 
@@ -218,6 +219,12 @@ class MixtureModel(LearningMixtureModel):
     def _fitted_model(self) -> Mixture:
         check_is_fitted(self)
         return self._model
+
+    def without_components(self, which: np.ndarray) -> Self:
+        kept, model = super().without_components(which), self._model
+        columns = {name: own for name, own in model.columns.items() if own is not None}
+        kept._model = Mixture(MixingWeights(torch.as_tensor(kept.weights_)), model.emissions, columns)
+        return kept
 
     # -- input ------------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from copy import copy
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from emnet.batch import Batch
 from emnet.estimators import options
 from emnet.estimators.onnx_file import OnnxFile, Program, column_names, standardized
+from emnet.exceptions import InvalidInputError
 from emnet.models.mixture import Mixture
 from emnet.models.portable import PosteriorOfStates
 from emnet.posteriors import Discrete
@@ -56,6 +58,19 @@ class FittedMixture(OnnxFile, DensityMixin, BaseEstimator):
     def predict_proba(self, X: Any) -> np.ndarray:
         """p(component | what is there of the row), (n, k)."""
         return self._each(X, lambda batch, posterior: posterior.responsibilities)
+
+    def without_components(self, which: np.ndarray) -> Self:
+        """A copy in which those components, (k,) of booleans, have weight 0, and the others theirs in proportion.
+
+        Raises InvalidInputError unless one with a weight remains.
+        """
+        check_is_fitted(self)
+        weights = np.where(which, 0.0, self.weights_)
+        if not weights.sum() > 0:
+            raise InvalidInputError("which must leave a component that has a weight; it names all of them.")
+        kept = copy(self)
+        kept.weights_ = (weights / weights.sum()).astype(self.weights_.dtype)
+        return kept
 
     def score_samples(self, X: Any) -> np.ndarray:
         """log p of what is there of each row, in nats, (n,); 0 of a row with nothing."""

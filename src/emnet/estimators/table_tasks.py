@@ -71,6 +71,10 @@ class RowTask(Task):
     def impute_many(self, estimator: Any, rows: Rows, m: int, rng: np.random.RandomState) -> list[np.ndarray]:
         """m tables with draws in their holes, (n, d) each."""
 
+    def usual(self, estimator: Any, rows: Rows) -> Any:
+        """The estimator that rows are to be unlike: without what one of the rows it was fitted to has made alone."""
+        return estimator
+
     @abstractmethod
     def row_evidence(self, estimator: Any, rows: Rows) -> np.ndarray:
         """log p of each row, (n,)."""
@@ -93,6 +97,9 @@ class Density(RowTask):
 
     def row_evidence(self, estimator: Any, rows: Rows) -> np.ndarray:
         return self.evidence(estimator, rows)
+
+    def usual(self, estimator: Any, rows: Rows) -> Any:
+        return anomaly.without_lone_parts(estimator, rows.X)
 
     def surprise(self, estimator: Any, rows: Rows, index: np.ndarray) -> np.ndarray:
         return anomaly.surprise(estimator, rows.X[index])
