@@ -268,6 +268,18 @@ def test_pictures_take_the_color_of_the_page_and_text_stays_text():
     assert "http" not in source
 
 
+def test_ticks_of_logarithmic_axes_are_numbers():
+    def paint(figure):
+        axes = figure.subplots()
+        axes.plot([1, 1000], [1, 1000])
+        axes.set_xscale("log")
+        axes.set_yscale("symlog")
+
+    drawn = svg.draw("powers", (3, 2), paint)
+    assert "mathdefault" not in drawn
+    assert ">1000<" in drawn
+
+
 def test_blended_colors_are_those_of_the_sure_and_between():
     np.testing.assert_allclose(svg.blended(np.eye(2)), np.stack([svg.rgb(0), svg.rgb(1)]), atol=1 / 64)
     np.testing.assert_allclose(svg.blended(np.array([[0.5, 0.5]]))[0], (svg.rgb(0) + svg.rgb(1)) / 2, atol=1 / 64)

@@ -64,9 +64,20 @@ def draw(
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         paint(figure)
+        _write_out_powers(figure)
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _for_page(file.getvalue(), shown or {})
+
+
+def _write_out_powers(figure: Any) -> None:
+    """Ticks of logarithmic axes as numbers: matplotlib writes them as formulas, which the page shows as they are."""
+    from matplotlib.ticker import LogFormatter, NullFormatter, StrMethodFormatter
+
+    for axis in (each for axes in figure.axes for each in (axes.xaxis, axes.yaxis)):
+        if isinstance(axis.get_major_formatter(), LogFormatter):
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axis.set_minor_formatter(NullFormatter())
 
 
 def layer(artists: Iterable[Any], name: str, version: int) -> None:
