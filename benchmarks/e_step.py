@@ -137,8 +137,8 @@ def main() -> None:
         "\n\nGoals, against the whole enumeration on as many threads: ≥ 50 × at m = 12, ≥ 150 × at m = 16; ≥ 35 % "
         "of sgemm and < 1 GiB at m = 18. At m = 12 a second thread helps the enumeration more than the E-step, whose "
         "operations are too short for it: the goal is reached on one thread, 70 to 107 × in eight runs of this "
-        "machine with nothing else to do, and on two at the median, 57, but NOT in every run: 42 to 66 ×, and down to 33 × "
-        "where it was busy. Sorting the rows once a fit, one workspace for all products, "
+        "machine with nothing else to do, and on two at the median, 57, but NOT in every run: 42 to 66 ×, and down "
+        "to 33 × where it was busy. Sorting the rows once a fit, one workspace for all products, "
         "batched products, tables as outer sums, no autograd bookkeeping and compiled passes between the products took "
         "away the most; the evidence as a row of a product and other chunk sizes brought nothing."
     )
