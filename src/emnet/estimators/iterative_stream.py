@@ -75,8 +75,8 @@ class StreamedFits(IterativeEstimator[M]):
             raise InvalidInputError(f"{chunk.label}: {place_of_infinity(chunk)}{error}") from error
 
     def _rows_that_count(self, chunk: Chunk) -> Units:
-        """The same, by the kind of the targets."""
-        raise NotImplementedError
+        """The same, by the kind of the targets: for subclasses."""
+        raise NotImplementedError(f"{type(self).__name__} does not say which rows of a stream count.")
 
     def _as_fitted(self, units: Units) -> Units:
         """Units with their targets as the model has them."""

@@ -76,7 +76,7 @@ class CellLikelihood(nn.Module, ABC):
 
     def nodes(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Values and log weights, (q, …, n, d) each, whose weighted sums are expectations, where there are such."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no nodes: ask `has_nodes` first.")
 
     @abstractmethod
     def start(self, cells: Tensor, seen: Tensor) -> Tensor:
