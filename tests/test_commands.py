@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 import time
@@ -184,6 +185,20 @@ def test_detect_flags_the_odd_row_and_says_why(folder):
     assert scores["why"][1].startswith("city (never seen)")
     assert float(scores["score"][0]) == max(map(float, scores["score"]))
     assert "'city' has values that the model has never seen in 1 row (the first is row 2)" in done.stderr
+
+
+def test_the_page_of_detect_finds_the_same_rows_strange_as_its_table(tmp_path):
+    """A row that has a component to itself would vouch for itself: not in the scores, and not on the page."""
+    rng = np.random.default_rng(0)
+    rows = np.vstack([rng.normal(0, 1, (30, 2)), rng.normal(8, 1, (30, 2)), [[300.0, -4.0]]])
+    np.savetxt(tmp_path / "rows.csv", rows, delimiter=",", header="a,b", comments="")
+    arguments = ("--model", "gmm", "--size", 3, "--out", tmp_path / "scores.csv", "--json")
+    done = run("detect", tmp_path / "rows.csv", *arguments, "--report", tmp_path / "page.html")
+    first = json.loads(done.stdout)["outliers"][0]
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", page[page.index('id="surprising"') :])
+    assert (first["row"], cells[0]) == (61, f"{-first['score']:.4g}")
+    assert cells[1].replace(" +", " (").startswith(first["why"][0].rstrip(")"))
 
 
 def test_cluster_prints_criteria_and_profiles(folder):
