@@ -129,6 +129,36 @@ def test_info_speaks_of_the_users_columns(folder):
     assert {field["name"]: field["kind"] for field in content["kinds"]}["signup"] == "date"
 
 
+def test_info_of_many_components_is_a_line_for_each(tmp_path):
+    """Twelve components of ten columns do not stand side by side: the largest first, and what sets each apart."""
+    rng = np.random.default_rng(0)
+    centers = np.eye(12, 10) * np.arange(20, 44, 2)[:, None]
+    rows = np.repeat(centers, np.arange(12, 0, -1) * 4, axis=0)
+    rows = rows + rng.normal(0, 1, rows.shape)
+    np.savetxt(
+        tmp_path / "rows.csv", rows, delimiter=",", header=",".join(f"column{j}" for j in range(10)), comments=""
+    )
+    run(
+        "fit",
+        tmp_path / "rows.csv",
+        "--model",
+        "gmm",
+        "--size",
+        12,
+        "--out",
+        tmp_path / "m.emnet",
+        "-q",
+        "--seconds",
+        1,
+    )
+    lines = [line for line in run("info", tmp_path / "m.emnet").stdout.splitlines() if line.startswith(" component")]
+    shares = [int(re.search(r"(\d+)%", line)[1]) for line in lines]
+    assert len(lines) == 12
+    assert shares == sorted(shares, reverse=True)
+    assert all(line.count("±") == 3 for line in lines)
+    assert all(len(line) <= 120 for line in lines)
+
+
 @pytest.mark.parametrize("model", ["ppca", "vae", "neural-mixture"])
 def test_models_with_hidden_vectors_fill_and_draw(folder, model):
     kept, out = folder / f"{model}.emnet", folder / f"{model}.csv"
@@ -205,6 +235,7 @@ def test_cluster_prints_criteria_and_profiles(folder):
     arguments = ("cluster", folder / "messy.csv", "--clusters", "1..2", "--drop", "city", "--save", folder / "c.emnet")
     done = run(*arguments, "--out", folder / "c.csv")
     assert "it has the lowest ICL of 4" in done.stdout
+    assert re.search(r"compared 4 of 4: a mixed-type mixture of 2 components, .*: ICL [\d.]+ \(", done.stderr)
     assert "Cluster 0: " in done.stdout
     assert "sd above all rows" in done.stdout
     labels = read_columns(str(folder / "c.csv"))["cluster"]
