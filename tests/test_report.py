@@ -19,7 +19,9 @@ from emnet.cli import cli
 from emnet.exceptions import InvalidInputError, MissingDependencyError
 from emnet.report import svg
 from emnet.report.film import _is_kept, _spread
+from emnet.report.scenes import plane, scene_for
 from emnet.report.sections.classes import calibration
+from emnet.report.subject import of_arrays
 from tests.report_pages import HOSTILE, PAGES, page, write
 
 ALSO = {
@@ -376,6 +378,25 @@ ALONE = {
     "ppca": {"loadings", "evidence"},
     "hmm": {"parts", "transitions"},
 }
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_a_picture_is_not_squeezed_by_an_outlier_and_says_who_is_outside(columns):
+    rng = np.random.default_rng(0)
+    X = np.vstack([rng.normal(0, 1, (60, columns)), rng.normal(8, 1, (40, columns)), [[3000.0] * columns]])
+    subject = of_arrays(emnet.GaussianMixture(2, prior="auto", random_state=0).fit(X), X, None, None)
+    scene = scene_for(subject)
+    assert scene.notes == ["Of 101 rows 1 lies outside the picture, which would squeeze the others."]
+    assert plane.limits(X)[1] < 15
+    for whole in (
+        X[:100],
+        np.r_[np.zeros(98), 1.0, 2.0],
+        np.array([3.0]),
+        np.full(5, 2.0),
+        np.array([np.nan, 1.0, 4.0]),
+    ):
+        low, high = plane.limits(whole)  # a heavy tail, or next to nothing, is shown whole
+        assert low < np.nanmin(whole) <= np.nanmax(whole) < high
 
 
 @pytest.mark.parametrize("kind", ALONE)

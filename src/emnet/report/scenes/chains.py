@@ -39,8 +39,7 @@ class Chains(Scene):
     )
 
     def __init__(self, subject: Subject, columns: list[int]):
-        super().__init__(subject)
-        self.columns = columns
+        super().__init__(subject, columns)
         k = subject.estimator.n_components
         below = ("", "the rows with their states' densities", "the rows with their states as ellipses")[len(columns)]
         self.sees = (
@@ -65,13 +64,13 @@ class Chains(Scene):
             self.strip.axvline(end, color="#ffffff", lw=1.4, zorder=5)
         if self.axes is not None:
             self.xy = self.subject.X[self.subject.drawn][:, self.columns]
-            self.axes.set_xlim(*plane.limits(self.xy[:, 0]))
+            self.axes.set_xlim(*self.ends(self.columns[0]))
             plane.label_axes(self.axes, self.subject.fields, self.columns)
             if len(self.columns) == 2:
-                self.axes.set_ylim(*plane.limits(self.xy[:, 1]))
+                self.axes.set_ylim(*self.ends(self.columns[1]))
             else:
                 own = self.xy[:, 0]
-                self.axes.hist(own[np.isfinite(own)], bins=30, density=True, color=svg.FAINT, alpha=0.25)
+                plane.histogram(self.axes, own, self.ends(self.columns[0]))
                 self.axes.set_ylabel("density")
                 self.xy = np.column_stack((own, np.zeros(len(own))))
 
