@@ -361,6 +361,50 @@ def test_words_for_nothing_are_kept_with_the_model(tmp_path, places):
     assert "void: nothing" in run("info", model).stdout
 
 
+def test_spaces_around_names_and_words_are_dropped_of_every_format(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+
+    columns = {" height ": [1.5, 2.5], "town": [" Graz", "Wien "]}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "rows.parquet")
+    (tmp_path / "rows.csv").write_text(" height ,town\n1.5, Graz\n2.5,Wien \n", encoding="utf-8")
+    typed, text = (read_columns(str(tmp_path / f"rows.{ending}")) for ending in ("parquet", "csv"))
+    assert typed == {"height": [1.5, 2.5], "town": ["Graz", "Wien"]}
+    assert list(text) == list(typed)
+    assert text["town"] == typed["town"]
+
+
+def test_numbers_that_stand_for_nothing_in_an_array(tmp_path):
+    rows = np.random.default_rng(0).normal(0, 1, (40, 2))
+    rows[::5, 1] = -999
+    np.save(tmp_path / "rows.npy", rows)
+    done = run("impute", tmp_path / "rows.npy", "--missing", "-999", "--size", 1, "--out", tmp_path / "filled.npy")
+    assert "filled 8 cells ('x1' 8)" in done.stdout
+    assert np.load(tmp_path / "filled.npy")[:, 1].min() > -5
+
+
+def test_what_is_drawn_is_possible_and_what_is_constant_is_named(tmp_path):
+    """Waits and counts are not below 0, and counts are whole; a note says how many draws would have been."""
+    rng = np.random.default_rng(0)
+    cells = np.column_stack([rng.exponential(1.0, 80).round(3), rng.poisson(1.0, 80), rng.normal(0, 1, 80).round(2)])
+    lines = [f"{wait},{int(count)},{free},Graz" for wait, count, free in cells]
+    lines[7] = f",,{cells[7, 2]},Graz"
+    table, kept, out = (tmp_path / name for name in ("rows.csv", "m.emnet", "drawn.csv"))
+    table.write_text("\n".join(["wait,count,free,town", *lines]), encoding="utf-8")
+    said = run("fit", table, "--model", "mixture", "--size", 1, "--out", kept, "--seconds", 1).stderr
+    assert said.count("'town' is 'Graz' wherever there is something") == 1
+    drawn = run("sample", kept, "-n", 200, "--out", out)
+    assert re.search(r"note: written as 0, .*: 'wait' \d+, 'count' \d+\.", drawn.stderr)
+    found = read_columns(str(out))
+    assert min(map(float, found["wait"])) == 0.0
+    assert all(cell.isdigit() for cell in found["count"])
+    assert min(map(float, found["free"])) < 0
+    new = tmp_path / "new.csv"
+    new.write_text("wait,count,free,town\n-2.5,1,,Graz\n", encoding="utf-8")
+    run("impute", new, "--model", kept, "--out", tmp_path / "filled.parquet")
+    assert read_columns(str(tmp_path / "filled.parquet"))["wait"] == [-2.5]  # what is there stays
+
+
 def test_blank_lines_of_one_column_are_rows_when_they_are_read_back(tmp_path):
     (tmp_path / "t.csv").write_text("x\n" + "\n".join("?" if i == 3 else f"{i}.5" for i in range(12)), encoding="utf-8")
     run("impute", tmp_path / "t.csv", "--model", "gmm", "--size", 1, "--out", tmp_path / "f.csv")

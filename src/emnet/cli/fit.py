@@ -193,6 +193,13 @@ def say_left_out(talk: Talk, schema: Schema) -> None:
         talk.note(remark)
 
 
+def say_raised(talk: Talk, below: dict[str, int]) -> None:
+    """Numbers below 0 in a column that has none are 0, aloud."""
+    if below:
+        named = ", ".join(f"{name!r} {count}" for name, count in below.items())
+        talk.note(f"written as 0, as no row has less, though the model gave less (column and cells): {named}.")
+
+
 def say_unseen(talk: Talk, unseen: dict[str, list[int]]) -> None:
     """Values that a model has never seen are taken as missing, aloud."""
     for name, rows in unseen.items():
