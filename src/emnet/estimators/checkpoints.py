@@ -146,6 +146,7 @@ class Journal:
         if self._news or not self.complete:
             self.complete = True
             self.write()
+        self.requests.share(self.group)
 
     def leave(self) -> None:
         """The fit has not; a run that failed stays where it stood in the last checkpoint."""
@@ -215,7 +216,7 @@ class Journal:
         return None if record is None else self._restore(*record)
 
     def line(self) -> None:
-        asked = self.requests.signal is not None
+        asked = self.requests.share(self.group)
         if asked or time.monotonic() - self._written >= self._interval():
             self.write(self._capture)
         if asked:

@@ -233,8 +233,7 @@ class StreamedBatches(Batches):
         return self.stream.group.combined(sums, self.stream.blocks)  # type: ignore[type-var]
 
     def summed(self, own: Derived) -> Derived:
-        group = self.stream.group
-        return group.combined({group.rank: own}, group.size) if self.is_shared else own  # type: ignore[type-var]
+        return self.stream.group.added(own) if self.is_shared else own  # type: ignore[type-var]
 
 
 def sequence_weights(chunk: Chunk) -> np.ndarray | None:
