@@ -22,7 +22,7 @@ from emnet.inference.amortized import Amortized
 from tests.distributed_faults import Share
 from tests.streamed import CASES, N, _members, frame
 
-_NAMES = ("gaussians-prior-squarem", "tables", "em-mlp-lbfgs", "experts", "chain")
+_NAMES = ("gaussians-prior-squarem", "tables", "em-mlp-lbfgs", "experts", "chain", "factors", "factors-whole")
 
 
 def digests(share: Share) -> dict[str, str]:
