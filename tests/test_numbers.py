@@ -73,6 +73,7 @@ def _sequences(X):
     return np.array_split(X, 2) if len(X) > 1 else [X]
 
 
+_EXPERTS = {"n_init": 1, "max_iter": 5, "random_state": 0}
 FITS = {
     "GaussianMixture": _alone(lambda: emnet.GaussianMixture(3, random_state=0)),
     "GaussianMixture diag": _alone(lambda: emnet.GaussianMixture(3, covariance_type="diag", random_state=0)),
@@ -98,12 +99,8 @@ FITS = {
     "MixtureOfExpertsClassifier": _labelled(
         lambda: emnet.MixtureOfExpertsClassifier(2, n_init=1, max_iter=5, random_state=0)
     ),
-    "MixtureOfExpertsRegressor x": _features(
-        lambda: emnet.MixtureOfExpertsRegressor(2, n_init=1, max_iter=5, random_state=0)
-    ),
-    "MixtureOfExpertsRegressor y": _targets(
-        lambda: emnet.MixtureOfExpertsRegressor(2, n_init=1, max_iter=5, random_state=0)
-    ),
+    "MixtureOfExpertsRegressor x": _features(lambda: emnet.MixtureOfExpertsRegressor(2, **_EXPERTS)),
+    "MixtureOfExpertsRegressor y": _targets(lambda: emnet.MixtureOfExpertsRegressor(2, **_EXPERTS)),
     "MixtureOfExpertsRegressor gaussian gate": _features(
         lambda: emnet.MixtureOfExpertsRegressor(2, gate="gaussian", n_init=1, random_state=0)
     ),
