@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import time
 import timeit
 from collections.abc import Iterator
 from functools import partial
@@ -27,6 +28,12 @@ _ROWS, _COLUMNS, _STATES = 200_000, 50, 20
 _GOAL, _RANKS_GOAL = 1.3, 1.7
 _VIRTUAL_ROWS, _VIRTUAL_COLUMNS = 50_000, 50  # of a batch that is made as it is asked for: 20 MB
 _PASSES = 3
+_CSV_ROWS, _CSV_COLUMNS = 50_000, 20
+_EPOCH_ROWS = 20_000
+AUTOENCODERS: dict[str, dict[str, Any]] = {
+    "64, mini-batches of 128": {"encoder": (64,), "batch_size": 128},
+    "512 and 512, mini-batches of 2000": {"encoder": (512, 512), "batch_size": 2000},
+}
 
 
 def passes(data: Any, start: dict, turns: int = _PASSES) -> float:
@@ -90,6 +97,42 @@ def ranks(folder: Path) -> list[list[str]]:
     return [["1", f"{1000 * seconds[1]:.0f}", ""], ["2", f"{1000 * seconds[2]:.0f}", goal]]
 
 
+def csv_readers(folder: Path) -> list[list[str]]:
+    """A pass over a CSV file by Arrow, and by Python's own reader as where Arrow is not there."""
+    rows = np.random.default_rng(0).standard_normal((_CSV_ROWS, _CSV_COLUMNS))
+    header = ",".join(f"x{j}" for j in range(_CSV_COLUMNS))
+    np.savetxt(folder / "rows.csv", rows, fmt="%.6f", delimiter=",", header=header, comments="")
+    seconds = {}
+    for name, before in (("Arrow", ""), ("Python's own", "import sys; sys.modules['pyarrow'] = None; ")):
+        code = f"{before}from benchmarks.streams import pass_over; print(pass_over({str(folder / 'rows.csv')!r}))"
+        seconds[name] = float(subprocess.check_output([sys.executable, "-W", "ignore", "-c", code]))
+    return [[n, f"{s:.2f}", f"{s / seconds['Arrow']:.0f} ×"] for n, s in seconds.items()]
+
+
+def pass_over(path: str) -> float:
+    """Least seconds of a pass over a stream that nothing is computed from."""
+    data = emnet.stream(path, prefetch=0)
+    return min(timeit.repeat(lambda: [len(chunk) for chunk in data], number=1, repeat=2))
+
+
+def autoencoders(folder: Path) -> list[list[str]]:
+    """An epoch of autoencoders by one process and by two, of one thread each."""
+    data = emnet.stream(folder / "rows.npy", columns=range(_COLUMNS), batch_rows=2**13)
+    lines = []
+    for name, options in AUTOENCODERS.items():
+        one, two = (emnet.distributed.run(epoch, data, options, processes=p, threads=1) for p in (1, 2))
+        lines.append([name, f"{1000 * one:.1f}", f"{1000 * two:.1f}", f"{one / two:.2f} ×"])
+    return lines
+
+
+def epoch(data: Any, options: dict[str, Any]) -> float:
+    """Seconds of a step of a mini-batch, over an epoch whose networks have met the data before."""
+    ends: list[float] = []
+    model = emnet.VariationalAutoencoder(8, max_iter=3, random_state=0, **options)
+    model.set_params(callbacks=[lambda *_: ends.append(time.perf_counter())]).fit(data)
+    return min(np.diff(ends)) / -(-_EPOCH_ROWS // options["batch_size"])
+
+
 def virtual(batches: int) -> Iterator[np.ndarray]:
     """Batches of clusters, made as they are asked for, the same in every pass: one that was drawn, each time moved."""
     rng = np.random.default_rng(0)
@@ -123,11 +166,20 @@ def main(gigabytes: float = 1.0) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        memory, processes = beside_memory(folder), ranks(folder)
-    report(memory, processes, larger_than_memory(gigabytes))
+        memory, processes, readers = beside_memory(folder), ranks(folder), csv_readers(folder)
+        np.save(folder / "rows.npy", np.load(folder / "rows.npy", mmap_mode="r")[:_EPOCH_ROWS])
+        networks = autoencoders(folder)
+    report(memory, processes, readers, networks, larger_than_memory(gigabytes))
 
 
-def report(memory: list[list[str]], processes: list[list[str]], large: list[list[str]], note: str = "") -> None:
+def report(
+    memory: list[list[str]],
+    processes: list[list[str]],
+    readers: list[list[str]],
+    networks: list[list[str]],
+    large: list[list[str]],
+    note: str = "",
+) -> None:
     size = f"{_ROWS:,} × {_COLUMNS}, K = {_STATES}, full covariances, float64"
     body = [
         *([note] if note else []),
@@ -135,6 +187,10 @@ def report(memory: list[list[str]], processes: list[list[str]], large: list[list
         markdown(["rows from", "ms", "beside the array"], memory),
         "The same from a memory map by processes of one thread each on one machine:",
         markdown(["processes", "ms", "faster by"], processes),
+        f"A step of an autoencoder, {_EPOCH_ROWS:,} × {_COLUMNS}, float32, by processes of one thread each:",
+        markdown(["hidden layers", "ms, one process", "ms, two", "faster by"], networks),
+        f"A pass over a CSV file, {_CSV_ROWS:,} × {_CSV_COLUMNS}:",
+        markdown(["reader", "s", "beside Arrow"], readers),
         "Data that are made batch by batch and kept nowhere (d = 50, K = 5, diagonal covariances), three passes.",
         markdown(["data", "MB/s", "most memory, MiB"], large),
     ]

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
+import time
 import warnings
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +22,7 @@ from emnet.inference.amortized import Amortized
 from tests.distributed_faults import Share
 from tests.streamed import CASES, N, _members, frame
 
-_NAMES = ("gaussians-prior-squarem", "tables", "em-mlp-lbfgs", "experts", "chain")
+_NAMES = ("gaussians-prior-squarem", "tables", "em-mlp-lbfgs", "experts", "chain", "factors", "factors-whole")
 
 
 def digests(share: Share) -> dict[str, str]:
@@ -97,6 +101,49 @@ def _taken_up(share: Share, path: str) -> dict[str, Any]:
         clone(model).set_params(callbacks=[_stop]).fit(stream, checkpoint=path, checkpoint_every=0)
     found = _members(clone(model).fit(stream, checkpoint=path, resume=True))[0]
     return {"same": share.group.gathered(bool((found == expected).all()))}
+
+
+def asked_for_the_end(share: Share, path: str) -> list[tuple[int, int, bool]]:
+    """By process: what a fit ends with if SIGTERM reaches one process alone, after how many lines, and what goes on."""
+    warnings.simplefilter("ignore")
+    stream = share.of(emnet.stream(frame()[["first", "second"]], batch_rows=30))
+    model = emnet.GaussianMixture(3, init_params="random", random_state=0, max_iter=9, tol=0.0)
+    expected = clone(model).fit(stream).means_
+    end = _Terminate(share.group.rank)
+    try:
+        clone(model).set_params(callbacks=[end]).fit(stream, checkpoint=path, checkpoint_every=60)
+    except emnet.FitTerminated as terminated:
+        found = terminated
+    went_on = clone(model).fit(stream, checkpoint=path, resume=True).means_
+    return share.group.gathered((found.code, len(found.fit.history), bool((went_on == expected).all())))
+
+
+class _Terminate:
+    """The second process gets a signal in its third iteration, the first none."""
+
+    def __init__(self, rank: int):
+        self.rank = rank
+
+    def __call__(self, model: Any, line: Any) -> None:
+        if self.rank == 1 and line.number == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def takes_long(share: Share, path: str) -> Any:
+    """A fit whose every iteration takes a fifth of a second, and which makes a file when it is under way."""
+    warnings.simplefilter("ignore")
+    stream = share.of(emnet.stream(frame()[["first", "second"]], batch_rows=30))
+    model = emnet.GaussianMixture(3, init_params="random", random_state=0, tol=0.0, callbacks=[_Slow(path)])
+    return model.fit(stream, checkpoint=path)
+
+
+class _Slow:
+    def __init__(self, path: str):
+        self.path = path
+
+    def __call__(self, model: Any, line: Any) -> None:
+        Path(f"{self.path}.begun").touch()
+        time.sleep(0.2)
 
 
 def _stop(_: Any, line: Any) -> None:

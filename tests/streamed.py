@@ -102,6 +102,10 @@ def _tables(model: Any) -> list[np.ndarray]:
     return [model.weights_, *(v for own in model.parameters_.values() for v in own.values())]
 
 
+def _linear(model: Any) -> list[np.ndarray]:
+    return [model.mean_, model.get_covariance()]
+
+
 _EM = {"algorithm": "em", "m_step": "mm", "max_iter": 8, "n_init": 1, "random_state": 0}
 _HMM = {"random_state": 0, "n_iter": 5}
 _CHAIN = {"max_iter": 3, "n_init": 1, "random_state": 0}
@@ -121,6 +125,9 @@ CASES = [
         "first",
         "color",
     ),
+    _mixture("factors", emnet.FactorAnalysis(1, max_iter=9, algorithm="em"), _linear, "first", "second", "real"),
+    _mixture("factors-whole", emnet.FactorAnalysis(1, max_iter=9), _linear, "first", "p", "real"),
+    _mixture("principal", emnet.ProbabilisticPCA(1, max_iter=9, algorithm="em"), _linear, "first", "second", "real"),
     _supervised("em-mlp", emnet.EMMLPClassifier(2, class_weight="balanced", **_EM), "label"),
     _supervised("em-mlp-lbfgs", emnet.EMMLPClassifier(2, **{**_EM, "algorithm": "lbfgs"}), "label"),
     _supervised("em-mlp-regressor", emnet.EMMLPRegressor(2, **_EM), "real"),

@@ -324,6 +324,18 @@ def test_clusters_of_a_neural_mixture_are_chosen_by_rows_held_out(folder):
     assert set(found["labels"]) <= {0, 1}
 
 
+def test_a_fit_that_goes_on_chooses_no_other_model(tmp_path, monkeypatch):
+    """The choice depends on a clock, and so it is in the checkpoint."""
+    for number in range(2):
+        rows = np.random.default_rng(number).normal([[0, 5], [3, 1]], 1, size=(40, 2, 2)).reshape(-1, 2)
+        (tmp_path / f"{number}.csv").write_text("\n".join(["a,b", *(f"{x:.3f},{y:.3f}" for x, y in rows)]))
+    asked = ["fit", f"{tmp_path}/*.csv", "--size", "1,2", "--seconds", 2, "--checkpoint", tmp_path / "c", "--json"]
+    first = json.loads(run(*asked).stdout)
+    assert "Chose" in first["why"]
+    monkeypatch.setattr("emnet.estimators.table_choice.select", None)  # which would choose anew
+    assert json.loads(run(*asked).stdout)["figures"] == first["figures"]
+
+
 def read_columns_of(text):
     header, *rows = csv.reader(text.splitlines())
     return dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ from emnet.exceptions import InvalidInputError, ProcessLostError
 from tests.cases import CASES
 from tests.cases.fits import digest
 from tests.distributed_faults import Share, dies, fails, sleeps
-from tests.distributed_jobs import autoencoders, digests
+from tests.distributed_jobs import asked_for_the_end, autoencoders, digests
 
 ROOT = Path(__file__).parent.parent
 
@@ -91,6 +93,41 @@ def test_a_process_that_is_lost_is_named(job, error, message, monkeypatch):
     monkeypatch.setattr("emnet.spawning._LAST_WORDS", 2.0)
     with pytest.raises(error, match=message):
         emnet.distributed.run(job, Share(), processes=2, threads=1, timeout=2 if job is sleeps else 60)
+
+
+def test_a_signal_to_one_process_ends_all_after_the_same_iteration(tmp_path):
+    found = emnet.distributed.run(
+        asked_for_the_end, Share(), f"{tmp_path}/fit.ckpt", processes=2, threads=1, timeout=60
+    )
+    assert found == [(143, 3, True)] * 2
+
+
+def test_a_signal_to_the_process_that_started_the_others_ends_them(tmp_path):
+    """After an iteration, with a checkpoint, which a line tells of; the fit is not told as lost."""
+    script = tmp_path / "fit.py"
+    script.write_text(
+        "import sys\n"
+        "import emnet.distributed\n"
+        "from tests.distributed_faults import Share\n"
+        "from tests.distributed_jobs import takes_long\n"
+        "if __name__ == '__main__':\n"
+        "    try:\n"
+        "        emnet.distributed.run(takes_long, Share(), sys.argv[1], processes=2, threads=1, timeout=60)\n"
+        "    except emnet.FitInterrupted as end:\n"
+        "        print(end)\n"
+        "        sys.exit(end.code)\n"
+    )
+    path = tmp_path / "fit.ckpt"
+    fit = subprocess.Popen(
+        [sys.executable, script, path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environment()
+    )
+    begun = time.monotonic()
+    while not (tmp_path / "fit.ckpt.begun").exists() and fit.poll() is None and time.monotonic() < begun + 60:
+        time.sleep(0.05)
+    fit.send_signal(signal.SIGINT)
+    said, complaints = fit.communicate(timeout=60)
+    assert (fit.returncode, path.exists()) == (130, True), complaints
+    assert said.endswith("fit again with resume=True to go on.\n")
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

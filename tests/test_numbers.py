@@ -73,6 +73,7 @@ def _sequences(X):
     return np.array_split(X, 2) if len(X) > 1 else [X]
 
 
+_EXPERTS = {"n_init": 1, "max_iter": 5, "random_state": 0}
 FITS = {
     "GaussianMixture": _alone(lambda: emnet.GaussianMixture(3, random_state=0)),
     "GaussianMixture diag": _alone(lambda: emnet.GaussianMixture(3, covariance_type="diag", random_state=0)),
@@ -95,10 +96,12 @@ FITS = {
     "EMMLPClassifier raw": _classifier(standardize=False),
     "EMMLPRegressor x": _features(lambda: emnet.EMMLPRegressor(3, n_init=1, max_iter=5, random_state=0)),
     "EMMLPRegressor y": _targets(lambda: emnet.EMMLPRegressor(3, n_init=1, max_iter=5, random_state=0)),
-    "Experts classifier": _labelled(lambda: emnet.MixtureOfExpertsClassifier(2, n_init=1, max_iter=5, random_state=0)),
-    "Experts x": _features(lambda: emnet.MixtureOfExpertsRegressor(2, n_init=1, max_iter=5, random_state=0)),
-    "Experts y": _targets(lambda: emnet.MixtureOfExpertsRegressor(2, n_init=1, max_iter=5, random_state=0)),
-    "Experts gaussian gate": _features(
+    "MixtureOfExpertsClassifier": _labelled(
+        lambda: emnet.MixtureOfExpertsClassifier(2, n_init=1, max_iter=5, random_state=0)
+    ),
+    "MixtureOfExpertsRegressor x": _features(lambda: emnet.MixtureOfExpertsRegressor(2, **_EXPERTS)),
+    "MixtureOfExpertsRegressor y": _targets(lambda: emnet.MixtureOfExpertsRegressor(2, **_EXPERTS)),
+    "MixtureOfExpertsRegressor gaussian gate": _features(
         lambda: emnet.MixtureOfExpertsRegressor(2, gate="gaussian", n_init=1, random_state=0)
     ),
     "GaussianHMM": _alone(lambda: emnet.GaussianHMM(3, random_state=0)),
@@ -115,7 +118,22 @@ FITS = {
     "InputOutputHMM y": lambda X: emnet.InputOutputHMM(2, n_init=1, max_iter=9, random_state=0).fit(
         _sequences(BASE[: len(X)]), _sequences(X)
     ),
+    "GaussianHMM durations": _alone(lambda: emnet.GaussianHMM(2, max_duration=5, n_iter=4, random_state=0)),
+    "SequenceClassifier": lambda X: emnet.SequenceClassifier(emnet.GaussianHMM(2, n_iter=4, random_state=0)).fit(
+        _sequences(X), np.arange(len(_sequences(X)))
+    ),
+    "VariationalAutoencoder": _alone(lambda: emnet.VariationalAutoencoder(1, encoder=3, max_iter=2, random_state=0)),
+    "NeuralMixture": _alone(
+        lambda: emnet.NeuralMixture(2, 1, encoder=3, pretraining=1, mixture_starts=1, max_iter=2, random_state=0)
+    ),
+    "EMClusterer": _alone(lambda: emnet.EMClusterer(2, random_state=0)),
+    "EMOutlierDetector": _alone(lambda: emnet.EMOutlierDetector(n_components=2, random_state=0)),
 }
+
+
+def test_no_estimator_is_left_out():
+    own = {name for name in emnet.__all__ if hasattr(getattr(emnet, name), "fit")}
+    assert own == {name.split()[0] for name in FITS}
 
 
 def _numbers(value):

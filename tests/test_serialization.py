@@ -134,6 +134,7 @@ def with_envelope(content, change):
         (lambda e: e.update(format=99), "Upgrade emnet"),
         (lambda e: e.update({"class": "os.system"}), "not an emnet model"),
         (lambda e: e["state"].update(prior=[9.0, 9.0]), "checksum"),
+        (lambda e: e["state"].update(prior=[float("inf"), 0.0]), "no finite number"),
         (lambda e: e.pop("sha256"), "not emnet's"),
     ],
 )

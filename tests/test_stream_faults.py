@@ -111,6 +111,18 @@ def test_a_parquet_file_that_is_none(fault, tmp_path):
         fitted(f"{tmp_path}/*.parquet")
 
 
+def test_a_row_group_larger_than_memory_is_read_in_batches(tmp_path):
+    """2 million equal rows in one group of a small file: what is decoded at once is a batch of them."""
+    same = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2 * 10**6, dtype=np.int8)), pa.array([0.5]))
+    path = tmp_path / "0.parquet"
+    pq.write_table(pa.table({"b": same, "a": same}), path, row_group_size=2 * 10**6)
+    before = pa.total_allocated_bytes()
+    for chunk in emnet.stream(path, columns=["a"], batch_rows=1000, prefetch=0):
+        assert (chunk.X.shape, chunk.X[0, 0], chunk.names) == ((1000, 1), 0.5, ("a",))
+        assert pa.total_allocated_bytes() - before < 4e6  # all of it: 16 MB
+        break
+
+
 @pytest.mark.parametrize("ending", ["csv", "parquet", "npy"])
 def test_a_file_that_changes_between_passes(ending, tmp_path):
     path = tmp_path / f"rows.{ending}"

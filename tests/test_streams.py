@@ -40,6 +40,17 @@ def test_a_fit_to_a_stream_is_the_fit_in_memory(case):
     assert list(streamed.feature_names_in_) == list(case.inputs)
 
 
+QUICK = ("gaussians", "factors", "em-mlp-lbfgs", "em-mlp-regressor", "experts-regressor", "chain", "input-output")
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.name in QUICK], ids=lambda case: case.name)
+def test_a_batch_may_be_without_weight(case):
+    table = frame()
+    table.loc[:29, ["weight", "of_sequence"]] = 0.0
+    rows = emnet.stream(table, columns=case.inputs, batch_rows=30, **case.options)
+    case.compare(clone(case.estimator).fit(rows), case.fit(clone(case.estimator), table), 1e-10)
+
+
 def test_a_classifier_of_sequences_goes_through_the_stream_for_each_class():
     table = frame()
     table["kind"] = np.where(table["sequence"] % 3 == 0, "a", "b")
@@ -70,7 +81,7 @@ def test_whatever_has_fit_takes_a_stream_or_says_in_a_sentence_why_not(name):
     roles = {"target": "kind"} if takes_targets(model) else {}
     roles |= {"sequence": "sequence"} if "Sequence" in name or "HMM" in name else {}
     table["kind"] = table["sequence"] % 2
-    columns = ["p"] if name == "CategoricalHMM" else ["p", "q"]
+    columns = {"CategoricalHMM": ["p"], "FactorAnalysis": ["p", "q", "real"]}.get(name, ["p", "q"])
     rows = emnet.stream(table, columns=columns, batch_rows=90, **roles)
     if name in NO_STREAMS:
         with pytest.raises(InvalidInputError, match="stream") as told:
@@ -80,7 +91,7 @@ def test_whatever_has_fit_takes_a_stream_or_says_in_a_sentence_why_not(name):
         assert model.fit(rows) is model
 
 
-NO_STREAMS = ("EMClusterer", "EMImputer", "EMOutlierDetector", "FactorAnalysis", "ProbabilisticPCA")
+NO_STREAMS = ("EMClusterer", "EMImputer", "EMOutlierDetector")
 
 
 def takes_targets(model):
@@ -321,7 +332,7 @@ def test_what_cannot_be_used_is_named(folder, tmp_path):
 
 
 def test_what_a_stream_is_not_for_is_named():
-    labeled = CASES[3].stream()
+    labeled = next(case for case in CASES if case.name == "em-mlp").stream()
     for model, message in [
         (emnet.EMMLPClassifier(2, early_stopping=True), "early_stopping"),
         (emnet.EMMLPClassifier(2, m_step="newton", algorithm="em"), "asks for the rows themselves"),

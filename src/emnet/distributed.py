@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import reduce
 from typing import Any, TypeVar
 
 import torch
@@ -61,6 +62,28 @@ class Group:
         like = next(iter(sums.values()))
         vector = self._summed({block: _flat(part.numbers()) for block, part in sums.items()}, blocks)
         return like.with_numbers(iter(vector.split([tensor.numel() for tensor in like.numbers()])))
+
+    def added(self, own: S) -> S:
+        """The sum of what every process has one of, by one all-reduce, in the widest of its types.
+
+        The same bits in each process, but not for any number of them: in which order it is added the backend decides.
+        """
+        require_constant_size(own)
+        own = self._in_one_frame({self.rank: own})[self.rank]
+        numbers = own.numbers()
+        vector = _flat(numbers, reduce(torch.promote_types, (tensor.dtype for tensor in numbers)))
+        if self.size > 1:
+            with self._guarded():
+                dist.all_reduce(vector)
+        return own.with_numbers(iter(vector.split([tensor.numel() for tensor in numbers])))
+
+    def largest(self, own: int) -> int:
+        """Of what the processes have."""
+        found = torch.tensor(own)
+        if self.size > 1:
+            with self._guarded():
+                dist.all_reduce(found, dist.ReduceOp.MAX)
+        return int(found)
 
     def _in_one_frame(self, sums: Mapping[int, S]) -> dict[int, S]:
         """The sums about the same origins: where blocks differ one of them has 0, and the other's is taken."""
@@ -240,6 +263,6 @@ def shared(argument: Any, group: Group) -> Any:
     return share(group) if callable(share) else argument
 
 
-def _flat(tensors: list[Tensor]) -> Tensor:
+def _flat(tensors: list[Tensor], dtype: torch.dtype = torch.float64) -> Tensor:
     place = tensors[-1].device  # of the statistics, where the rows are
-    return torch.cat([tensor.detach().to(place).double().flatten() for tensor in tensors])
+    return torch.cat([tensor.detach().to(place, dtype).flatten() for tensor in tensors])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import struct
 import tempfile
@@ -91,7 +92,7 @@ def _header(path: Path, content: bytes) -> dict[str, Any]:
     if length > len(content) - 8:
         raise ModelFileError(f"{path}: the file is truncated.")
     try:
-        header = json.loads(content[8 : 8 + length], object_pairs_hook=_without_duplicates)
+        header = _parsed(content[8 : 8 + length])
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{path}: the header cannot be read ({error}).") from error
     if not isinstance(header, dict):
@@ -104,7 +105,7 @@ def _envelope(path: Path, header: Mapping[str, Any], names: Collection[str]) -> 
     if not isinstance(metadata, dict) or set(metadata) != {_KEY} or not isinstance(metadata[_KEY], str):
         raise ModelFileError(f"{path}: a safetensors file, but not an emnet model.")
     try:
-        envelope = json.loads(metadata[_KEY], object_pairs_hook=_without_duplicates)
+        envelope = _parsed(metadata[_KEY])
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{path}: the manifest cannot be read ({error}).") from error
     if not isinstance(envelope, dict) or type(envelope.get("format")) is not int:
@@ -119,6 +120,17 @@ def _envelope(path: Path, header: Mapping[str, Any], names: Collection[str]) -> 
         known = "which is not an emnet model" if len(names) > 1 else f"where a {next(iter(names))} was expected"
         raise ModelFileError(f"{path}: it names the class {envelope['class']!r}, {known}.")
     return envelope
+
+
+def _parsed(text: str | bytes) -> Any:
+    """JSON, with no key twice and no number that is infinite or none: raises ValueError."""
+    return json.loads(text, object_pairs_hook=_without_duplicates, parse_float=_finite, parse_constant=_finite)
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is no finite number")
+    return number
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -86,6 +86,10 @@ class FitInterrupted(UnfinishedFit, KeyboardInterrupt):
         super().__init__(f"Interrupted; the best parameters so far are kept.{' ' if advice else ''}{advice}")
         self.fit, self.advice = fit, advice
 
+    def __reduce__(self) -> Any:
+        """A process hands it on with its advice."""
+        return type(self), (self.fit, self.advice)
+
 
 class FitTerminated(FitInterrupted, SystemExit):
     """The system stopped a run by SIGTERM."""

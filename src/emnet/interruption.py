@@ -8,9 +8,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emnet.exceptions import FitInterrupted, FitTerminated
+
+if TYPE_CHECKING:
+    from emnet.distributed import Group
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _ORDINARY = (signal.SIG_DFL, signal.default_int_handler)  # what may be replaced: no handler that a program has set
@@ -44,6 +47,13 @@ class Requests:
         self.signal = number
         print(_ASKED, file=sys.stderr, flush=True)
 
+    def share(self, group: Group) -> bool:
+        """Whether any process of the group has been asked: then all of them have."""
+        number = group.largest(self.signal or 0)
+        if number and self.signal is None:
+            self.signal = number
+        return number > 0
+
     def obey(self) -> None:
         """Raise KeyboardInterrupt or Terminated if there was a request."""
         if self.signal is not None:
@@ -55,7 +65,7 @@ class Requests:
 def finishing_iterations() -> Iterator[Requests]:
     """Let a request wait until `obey` is called, at the latest until the end of the block."""
     requests = Requests()
-    with _handling(requests.ask):
+    with handling(requests.ask):
         yield requests
     requests.obey()
 
@@ -63,7 +73,7 @@ def finishing_iterations() -> Iterator[Requests]:
 @contextmanager
 def terminating_as_interrupts() -> Iterator[None]:
     """SIGTERM raises a KeyboardInterrupt, so that what Ctrl-C leaves in order it leaves so too."""
-    with _handling(_raise):
+    with handling(_raise):
         yield
 
 
@@ -72,7 +82,7 @@ def _raise(number: int, frame: FrameType | None = None) -> None:
 
 
 @contextmanager
-def _handling(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+def handling(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
     """Handle the signals that nobody else does; elsewhere than in the main thread, none."""
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable
-from contextlib import suppress
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -13,7 +14,8 @@ import torch
 import torch.distributed as dist
 
 from emnet.distributed import _AGENT, run
-from emnet.exceptions import ProcessLostError
+from emnet.exceptions import FitInterrupted, FitTerminated, ProcessLostError
+from emnet.interruption import handling
 
 _LAST_WORDS = 10.0  # seconds that the others have to end after one has died
 
@@ -35,13 +37,38 @@ def spawned(
         pipes.append(here)
         workers.append(worker)
     try:
-        return _result(pipes)
+        with _passing_on(workers):
+            return _result(pipes)
     finally:
         for pipe in pipes:
             pipe.close()
         for worker in workers:
             worker.join(_LAST_WORDS)
             worker.kill()
+
+
+@contextmanager
+def _passing_on(workers: list[Any]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the processes' iteration, all at the same; then they mean what they do without `run`."""
+    asked: list[int] = []
+
+    def ask(number: int, frame: Any) -> None:
+        asked.append(number)
+        for worker in workers:
+            worker.terminate()
+
+    with handling(ask):
+        try:
+            yield
+        except FitTerminated as end:
+            if signal.SIGINT in asked:
+                raise FitInterrupted(end.fit, end.advice) from None
+            raise
+        except ProcessLostError:
+            if not asked:
+                raise
+    if asked:
+        signal.raise_signal(asked[0])
 
 
 def _result(pipes: list[Any]) -> Any:
@@ -64,8 +91,8 @@ def _result(pipes: list[Any]) -> Any:
             else:
                 failed[rank] = value
     if failed:
-        causes = [error for error in failed.values() if not isinstance(error, ProcessLostError)]
-        raise (causes or list(failed.values()))[0]
+        by_rank = [failed[rank] for rank in sorted(failed)]  # the first one's has what the files are called
+        raise next((error for error in by_rank if not isinstance(error, ProcessLostError)), by_rank[0])
     return found[0]
 
 
@@ -82,10 +109,11 @@ def _work(
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
     os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), _AGENT: "True"}
     torch.set_num_threads(threads)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process passes it on
     try:
         found = run(function, *arguments, timeout=timeout)
         pipe.send((True, found if rank == 0 else None))
-    except Exception as error:
+    except (Exception, FitInterrupted) as error:
         pipe.send((False, error))
     with suppress(EOFError, OSError):
         pipe.recv()  # tensors are passed in shared memory, which lives as long as its maker: until the pipe is closed

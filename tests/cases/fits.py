@@ -82,6 +82,7 @@ FITS: list[FitCase] = [
         "EMImputer", lambda: emnet.EMImputer(n_components=(1, 2), covariance_types=("diag",), random_state=0), (_HOLES,)
     ),
     FitCase("FactorAnalysis", lambda: emnet.FactorAnalysis(2, algorithm="em", max_iter=9), (_HOLES,)),
+    FitCase("ProbabilisticPCA", lambda: emnet.ProbabilisticPCA(2, algorithm="em", max_iter=9), (_HOLES,)),
     _autoencoder("joint", n_init=2, warm_up=0.5, early_stopping=True),
     _autoencoder("alternating", algorithm="alternating", prior="mixture", n_components=2),
     _autoencoder("schedule", algorithm=VariationalEM(Amortized(), passes=4, e_steps=2), e_step=Amortized(3)),
@@ -104,6 +105,11 @@ FITS: list[FitCase] = [
         (X[:, :3], X[:, 3]),
     ),
     FitCase("GaussianHMM", lambda: emnet.GaussianHMM(3, n_init=2, random_state=0), (X, [50, 50, 50])),
+    FitCase(
+        "GaussianHMM-durations",
+        lambda: emnet.GaussianHMM(3, max_duration=9, random_state=0, n_iter=4),
+        (X, [50, 50, 50]),
+    ),
     FitCase("GMMHMM", lambda: emnet.GMMHMM(2, 2, random_state=0, n_iter=4), (X, [50, 50, 50])),
     FitCase("PoissonHMM", lambda: emnet.PoissonHMM(2, random_state=0, n_iter=4), (np.floor(X).astype(int), [150])),
     FitCase("CategoricalHMM", lambda: emnet.CategoricalHMM(2, random_state=0, n_iter=4), (Y[:, None], [150])),

@@ -155,7 +155,7 @@ def _joint(
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for each in learned:
         each.grad = torch.zeros_like(each) if each.grad is None else each.grad
-    own = torch.cat([each.grad.flatten() for each in learned]).double()  # type: ignore[union-attr]
+    own = torch.cat([each.grad.flatten() for each in learned])  # type: ignore[union-attr]
     total = summed(data, Share(torch.cat((own.new_tensor([weight]), own * weight)), statistics))
     whole, gradient = float(total.values[0]), total.values[1:]
     parts = (gradient / (whole or 1.0)).split([each.numel() for each in learned])

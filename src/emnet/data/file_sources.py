@@ -19,6 +19,7 @@ from emnet.data.sources import Piece, Request, Table
 from emnet.exceptions import InvalidInputError, MissingDependencyError
 from emnet.extras import needed
 
+_READ_AT_ONCE = 2**18  # bytes of each column of a Parquet file
 _FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
@@ -122,6 +123,9 @@ class Dataset:
     def _reader(self, fragment: Any, request: Request, names: Any, label: str) -> Callable[[], Iterator[Any]]:
         def read() -> Iterator[Any]:
             with _readable(label):
+                if hasattr(fragment, "row_groups"):
+                    yield from _in_batches(fragment, self.dataset.schema, names, request.batch_rows)
+                    return
                 yield from fragment.to_batches(
                     schema=self.dataset.schema,
                     columns=names,
@@ -132,6 +136,24 @@ class Dataset:
                 )
 
         return read
+
+
+def _in_batches(fragment: Any, schema: Any, names: Sequence[str] | None, size: int) -> Iterator[Any]:
+    """Tables of at most `size` rows of a Parquet file's row groups, which may be larger than memory.
+
+    Fragments read a row group as a whole, and of one of a few kilobytes come gigabytes where rows repeat.
+    """
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
+
+    names = list(names or schema.names)
+    wanted = pyarrow.schema([schema.field(name) for name in names])
+    own = [group.id for group in fragment.row_groups]
+    file = ParquetFile(fragment.path, filesystem=fragment.filesystem, pre_buffer=False, buffer_size=_READ_AT_ONCE)
+    with file:
+        for batch in file.iter_batches(size, row_groups=own, columns=names, use_threads=False):
+            table = pyarrow.Table.from_batches([batch]).select(names)
+            yield table if table.schema.equals(wanted) else table.cast(wanted)
 
 
 def matching(pattern: str) -> list[str]:

@@ -35,6 +35,7 @@ from emnet.interruption import Requests, finishing_iterations
 
 EVERY = 60.0  # seconds
 _CLASS = "Checkpoint"
+_CHOICE = "the model chosen"
 _SMALL_SHARE = 100  # a checkpoint is not written before so many times what the last one took, at the default interval
 _PIECE = 2**16  # rows looked at together
 _SAME_RESULT = ("verbose", "verbose_interval", "callbacks")  # parameters that a fit may go on with changed
@@ -51,6 +52,7 @@ def checkpointing(
     errors: str = "warn",
     estimator: Any = None,
     group: Group = ALONE,
+    choice: str | None = None,
 ) -> Iterator[None]:
     """Keep the runs of every fit in the block in the file `path`, and with `resume` go on from what it holds.
 
@@ -64,6 +66,7 @@ def checkpointing(
     errors : what to do when a checkpoint cannot be written: "warn" and go on, or "raise" CheckpointError.
     estimator : whose parameters are compared with those that the file was written with.
     group : the processes of the fit, of which the first one writes and reads the file for all.
+    choice : how the estimator was come by, which `chosen_in` then gives back.
 
     Ctrl-C and SIGTERM end a run after its iteration, with a last checkpoint; the second at once.
 
@@ -74,6 +77,7 @@ def checkpointing(
     """
     with finishing_iterations() as requests:
         journal = Journal(Path(path).resolve(), every, errors, requests, estimator, group)
+        journal.told |= {} if choice is None else {_CHOICE: choice}
         journal.open(resume)
         before = RECORDER.set(journal)
         try:
@@ -85,6 +89,15 @@ def checkpointing(
         finally:
             RECORDER.reset(before)
         journal.close()
+
+
+def chosen_in(path: str | os.PathLike) -> str | None:
+    """How the estimator of the fit in a file was come by; None where no file says."""
+    own = Path(path).resolve()
+    if not own.is_file() and not envelope.previous(own).is_file():
+        return None
+    choice = _last_whole(own)[0]["told"].get(_CHOICE)
+    return choice if isinstance(choice, str) else None
 
 
 class Journal:
@@ -128,7 +141,7 @@ class Journal:
             raise InvalidInputError(f"checkpoint: {self.path} is a folder; give the name of a file.")
         if not self.path.exists() and not (resume and envelope.previous(self.path).exists()):
             return
-        state, tensors = self._read()
+        state, tensors = _last_whole(self.path)
         if not resume:
             if not state["complete"]:
                 raise InvalidInputError(
@@ -146,6 +159,7 @@ class Journal:
         if self._news or not self.complete:
             self.complete = True
             self.write()
+        self.requests.share(self.group)
 
     def leave(self) -> None:
         """The fit has not; a run that failed stays where it stood in the last checkpoint."""
@@ -173,18 +187,6 @@ class Journal:
             self._say(error)
         self._written = time.monotonic()
         self._took = self._written - began
-
-    def _read(self) -> envelope.State:
-        """The file, or if that is damaged the one before it."""
-        last = envelope.previous(self.path)
-        try:
-            return _checked(self.path)
-        except (ModelFileError, FileNotFoundError) as error:
-            if not last.exists():
-                raise
-            found = _checked(last)
-            warnings.warn(f"{error} The one before it, {last}, is taken.", CheckpointWarning, stacklevel=6)
-            return found
 
     def _say(self, error: Exception) -> None:
         message = f"No checkpoint could be written to {self.path}: {error}."
@@ -215,7 +217,7 @@ class Journal:
         return None if record is None else self._restore(*record)
 
     def line(self) -> None:
-        asked = self.requests.signal is not None
+        asked = self.requests.share(self.group)
         if asked or time.monotonic() - self._written >= self._interval():
             self.write(self._capture)
         if asked:
@@ -290,6 +292,19 @@ class Journal:
                 CheckpointWarning,
                 stacklevel=8,
             )
+
+
+def _last_whole(path: Path) -> envelope.State:
+    """The file, or if that is damaged the one before it."""
+    last = envelope.previous(path)
+    try:
+        return _checked(path)
+    except (ModelFileError, FileNotFoundError) as error:
+        if not last.exists():
+            raise
+        found = _checked(last)
+        warnings.warn(f"{error} The one before it, {last}, is taken.", CheckpointWarning, stacklevel=6)
+        return found
 
 
 @contextmanager

@@ -113,7 +113,7 @@ class FactorAnalysis(LearningLinearGaussian):
     def _usual_components(self, rank: int, d: int) -> int:
         return d if rank == d else max(rank - 1, 1)
 
-    def _scales(self, X: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+    def _scales(self, deviations: np.ndarray) -> np.ndarray:
         constant = np.flatnonzero(deviations == 0)
         if len(constant) and self.prior is None and not self.fixed:
             raise InvalidInputError(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, Self
 
 import numpy as np
 
 from emnet.batch import Batch
 from emnet.data.sample import Units
-from emnet.data.stream import Chunk, Stream, place_of_infinity
+from emnet.data.stream import Chunk, Stream
 from emnet.estimators.iterative import IterativeEstimator, M
-from emnet.estimators.streaming import StreamedBatches, Survey, survey
+from emnet.estimators.streaming import StreamedBatches, Survey, naming_the_rows, survey
 from emnet.estimators.validation import merge_repeated_rows
 from emnet.exceptions import InvalidInputError
 
@@ -67,12 +66,8 @@ class StreamedFits(IterativeEstimator[M]):
 
     def _checked_chunk(self, chunk: Chunk) -> Units:
         """Rows of a chunk that count, with their targets and weights."""
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "X does not have valid feature names")  # they are the stream's
-                return self._rows_that_count(chunk)
-        except ValueError as error:  # scikit-learn's among them
-            raise InvalidInputError(f"{chunk.label}: {place_of_infinity(chunk)}{error}") from error
+        with naming_the_rows(chunk):
+            return self._rows_that_count(chunk)
 
     def _rows_that_count(self, chunk: Chunk) -> Units:
         """The same, by the kind of the targets: for subclasses."""

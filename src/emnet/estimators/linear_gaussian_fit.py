@@ -16,17 +16,20 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from emnet import serialization
 from emnet.algorithms.base import Algorithm, Fit, Reason, run
+from emnet.batch import Data, total_weight
+from emnet.data.stream import Stream
 from emnet.estimators import linear_gaussian_rows as closed_form
 from emnet.estimators import options
 from emnet.estimators.description import as_described, described, name_features
 from emnet.estimators.history import as_dict, fit_from_json, fit_to_json, printer
 from emnet.estimators.keeping import keeping_what_was_fitted
-from emnet.estimators.linear_gaussian_use import FittedLinearGaussian
+from emnet.estimators.linear_gaussian_stream import LEAST_ROWS, StreamedLinearGaussian
 from emnet.estimators.mixture_report import shifted
 from emnet.estimators.mixture_selection import Selection, select
 from emnet.estimators.resuming import resumable
 from emnet.estimators.rotation import canonical
 from emnet.estimators.standardize import location_scale_of_seen, require_variance
+from emnet.estimators.streaming import StreamedBatches, require_alone, survey
 from emnet.estimators.validation import (
     require_callbacks,
     require_not_negative,
@@ -43,7 +46,7 @@ from emnet.models.linear_gaussian import LinearGaussian
 _AUTO = ConjugatePrior(residual=0.1)
 
 
-class LearningLinearGaussian(FittedLinearGaussian):
+class LearningLinearGaussian(StreamedLinearGaussian):
     """The training. A subclass says what the noise is and what is published."""
 
     n_components: int | None
@@ -65,7 +68,7 @@ class LearningLinearGaussian(FittedLinearGaussian):
         """What n_components=None stands for where the rows vary in `rank` directions."""
 
     @abstractmethod
-    def _scales(self, X: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+    def _scales(self, deviations: np.ndarray) -> np.ndarray:
         """By what to divide the columns, (d,), whose standard deviations are those, 0 of constant ones."""
 
     def _turned(self, loadings: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -88,15 +91,15 @@ class LearningLinearGaussian(FittedLinearGaussian):
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit by EM from a start in closed form; (n, d), where NaN is a missing value. y is ignored.
 
-        `sample_weight`, (n,), is how many rows each row counts for.
+        `sample_weight`, (n,), is how many rows each row counts for. An `emnet.stream` in place of X brings its own.
         """
         with keeping_what_was_fitted(self):
             self._check_parameters()
-            X, weights = self._check_data(X, sample_weight)
-            self._measure(X, weights)
-            rows, of_rows = closed_form.condensed((X - self._center) / self._scale, weights)
-            with options.few_threads(rows.size * rows.shape[1]):
-                self._fit(rows, of_rows, float(weights @ (~np.isnan(X) @ np.log(self._scale))))
+            if isinstance(X, Stream):
+                require_alone(y, sample_weight)
+                self._fit_stream(X)
+            else:
+                self._fit_rows(*self._check_data(X, sample_weight))
             self._warn()
             return self
 
@@ -110,16 +113,39 @@ class LearningLinearGaussian(FittedLinearGaussian):
     def _n_parameters(self) -> int:
         return self._n_free
 
-    def _fit(self, rows: np.ndarray, weights: np.ndarray, log_units: float) -> None:
-        """Fit to scaled rows; `log_units` is what scaling adds to the log evidence."""
-        model = self._start(rows, weights).to(options.choose_device(self.device))
+    def _fit_rows(self, X: np.ndarray, weights: np.ndarray) -> None:
+        self._measure_rows(X, weights)
+        rows, of_rows = closed_form.condensed((X - self._center) / self._scale, weights)
+        sums, log_units = closed_form.pair_sums(rows, of_rows), weights @ (~np.isnan(X) @ np.log(self._scale))
+        with options.few_threads(rows.size * rows.shape[1]):
+            self._learn(sums, lambda q: list(self._batches(rows, of_rows, q)), float(log_units))
+
+    def _fit_stream(self, stream: Stream) -> None:
+        """Rows without holes are known by their second moments; where there are holes every pass goes through all."""
+        self._meet(stream)
+        found = survey(stream, self._checked_chunk)
+        self._measure_stream(found)
+        sums, d = self._pair_sums(stream), len(self._center)
+        rows, of_rows = closed_form.of_whole_rows(sums)
+
+        def data(q: int) -> Data:
+            if not float(sums.holes):
+                return list(self._batches(rows, of_rows, q))
+            return StreamedBatches(stream, lambda chunk: self._batches(*self._condensed_chunk(chunk), q), found)
+
+        with options.few_threads(min(found.n_rows, stream.batch_rows) * d * d):
+            self._learn(sums, data, float(found.mass @ np.log(self._scale)))
+
+    def _learn(self, sums: closed_form.PairSums, data_for: Callable[[int], Data], log_units: float) -> None:
+        """Fit to scaled rows, with q factors to `data_for`(q); `log_units` is what scaling adds to the log evidence."""
+        model = self._start(sums).to(options.choose_device(self.device))
         self._n_free = model.decoder.n_parameters
-        batches = list(self._batches(rows, weights, model.decoder.loadings.shape[1]))
-        printing = [printer(float(weights.sum()), 1, 1)] if self.verbose else []
+        data = data_for(model.decoder.loadings.shape[1])
+        printing = [printer(total_weight(data), 1, 1)] if self.verbose else []
         try:
             fit = run(
                 model,
-                batches,
+                data,
                 self._algorithm(),
                 inference=Exact(),
                 max_iter=self.max_iter,
@@ -132,13 +158,13 @@ class LearningLinearGaussian(FittedLinearGaussian):
             raise
         self._publish(model, fit, log_units)
 
-    def _start(self, rows: np.ndarray, weights: np.ndarray) -> LinearGaussian:
-        covariance = closed_form.second_moments(rows, weights)
+    def _start(self, sums: closed_form.PairSums) -> LinearGaussian:
+        covariance = closed_form.second_moments(sums)
         q = self._n_factors(closed_form.rank(covariance), len(covariance))
         loadings, noise = closed_form.start(covariance, q, self._given_noise(), self._shared_noise)
         prior = self._resolved_prior()
         if prior is not None:  # which may be what keeps the noise above 0
-            noise = torch.maximum(noise, torch.as_tensor(prior.residual**2 / weights.sum()))
+            noise = torch.maximum(noise, torch.as_tensor(prior.residual**2 / sums.weight))
         weights_of = torch.column_stack((torch.zeros(len(covariance)).double(), loadings))
         fixed = {"noise"} if "noise_variance" in self.fixed else ()
         return LinearGaussian(LinearDecoder(weights_of, noise, prior=prior, fixed=fixed))
@@ -159,13 +185,16 @@ class LearningLinearGaussian(FittedLinearGaussian):
             )
         return q
 
-    def _measure(self, X: np.ndarray, weights: np.ndarray) -> None:
-        """Take down the center and scale of the columns."""
-        self._center, deviations = location_scale_of_seen(X, weights)
-        constant = np.nanmax(np.abs(X - self._center), axis=0) == 0
-        for spread in (np.abs(self._center) + deviations)[~constant]:
+    def _measure_rows(self, X: np.ndarray, weights: np.ndarray) -> None:
+        center, deviations = location_scale_of_seen(X, weights)
+        constant = np.nanmax(np.abs(X - center), axis=0) == 0
+        self._measure(center, np.where(constant, 0.0, deviations))
+
+    def _measure(self, center: np.ndarray, deviations: np.ndarray) -> None:
+        """Take down the center and scale of the columns, whose standard deviations are those, 0 of constant ones."""
+        for spread in (np.abs(center) + deviations)[deviations > 0]:
             require_variance(float(spread))
-        self._scale = self._scales(X, np.where(constant, 0.0, deviations))
+        self._center, self._scale = center, self._scales(deviations)
 
     def _publish(self, model: LinearGaussian, fit: Fit, log_units: float) -> None:
         decoder = model.decoder
@@ -233,18 +262,21 @@ class LearningLinearGaussian(FittedLinearGaussian):
 
     def _check_data(self, X: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray]:
         """Rows that count, and their weights."""
-        X = self._check_rows(X, reset=True)
+        X = self._check_rows(X, reset=True, least=LEAST_ROWS)
         weights = np.ones(len(X))
         if sample_weight is not None:
             weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
             if not (weights > 0).any():
                 raise InvalidInputError("All sample weights are zero: there is nothing to fit.")
             X, weights = X[weights > 0], weights[weights > 0]
-        for j in np.flatnonzero(np.isnan(X).all(axis=0)):
+        self._require_seen(~np.isnan(X).all(axis=0))
+        return X, weights
+
+    def _require_seen(self, seen: np.ndarray) -> None:
+        for j in np.flatnonzero(~seen):
             raise InvalidInputError(
                 f"Column {self._column_name(j)!r} has nothing but NaN: there is nothing to learn of it. Leave it out."
             )
-        return X, weights
 
     def _column_name(self, position: Any) -> Any:
         """Of a checked column, as the user knows it."""

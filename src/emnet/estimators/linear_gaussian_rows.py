@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from emnet.factors.factor_analysis import principal, principal_axes
+from emnet.statistics import Moments
 
 _LEAST_SHARE = 1e-3  # of the mean variance, that a direction has at the start
 _WORTHWHILE = 4  # times as many rows as columns, of a pattern of holes
@@ -40,22 +43,52 @@ def _condensed(X: np.ndarray, weights: np.ndarray, observed: np.ndarray) -> tupl
     mean = weights @ values / total
     away = values - mean
     variances, axes = np.linalg.eigh((away * (weights / total)[:, None]).T @ away)
-    steps = np.sqrt(o * np.maximum(variances, 0.0))[:, None] * axes.T
     rows = np.full((2 * o, X.shape[1]), np.nan)
-    rows[:, observed] = np.concatenate((mean + steps, mean - steps))
-    return rows, np.full(2 * o, total / (2 * o))
+    rows[:, observed], of_rows = rows_with(mean, variances, axes, total)
+    return rows, of_rows
 
 
-def second_moments(X: np.ndarray, weights: np.ndarray) -> Tensor:
+def rows_with(mean: np.ndarray, variances: np.ndarray, axes: np.ndarray, total: float) -> tuple[np.ndarray, np.ndarray]:
+    """Two rows for each column, and their weights, that have this mean, variances along these axes, and weight."""
+    o = len(mean)
+    steps = np.sqrt(o * np.maximum(variances, 0.0))[:, None] * axes.T
+    return np.concatenate((mean + steps, mean - steps)), np.full(2 * o, total / (2 * o))
+
+
+@dataclass(frozen=True, eq=False)
+class PairSums(Moments):
+    """Σ w and Σ w x xᵀ, (d, d), each entry over the rows that have both columns; and how many cells are missing."""
+
+    mass: Tensor
+    products: Tensor
+    holes: Tensor  # (1,)
+
+    @property
+    def weight(self) -> Tensor:
+        """Of the rows that have the column that most rows have."""
+        return self.mass.diagonal().max()
+
+
+def pair_sums(X: np.ndarray, weights: np.ndarray) -> PairSums:
+    seen = (~np.isnan(X)).astype(float)
+    values, share = np.nan_to_num(X), seen * weights[:, None]
+    parts = share.T @ seen, (values * weights[:, None]).T @ values, np.array([X.size - seen.sum()])
+    return PairSums(*map(torch.from_numpy, parts))
+
+
+def of_whole_rows(sums: PairSums) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and weights with the second moments of centered rows without holes."""
+    variances, axes = torch.linalg.eigh(sums.products / sums.weight)
+    return rows_with(np.zeros(len(axes)), variances.numpy(), axes.numpy(), float(sums.weight))
+
+
+def second_moments(sums: PairSums) -> Tensor:
     """E[x xᵀ], (d, d), each entry over the rows that have both columns, 0 where none has.
 
     What pairs of columns say together need be the covariance of nothing: eigenvalues are then lifted above 0.
     """
-    seen = (~np.isnan(X)).astype(float)
-    values, share = np.nan_to_num(X), seen * weights[:, None]
-    mass = share.T @ seen
-    moments = torch.from_numpy((values * weights[:, None]).T @ values / np.where(mass > 0, mass, 1.0))
-    if seen.all():
+    moments = sums.products / torch.where(sums.mass > 0, sums.mass, 1.0)
+    if not float(sums.holes):
         return moments
     strengths, axes = torch.linalg.eigh(moments)
     return (axes * strengths.clamp_min(_LEAST_SHARE * strengths.mean())) @ axes.mT

@@ -165,9 +165,9 @@ class FittedLinearGaussian(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             share = None if weights is None else torch.as_tensor(weights[part], device=device)
             yield Batch(torch.as_tensor(rows[part], device=device), weights=share)
 
-    def _check_rows(self, X: Any, reset: bool = False) -> np.ndarray:
+    def _check_rows(self, X: Any, reset: bool = False, least: int = 1) -> np.ndarray:
         return validate_data(
-            self, X, dtype=np.float64, ensure_all_finite="allow-nan", ensure_min_samples=2 if reset else 1, reset=reset
+            self, X, dtype=np.float64, ensure_all_finite="allow-nan", ensure_min_samples=least, reset=reset
         )
 
     def __sklearn_tags__(self) -> Any:

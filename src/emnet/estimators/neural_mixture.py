@@ -287,7 +287,8 @@ def _likely_shares(estimator: NeuralMixture, decoded: np.ndarray, seed: int) -> 
     rows mean something, where an encoder may have stretched any direction. All take some steps, the best few go on.
     """
     components = min(estimator.n_latent, *decoded.shape)
-    rows = PCA(components, random_state=seed).fit_transform(decoded)
+    with np.errstate(invalid="ignore"):  # shares of no variance at all, where all rows are alike
+        rows = PCA(components, random_state=seed).fit_transform(decoded)
     rng = check_random_state(seed)
     settings: dict[str, Any] = {
         "n_components": estimator.n_components,

@@ -95,7 +95,7 @@ class ProbabilisticPCA(LearningLinearGaussian):
             )
         return rank - 1
 
-    def _scales(self, X: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+    def _scales(self, deviations: np.ndarray) -> np.ndarray:
         largest = deviations.max()
         size = largest * np.sqrt(np.mean((deviations / largest) ** 2)) if largest > 0 else 1.0
         return np.full(len(deviations), size)

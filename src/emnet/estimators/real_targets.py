@@ -20,7 +20,7 @@ from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.standardize import weighted_location_scale
 from emnet.estimators.streaming import Survey
 from emnet.estimators.targets import Targets
-from emnet.estimators.validation import require_finite, require_known_targets
+from emnet.estimators.validation import require_finite, require_known_targets, weights_of_some
 from emnet.exceptions import InvalidInputError
 
 _FILLED = ", or fill them in, for example with emnet.EMImputer on X and y side by side"
@@ -52,6 +52,15 @@ class RealTargets(Targets):
         return X, self._scaled_anew(target, weights), weights, target
 
     def _check_data(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        X, target = self._check_numbers(X, y, reset)
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        seen = weights > 0
+        if not seen.any():
+            raise InvalidInputError("All sample weights are zero: there is nothing to fit.")
+        return X[seen], target[seen], weights[seen]
+
+    def _check_numbers(self, X: Any, y: Any, reset: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and targets, (n, p) and (n, d)."""
         require_known_targets(y, _FILLED)
         X, y = self._check_features(X, y, reset=reset, multi_output=True, y_numeric=True)
         self._flat = y.ndim == 1
@@ -60,11 +69,7 @@ class RealTargets(Targets):
         known = getattr(self, "target_mean_", None)
         if not reset and known is not None and target.shape[1] != len(known):
             raise InvalidInputError(f"The model has {len(known)} targets; y has {target.shape[1]}.")
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        seen = weights > 0
-        if not seen.any():
-            raise InvalidInputError("All sample weights are zero: there is nothing to fit.")
-        return X[seen], target[seen], weights[seen]
+        return X, target
 
     def _meet(self, stream: Stream) -> None:
         super()._meet(stream)  # type: ignore[misc]
@@ -73,8 +78,10 @@ class RealTargets(Targets):
 
     def _rows_that_count(self, chunk: Chunk) -> Units:
         """Inputs and targets side by side, so that both are measured."""
-        X, target, weights = self._check_data(chunk.X, chunk.y, chunk.weights, reset=False)
-        return Units(np.hstack((X, target)), None, weights)
+        X, target = self._check_numbers(chunk.X, chunk.y, reset=False)
+        weights = weights_of_some(chunk.weights, X)
+        seen = weights > 0
+        return Units(np.hstack((X, target))[seen], None, weights[seen])
 
     def _as_fitted(self, units: Units) -> Units:
         p = self.n_features_in_

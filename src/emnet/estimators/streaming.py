@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +17,7 @@ from torch import Tensor
 from emnet.batch import Batch, Batches, Derived, joined
 from emnet.data.prefetch import prefetched
 from emnet.data.sample import Sample, Units
-from emnet.data.stream import Chunk, Stream
+from emnet.data.stream import Chunk, Stream, place_of_infinity
 from emnet.distributed import Group
 from emnet.exceptions import InvalidInputError
 from emnet.kernels import sampling
@@ -111,6 +113,17 @@ def _column_sums(stream: Stream, checked: Checked, unit: np.ndarray, center: np.
         own = ColumnSums(*map(torch.from_numpy, parts))
         blocks[chunk.block] = blocks[chunk.block] + own if chunk.block in blocks else own
     return stream.group.combined(blocks, stream.blocks)
+
+
+@contextmanager
+def naming_the_rows(chunk: Chunk) -> Iterator[None]:
+    """What the block finds wrong with a chunk's rows is told with the place where they are."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "X does not have valid feature names")  # they are the stream's
+            yield
+    except ValueError as error:  # scikit-learn's among them
+        raise InvalidInputError(f"{chunk.label}: {place_of_infinity(chunk)}{error}") from error
 
 
 def require_same_pieces(stream: Stream) -> None:
@@ -233,8 +246,7 @@ class StreamedBatches(Batches):
         return self.stream.group.combined(sums, self.stream.blocks)  # type: ignore[type-var]
 
     def summed(self, own: Derived) -> Derived:
-        group = self.stream.group
-        return group.combined({group.rank: own}, group.size) if self.is_shared else own  # type: ignore[type-var]
+        return self.stream.group.added(own) if self.is_shared else own  # type: ignore[type-var]
 
 
 def sequence_weights(chunk: Chunk) -> np.ndarray | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,7 +18,7 @@ from emnet.data.kinds import is_missing
 from emnet.data.reading import Columns
 from emnet.data.schema import Schema, listed, with_classes
 from emnet.distributed import ALONE, Group
-from emnet.estimators.checkpoints import checkpointing
+from emnet.estimators.checkpoints import checkpointing, chosen_in
 from emnet.estimators.mixture_model import MixtureModel
 from emnet.estimators.model_table import KINDS, Kind, Options, kinds_for, table_emissions, variants_for
 from emnet.estimators.table_model import TableModel, coded_rows, filled_inputs
@@ -60,14 +61,14 @@ class Request:
     shows_steps: bool = False
 
     @contextmanager
-    def keeping(self, estimator: Any) -> Iterator[None]:
-        """Records the fits in the block, and keeps them in a file where there is one."""
+    def keeping(self, plan: Plan) -> Iterator[None]:
+        """Records the fits in the block, and keeps them in a file where there is one, with what was chosen."""
         with self.within:
             if self.checkpoint is None:
                 yield
                 return
-            every = self.checkpoint_every
-            with checkpointing(self.checkpoint, every, resume=True, estimator=estimator, group=self.group):
+            of_whom: dict[str, Any] = {"estimator": plan.estimator, "group": self.group, "choice": plan.choice}
+            with checkpointing(self.checkpoint, self.checkpoint_every, resume=True, **of_whom):
                 yield
 
     def agreed(self, choose: Callable[[], Any]) -> Any:
@@ -107,6 +108,11 @@ class Plan:
     request: Request
 
     @property
+    def choice(self) -> str:
+        """What a fit that goes on from a file is not to choose again."""
+        return json.dumps([self.option.kind, self.option.size, self.option.variant, self.note])
+
+    @property
     def estimator(self) -> Any:
         callbacks = () if self.request.callback is None else (self.request.callback,)
         found = self.option.build(self.schema, Options(self.request.seed, callbacks))
@@ -123,7 +129,7 @@ def fit_table(columns: Columns, schema: Schema, request: Request) -> TableModel:
     Raises InvalidInputError where the model and what there is to explain do not go together.
     """
     plan = plan_table(columns, schema, request)
-    with request.keeping(plan.estimator):
+    with request.keeping(plan):
         return plan.fitted(plan.task.fit(plan.estimator, plan.rows))
 
 
@@ -231,6 +237,9 @@ def _filler(rows: Rows, schema: Schema, request: Request) -> Any:
 def _chosen(names: Sequence[str], rows: Rows, schema: Schema, task: Task, request: Request) -> tuple[_Option, str]:
     """The option, and a sentence that says why."""
     options = list(_options(names, rows, schema, request))
+    before = _chosen_before(options, request)
+    if before is not None:
+        return before
     if len(options) == 1:
         return options[0], f"Fitted {options[0].row.described(options[0].size, options[0].variant)}, as asked for."
     folds = list(_folds(rows, task, request.seed))
@@ -245,6 +254,16 @@ def _chosen(names: Sequence[str], rows: Rows, schema: Schema, task: Task, reques
     ]
     choice = select(candidates, request.seconds, lambda tried: request.tried(tried, len(candidates)), task.unit)
     return choice.best.what, choice.sentence
+
+
+def _chosen_before(options: Sequence[_Option], request: Request) -> tuple[_Option, str] | None:
+    """What the fit that goes on was begun with: a clock might choose another model now."""
+    choice = None if request.checkpoint is None else chosen_in(request.checkpoint)
+    try:
+        *own, note = json.loads(choice or "[null]")
+    except (TypeError, ValueError):  # nothing of ours
+        return None
+    return next(((each, str(note)) for each in options if [each.kind, each.size, each.variant] == own), None)
 
 
 def _options(names: Sequence[str], rows: Rows, schema: Schema, request: Request) -> Iterator[_Option]:

@@ -72,7 +72,7 @@ def fit_streamed(stream: Stream, wanted: Wanted, request: Request) -> tuple[Tabl
     schema = _schema(found, wanted)
     plan = plan_table(found.sample, schema, request, found.seen(schema, wanted.target))
     coded = replace(stream, columns=Coded(plan.schema, plan.filler), spool=Spool())
-    with request.keeping(plan.estimator):
+    with request.keeping(plan):
         return plan.fitted(plan.estimator.fit(coded)), found
 
 
