@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,14 +16,21 @@ from emnet.kernels.compilation import compiled
 from tests.oracles import enumerate_chain
 
 INF = float("inf")
+LANES = {
+    "numba": {"states": 0},
+    "lanes": {"states_cut": 0, "least_steps": 1, "idle": INF},
+    "lanes-of-blocks": {"least_block": 2, "blocks": 10**9, "least_steps": 1, "idle": INF},
+}
 GIVEN = ["constant", "by-step", "own-starts", "zeros", "known-states"]
 
 
-@pytest.fixture(params=["numba", "scan", "scan-of-blocks"])
+@pytest.fixture(params=["numba", "lanes", "lanes-of-blocks", "scan", "scan-of-blocks"])
 def backend(request, monkeypatch):
     """Each way to the same results."""
-    if request.param == "numba":
+    if request.param in LANES:
         pytest.importorskip("numba")
+        lanes = import_module("emnet.kernels.chain_lanes_numba")
+        monkeypatch.setattr(lanes, "LIMITS", lanes.Limits(**LANES[request.param]))
     else:
         monkeypatch.setattr(chain, "_numba", lambda: None)
     if request.param == "scan-of-blocks":

@@ -12,6 +12,7 @@ import torch
 from numba import njit, types
 from torch import Tensor
 
+from emnet.kernels import chain_lanes_numba as lanes
 from emnet.kernels.tools_numba import (
     CUBE,
     FLAGS,
@@ -204,6 +205,8 @@ def forward(
     log_likelihood: Tensor, start: Tensor, transition: Tensor, offsets: Tensor, keep: bool
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     x, s = log_likelihood, len(offsets) - 1
+    if (layout := _layout(x, transition, offsets)) is not None:
+        return lanes.forward(layout, x, start, transition, keep)
     alpha, evidence = (torch.empty_like(x) if keep else None), x.new_empty(s)
     status, nobody = torch.zeros(s, dtype=torch.uint8), torch.zeros(s, dtype=torch.uint8)
     starts, steps = with_leading(start, 2), with_leading(transition, 3)
@@ -227,6 +230,8 @@ def smooth(
     by_step: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     x, s, k = log_likelihood, len(offsets) - 1, log_likelihood.shape[1]
+    if not by_step and (layout := _layout(x, transition, offsets, skip)) is not None:
+        return lanes.smooth(layout, x, start, transition, weights)
     gamma, evidence, status = torch.empty_like(x), x.new_empty(s), torch.zeros(s, dtype=torch.uint8)
     starts, steps, left_out = with_leading(start, 2), with_leading(transition, 3), skip.to(torch.uint8)
     every = groups(offsets, k)
@@ -242,6 +247,12 @@ def smooth(
     if by_step:
         return evidence, gamma, sums, status
     return evidence, gamma, sums.sum(0) * (transition if transition.dim() == 2 else 1.0), status
+
+
+def _layout(x: Tensor, transition: Tensor, offsets: Tensor, skip: Tensor | None = None) -> lanes.Layout | None:
+    """How sequences go side by side, where that is faster than one after the other."""
+    skip = torch.zeros(len(offsets) - 1, dtype=torch.bool) if skip is None else skip
+    return None if transition.dim() == 3 else lanes.layout_of(offsets, x.shape[1], skip)
 
 
 def viterbi(

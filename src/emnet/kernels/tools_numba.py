@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from numba import njit, types
-from numba.extending import intrinsic
 from torch import Tensor
+
+from emnet.kernels.lanes_numba import two_to_the
 
 _GROUP_ELEMENTS, _MOST_GROUPS = 2**17, 64
 SUMS: Any = {"reassoc", "contract", "nsz"}  # sums may be reordered; NaN and ∞ keep their meaning
@@ -45,25 +46,12 @@ def was_compiled(module: str) -> bool:
 # -- exp ------------------------------------------------------------------------------------------------------------
 
 
-@intrinsic
-def _bits_of(context, x):  # type: ignore[no-untyped-def]
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.bitcast(arguments[0], context.get_value_type(types.int64))
-
-    return types.int64(types.float64), generate
-
-
-@intrinsic
-def _float_of(context, x):  # type: ignore[no-untyped-def]
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.bitcast(arguments[0], context.get_value_type(types.float64))
-
-    return types.float64(types.int64), generate
-
-
 @njit(fastmath={"contract"})
-def exp(x: float) -> float:
-    """e^x for −700 < x < 700 to an ulp or two: 2^n e^r with |r| ≤ ½ log 2, e^r by Taylor's series to r¹³."""
+def exp(x):  # type: ignore[no-untyped-def]
+    """e^x for −700 < x < 700 to an ulp or two: 2^n e^r with |r| ≤ ½ log 2, e^r by Taylor's series to r¹³.
+
+    Of a number, or of lanes.
+    """
     shifted = x * 1.4426950408889634 + 6755399441055744.0  # 1.5·2⁵²: the last bits are now n = round(x / log 2)
     n = shifted - 6755399441055744.0
     r = (x - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10
@@ -81,7 +69,7 @@ def exp(x: float) -> float:
     p = p * r + 0.5
     p = p * r + 1.0
     p = p * r + 1.0
-    return p * _float_of((_bits_of(shifted) + 1023) << 52)  # type: ignore[call-arg]
+    return p * two_to_the(shifted)
 
 
 # -- groups of sequences --------------------------------------------------------------------------------------------
