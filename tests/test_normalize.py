@@ -12,7 +12,7 @@ _DIGITS = {torch.float64: 1e-13, torch.float32: 2e-6}
 
 @pytest.mark.parametrize("by_state", [True, False])
 @pytest.mark.parametrize("dtype", _DIGITS)
-@pytest.mark.parametrize("n, k", [(30_000, 5), (1000, 150), (40, 5)])
+@pytest.mark.parametrize(("n", "k"), [(30_000, 5), (1000, 150), (40, 5)])
 def test_responsibilities_are_a_softmax(n: int, k: int, dtype: torch.dtype, by_state: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     joint = (30 * torch.randn(n, k, generator=generator) - 1000).to(dtype)

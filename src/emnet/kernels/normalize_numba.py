@@ -56,16 +56,20 @@ def _of_type(real: Any, exponential: Any, least: float) -> Any:
                 for r in range(here):
                     rows[j, r] = tile[j, r] * total[r]
 
+    array: Any = types.Array
     kind = types.float64 if real is np.float64 else types.float32
     rest = kind[::1], VECTOR, VECTOR, types.int64, types.int64
-    return compiled([types.void(types.Array(kind, 2, layout), *rest) for layout in "CF"])(normalize)
+    return compiled([types.void(array(kind, 2, layout), *rest) for layout in "CF"])(normalize)
 
 
 _SINGLE, _DOUBLE = _of_type(np.float32, exp_single, -70.0), _of_type(np.float64, exp, -670.0)
 
 
 def normalize(joint: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Normalize joint, (n, k), plus bias, (k,), in place; each row's largest and Σ e^{it − the largest}, (n,), float64."""
+    """Normalize joint, (n, k), plus bias, (k,), in place.
+
+    Returns each row's largest, t, and Σ_k e^{joint + bias − t}: (n,) each, in float64.
+    """
     run, (n, k) = _SINGLE if joint.itemsize == 4 else _DOUBLE, joint.shape
     top, total = joint.new_empty(2, n, dtype=torch.float64)
     values = arrays(joint.T, bias, top, total)

@@ -110,7 +110,7 @@ def exp_single(x: float) -> float:
     n = shifted - _MAGIC
     r = (x - n * _LOG_2_HIGH) - n * _LOG_2_LOW
     p = (((((((_C7 * r + _C6) * r + _C5) * r + _C4) * r + _C3) * r + _C2) * r + _C1) * r) + _C0
-    return p * _power_of_two(shifted)  # type: ignore[call-arg]
+    return p * _power_of_two(shifted)  # type: ignore[call-arg, return-value]
 
 
 # -- blocks of rows -------------------------------------------------------------------------------------------------
