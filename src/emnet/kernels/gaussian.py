@@ -129,11 +129,11 @@ def _expanded_packed(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor
         linear = torch.bmm(precision, means.unsqueeze(2)).squeeze(2)
         quadratic = pack(precision) * _shares(x.shape[1], x.device)
     bias = torch.sub(constant, (linear * means).sum(1), alpha=0.5)
-    coefficients = torch.cat((quadratic, linear, bias.unsqueeze(1)), dim=1).T.to(x.dtype)
-    out = x.new_empty(len(x), len(means))
+    coefficients = torch.cat((quadratic, linear, bias.unsqueeze(1)), dim=1).to(x.dtype)
+    out = x.new_empty(len(means), len(x))
     for rows, features in _features(x, diagonal, kept):
-        torch.mm(features, coefficients, out=out[rows])
-    return out
+        torch.mm(coefficients, features.T, out=out[:, rows])
+    return out.T
 
 
 @lru_cache
@@ -167,13 +167,13 @@ def _moments_about_zero(x: Tensor, weights: Tensor, diagonal: bool, shared: bool
     if shared and not diagonal:
         return _moments_of_shared(x, weights)
     k, d = weights.shape[1], x.shape[1]
-    total = torch.zeros(_width(d, diagonal), k, dtype=torch.float64, device=x.device)
+    total = torch.zeros(k, _width(d, diagonal), dtype=torch.float64, device=x.device)
     for rows, features in _features(x, diagonal, kept):
-        total += features.T @ weights[rows]
-    counts, first = total[-1], total[-1 - d : -1].T
+        total += weights[rows].T @ features
+    counts, first = total[:, -1], total[:, -1 - d : -1]
     if not diagonal:
-        return counts, first, total.index_select(0, triangle(d, x.device).symmetric).T.reshape(k, d, d)
-    squares = total[:d].T
+        return counts, first, total.index_select(1, triangle(d, x.device).symmetric).view(k, d, d)
+    squares = total[:, :d]
     return counts, first, squares.sum(0, keepdim=True) if shared else squares
 
 

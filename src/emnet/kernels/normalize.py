@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from emnet.kernels.compilation import compiled
 
 _NEGLIGIBLE = {torch.float64: -670.0, torch.float32: -70.0}  # beside 0, of a logarithm
 _CHUNK_ELEMENTS = 2**17  # that six passes find in the second-level cache
 
 
-def normalized(joint: Tensor) -> tuple[Tensor, Tensor]:
-    """log Σ_k e^{joint}, (n,) in float64, and e^{joint} over it, (n, k), in the memory of `joint`.
+def normalized(joint: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """log Σ_k w_k e^{joint}, (n,) in float64, and w_k e^{joint} over it, (n, k), in the memory of `joint`.
 
     What is negligible beside a row's largest is 0: subnormal numbers would take a hundred times as long, here and in
     every product to come.
+
+    Parameters
+    ----------
+    joint : (n, k), of any order in memory; of states one after another (the transpose of contiguous rows) is fastest.
+    log_weights : log w, (k,) or (n, k).
     """
-    evidence = [_normalized(rows) for rows in joint.split(max(1, _CHUNK_ELEMENTS // joint.shape[1]))]
-    return evidence[0] if len(evidence) == 1 else torch.cat(evidence), joint
+    log_weights = log_weights.to(joint.dtype)
+    if log_weights.dim() == 1 and joint.numel() > _CHUNK_ELEMENTS and (passes := _passes(joint)):
+        top, total = passes.normalize(joint, log_weights.contiguous())
+        return top.add_(total.log_()), joint
+    joint.add_(log_weights)  # fresh memory costs more than the sum
+    parts = [_normalized(rows) for rows in joint.split(max(1, _CHUNK_ELEMENTS // joint.shape[1]))]
+    return parts[0] if len(parts) == 1 else torch.cat(parts), joint
+
+
+def _passes(joint: Tensor) -> Any:
+    """The compiled pass, None for memory that it does not take."""
+    dense = joint.is_contiguous() or joint.T.is_contiguous()
+    usable = joint.device.type == "cpu" and joint.dtype in _NEGLIGIBLE and dense
+    return compiled("emnet.kernels.normalize_numba", "the kernel of responsibilities") if usable else None
 
 
 def _normalized(joint: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ class Mixture(EmittingModel[Discrete]):
         return joint.add_(self.weights.log_weights(batch.given).to(joint.dtype))  # fresh memory costs more than the sum
 
     def posterior(self, batch: Batch) -> Discrete:
-        log_evidence, responsibilities = normalized(self.log_joint(batch))
+        log_evidence, responsibilities = normalized(self.log_likelihood(batch), self.weights.log_weights(batch.given))
         return Discrete(self._exactly_one(batch, log_evidence), EvidenceKind.EXACT, responsibilities)
 
     def statistics(self, batch: Batch, posterior: Discrete) -> ModelStatistics:
