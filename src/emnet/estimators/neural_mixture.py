@@ -27,7 +27,6 @@ from emnet.exceptions import CollapsedComponentWarning, InvalidInputError, Unfin
 from emnet.factors.covariances import Covariance, Diagonal, Full
 from emnet.factors.latent_priors import LatentPrior, StandardNormal
 from emnet.inference.amortized import Amortized, DivergencePenalty
-from emnet.kernels import diagonal_gaussian
 from emnet.models.autoencoder import Autoencoder
 from emnet.posteriors import EncodedVector
 
@@ -273,7 +272,7 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
 
 def _expected_shares(model: Autoencoder, posterior: EncodedVector) -> Tensor:
     assert posterior.log_weights is not None
-    draws = diagonal_gaussian.draws(posterior.mean, posterior.covariance.log(), posterior.noise)
+    draws = posterior.draws
     weights = posterior.log_weights.softmax(0)[..., None]
     prior: Any = model.prior
     found: Tensor = (weights * prior.responsibilities(draws)).sum(0)
