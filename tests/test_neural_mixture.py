@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import emnet
-from emnet import InvalidInputError, NeuralMixture
+from emnet import FitInterrupted, GaussianMixture, InvalidInputError, NeuralMixture
+from emnet.algorithms.variational import VariationalEM
 
 RNG = np.random.RandomState(0)
 TRUTH = np.repeat([0, 1, 2], 50)
@@ -63,3 +64,55 @@ def test_what_cannot_be_fitted_is_named():
         small(covariance_type="tied").fit(X)
     with pytest.raises(InvalidInputError, match="2 rows are too few for n_components=3"):
         small().fit(X[8:10])
+
+
+def interrupt(monkeypatch, method, calls, error=KeyboardInterrupt):
+    """Ctrl-C at those calls of a method."""
+    whole, done = getattr(*method), []
+
+    def counted(*args, **options):
+        done.append(1)
+        if len(done) in calls:
+            raise error
+        return whole(*args, **options)
+
+    monkeypatch.setattr(*method, counted)
+
+
+@pytest.mark.parametrize(
+    ("method", "call", "passes"),
+    [((VariationalEM, "step"), 5, 3), ((GaussianMixture, "fit"), 3, 6), ((VariationalEM, "step"), 9, 1)],
+    ids=["pretraining", "mixture", "EM"],
+)
+def test_an_interruption_keeps_what_there_is(monkeypatch, method, call, passes):
+    parameters = {"pretraining": 6, "max_iter": 3, "mixture_starts": 3}
+    model = small(**parameters).fit(X)
+    interrupt(monkeypatch, method, [call])
+    with pytest.raises(FitInterrupted, match="the best parameters so far are kept") as caught:
+        model.fit(X)
+    assert model.reason_ == "interrupted"
+    assert model.n_iter_ == caught.value.fit.n_iter == passes
+    assert not hasattr(model, "labels_")
+    assert model.predict_proba(X).shape == (150, 3)
+    assert np.isfinite(model.means_).all()
+    model.set_params(warm_start=True).fit(X)
+    assert model.reason_ == "max_iter"
+
+
+def test_an_interruption_before_there_is_anything_leaves_what_was(monkeypatch):
+    parameters = {"pretraining": 6, "max_iter": 3, "mixture_starts": 3}
+    model = small(**parameters).fit(X)
+    before = model.predict(X)
+    interrupt(monkeypatch, (VariationalEM, "step"), [3])
+    interrupt(monkeypatch, (GaussianMixture, "fit"), [1], FitInterrupted(None))  # once more, while the first is obeyed
+    with pytest.raises(FitInterrupted, match="there were none to keep yet"):
+        model.fit(X)
+    assert (model.predict(X) == before).all()
+
+
+def test_an_interruption_in_the_second_start_keeps_the_first(monkeypatch):
+    interrupt(monkeypatch, (VariationalEM, "step"), [12])
+    model = small(pretraining=6, max_iter=3, mixture_starts=2, n_init=2)
+    with pytest.raises(FitInterrupted):
+        model.fit(X)
+    assert [len(model.members_), model.n_iter_, model.reason_] == [1, 3, "interrupted"]

@@ -44,7 +44,7 @@ def main() -> None:
         f"\n\nOne pass over {_COLUMNS} columns of float32 in batches of 1,000, from a file that is mapped into memory: "
         "the pages that were read count as memory of the process, and the system may take them back. What grows "
         "beside them is the order in which the rows are gone through, 8 bytes a row and its copies; the rest is "
-        "pieces of 65,536 rows, which are measured before the training."
+        "pieces of a million cells, which are measured before the training."
     )
     write("autoencoders.memory", "Autoencoders: memory of training", body)
 

@@ -93,7 +93,7 @@ class Batch:
         """The batch of some rows (of batches that are not sequences)."""
         if self.lengths is not None:
             raise ValueError("Rows of sequences cannot be taken apart: take whole sequences, by `units`.")
-        return replace(self, **{name: value[index] for name, value in self._tensors() if name != "lengths"})  # type: ignore[arg-type]
+        return replace(self, **{name: _some_of(value, index) for name, value in self._tensors() if name != "lengths"})  # type: ignore[arg-type]
 
     def units(self, index: slice | Tensor) -> Batch:
         """The batch of some rows, or of some sequences; an index may name one more than once."""
@@ -122,6 +122,13 @@ class Batch:
             value = getattr(self, name)
             if isinstance(value, Tensor):
                 yield name, value
+
+
+def _some_of(values: Tensor, index: slice | Tensor) -> Tensor:
+    """The rows of that index; torch's own way to whole rows takes a third of the time of any cells."""
+    if isinstance(index, Tensor) and index.dtype == torch.int64 and index.device == values.device:
+        return values.index_select(0, index)
+    return values[index]
 
 
 def joined(first: Batch, second: Batch) -> Batch:

@@ -83,8 +83,12 @@ class FitInterrupted(UnfinishedFit, KeyboardInterrupt):
     code = 130  # what the command line exits with
 
     def __init__(self, fit: Any, advice: str = ""):
-        super().__init__(f"Interrupted; the best parameters so far are kept.{' ' if advice else ''}{advice}")
+        super().__init__(fit, advice)
         self.fit, self.advice = fit, advice
+
+    def __str__(self) -> str:
+        kept = "there were none to keep yet" if self.fit is None else "the best parameters so far are kept"
+        return f"Interrupted; {kept}.{' ' if self.advice else ''}{self.advice}"
 
     def __reduce__(self) -> Any:
         """A process hands it on with its advice."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from emnet.exceptions import InvalidInputError
+from emnet.kernels import diagonal_gaussian
 
 
 class EvidenceKind(StrEnum):
@@ -151,19 +152,27 @@ class GaussianVector(Posterior):
 
 
 @dataclass(frozen=True, eq=False)
-class EncodedVector(GaussianVector):
-    """What an encoder makes of the rows, and what training is to raise by it.
+class EncodedVector(Posterior):
+    """Normal(mean, variance) with independent entries, as an encoder has it, and what training is to raise by it.
 
-    noise : (s, n, l) or (s, 1, l), standard normal: the draws are mean + √covariance · noise.
+    mean, log_variance : (n, l), detached.
+    noise : (s, n, l) or (s, 1, l), standard normal: the draws are mean + √variance · noise.
     log_weights : log p(x, z_s) − log q(z_s | x) of the draws, (s, n); None where the bound needs none.
     divergence : KL(q ‖ p(z)), or what bounds it, (n,), detached.
     objective : (n,), with its graph: the bound, or what a schedule makes of it; `log_evidence` is the bound itself.
     """
 
+    mean: Tensor
+    log_variance: Tensor
     noise: Tensor
     log_weights: Tensor | None
     divergence: Tensor
     objective: Tensor
+
+    @property
+    def draws(self) -> Tensor:
+        """(s, n, l)."""
+        return diagonal_gaussian.draws(self.mean, self.log_variance, self.noise)
 
     @property
     def diagnostics(self) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -43,3 +44,13 @@ class Nobody:
 _NOBODY = Nobody()
 RECORDER: ContextVar[Recorder] = ContextVar("emnet_recorder", default=_NOBODY)
 """Who keeps the runs of this thread."""
+
+
+@contextmanager
+def unrecorded() -> Iterator[None]:
+    """Runs that are none of the fit's own, which a fit that is taken up again does not have."""
+    before = RECORDER.set(_NOBODY)
+    try:
+        yield
+    finally:
+        RECORDER.reset(before)

@@ -126,7 +126,7 @@ class VariationalEM:
         for adam in self._turns:
             adam.forget_gradients()
         weight = batch.total_weight
-        posterior.objective.backward(_shares(posterior.objective, batch.weights) * (-1 / (weight or 1.0)))
+        posterior.objective.backward(_slope(posterior.objective, batch.weights, -1 / (weight or 1.0)))
         found = model.statistics(batch, posterior, self._closed if turn is self._turns[-1] else ())
         if is_shared(data):
             weight, found = _joint(model, data, weight, found)
@@ -173,8 +173,9 @@ def _groups(factors: Sequence[Factor[Any]], whole: float) -> list[tuple[list[nn.
     return [(own, decay) for decay, own in by_decay.items() if own]
 
 
-def _shares(objective: Tensor, weights: Tensor | None) -> Tensor:
-    return torch.ones_like(objective) if weights is None else weights.to(objective)
+def _slope(objective: Tensor, weights: Tensor | None, scale: float) -> Tensor:
+    """Of scale · Σ_j weight_j objective_j in each of them."""
+    return torch.full_like(objective, scale) if weights is None else weights.to(objective) * scale
 
 
 def _summed(values: Tensor, weights: Tensor | None) -> Tensor:

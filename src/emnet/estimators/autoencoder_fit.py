@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from numbers import Integral
 from typing import Any, Self
@@ -134,12 +134,14 @@ class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Aut
         finally:
             self._group = ALONE
 
-    def _starts(self, seeds: list[int], batch: Batch) -> list[Autoencoder]:
+    def _starts(self, seeds: list[int], batch: Batch) -> Iterable[Autoencoder]:
         """Of many processes those of the first: networks trained on other machines may differ in more than a digit."""
         starts = super()._starts(seeds, batch)
-        for model in starts if self._group.size > 1 else ():
-            model.set_coordinates(self._group.from_first(model.coordinates()))
-        return starts
+        return starts if self._group.size == 1 else map(self._of_first, starts)
+
+    def _of_first(self, model: Autoencoder) -> Autoencoder:
+        model.set_coordinates(self._group.from_first(model.coordinates()))
+        return model
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """A pass over these rows, from the present parameters; y is ignored.

@@ -22,7 +22,6 @@ from emnet.estimators.row_coding import as_tensor
 from emnet.estimators.validation import require_one_of, require_positive_integer
 from emnet.exceptions import InvalidInputError
 from emnet.inference.amortized import Refinement, proposal, standard_error
-from emnet.kernels import diagonal_gaussian
 from emnet.models.autoencoder import Autoencoder
 from emnet.models.portable import DecoderOfVectors, EncoderOfRows, Standardized
 from emnet.posteriors import EncodedVector
@@ -145,7 +144,7 @@ class FittedAutoencoder(OnnxFile, LearningAutoencoder):
             raise InvalidInputError("With missing='mnar' a cell's distribution depends on whether it was seen.")
         posterior = self._proposal(model, self._prepared(Batch(as_tensor(self._check_rows(X, reset=False)))), s)
         assert posterior.log_weights is not None
-        draws = diagonal_gaussian.draws(posterior.mean, posterior.covariance.log(), posterior.noise)
+        draws = posterior.draws
         outputs = model.decoder.outputs(draws).transpose(0, 1)
         units = [None if own is None else own.to(outputs.device) for own in self._rows.units]
         parts = model.decoder.distributions(outputs, *units)  # type: ignore[arg-type]
@@ -195,7 +194,7 @@ class FittedAutoencoder(OnnxFile, LearningAutoencoder):
         def cells(model: Autoencoder, batch: Batch) -> Tensor:
             posterior = self._proposal(model, batch, self.prediction_samples)
             assert posterior.log_weights is not None
-            draws = diagonal_gaussian.draws(posterior.mean, posterior.covariance.log(), posterior.noise)
+            draws = posterior.draws
             weights, outputs = posterior.log_weights.softmax(0), model.decoder.outputs(draws)
             if strategy == "mean":
                 return self._expected(model, outputs, weights)

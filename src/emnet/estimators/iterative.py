@@ -6,6 +6,7 @@ import copy
 import os
 import warnings
 from abc import abstractmethod
+from collections.abc import Iterable
 from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
@@ -142,7 +143,7 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
         The runs are on `data`, or on `train`, which the starts are made of.
         """
         starts = self._starts(seeds, train)
-        sklearn_callbacks = SklearnCallbacks(self, len(starts), given, target, self._reconstruct)
+        sklearn_callbacks = SklearnCallbacks(self, len(seeds), given, target, self._reconstruct)
         self.members_: list[M] = []
         self.fits_: list[Fit] = []
         with options.few_threads(self._elements(len(train))):
@@ -208,10 +209,11 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
         device = next(members[0].parameters()).device if members else options.choose_device(self.device)
         return options.DTYPES[self.dtype], device
 
-    def _starts(self, seeds: list[int], batch: Batch) -> list[M]:
+    def _starts(self, seeds: list[int], batch: Batch) -> Iterable[M]:
+        """Each start is made when the run before it has ended, so that an interruption finds that published."""
         if self._continues():
             return list(self.members_)
-        return [self._start(seed, batch) for seed in seeds]
+        return (self._start(seed, batch) for seed in seeds)
 
     def _split(self, batch: Batch, target: np.ndarray, seed: int) -> tuple[Batch, Batch | None]:
         if not self.early_stopping:

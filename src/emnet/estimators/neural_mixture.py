@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -15,9 +16,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from emnet.algorithms.base import Callback, run
+from emnet.algorithms.base import Callback, Fit, Reason, run
+from emnet.algorithms.recording import unrecorded
 from emnet.algorithms.variational import VariationalEM
-from emnet.batch import Batch
+from emnet.batch import Batch, total_weight
 from emnet.data.stream import Stream
 from emnet.estimators.autoencoder_file import SavedAutoencoder
 from emnet.estimators.gaussian_mixture import GaussianMixture
@@ -27,7 +29,7 @@ from emnet.exceptions import CollapsedComponentWarning, InvalidInputError, Unfin
 from emnet.factors.covariances import Covariance, Diagonal, Full
 from emnet.factors.latent_priors import LatentPrior, StandardNormal
 from emnet.inference.amortized import Amortized, DivergencePenalty
-from emnet.kernels import diagonal_gaussian
+from emnet.interruption import interrupted
 from emnet.models.autoencoder import Autoencoder
 from emnet.posteriors import EncodedVector
 
@@ -57,6 +59,9 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
         validation_fraction, n_iter_no_change, prediction_samples, missing, warm_start, dtype, device, random_state,
         verbose, callbacks : as in `VariationalAutoencoder`. Without passes, `max_iter=0`, the mixture stays as it was
         fitted to the latent vectors.
+
+    Interrupted before variational EM begins, it is published with the networks so far and a mixture of one start;
+    `history_` is then that of the networks trained alone.
 
     Attributes
     ----------
@@ -183,33 +188,61 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
             raise InvalidInputError(f"{len(batch)} rows are too few for n_components={self.n_components}.")
         model = self._untrained(seed, batch)
         mixture, model.prior = model.prior, self._normal(model)
-        self._train_alone(model, batch, seed)
-        with torch.no_grad():
-            self._fit_mixture(mixture, model, batch, seed)
+        trained: Fit | None = None
+        try:
+            trained = self._train_alone(model, batch, seed)
+            self._fit_mixture(mixture, model, batch, seed, self.mixture_starts)
+        except (UnfinishedFit, KeyboardInterrupt) as end:
+            fit = getattr(end, "fit", None) if trained is None else replace(trained, reason=Reason.INTERRUPTED)
+            if fit is None:
+                raise
+            self._keep_networks(mixture, model, batch, seed, fit)
+            if not isinstance(end, UnfinishedFit):
+                raise interrupted(fit, end) from end
+            end.fit = fit
+            raise
         model.prior = mixture
         return model
+
+    def _keep_networks(self, mixture: LatentPrior, model: Autoencoder, batch: Batch, seed: int, fit: Fit) -> None:
+        """Publish networks whose start did not come to its end, under a mixture that does not take long."""
+        try:
+            with unrecorded():
+                self._fit_mixture(mixture, model, batch, seed, 1)
+        except UnfinishedFit as again:
+            again.fit = None
+            raise
+        model.prior = mixture
+        if not getattr(self, "members_", None):
+            self.members_, self.fits_ = [], []
+        self._publish_unfinished(model, fit)
+
+    def _publish_unfinished(self, model: Autoencoder, fit: Fit) -> None:
+        self.__dict__.pop("labels_", None)  # they are those of another fit
+        super()._publish_unfinished(model, fit)
 
     def _normal(self, model: Autoencoder) -> StandardNormal:
         like = next(model.decoder.parameters())
         return StandardNormal(self.n_latent).to(dtype=like.dtype, device=like.device)
 
-    def _train_alone(self, model: Autoencoder, batch: Batch, seed: int) -> None:
-        if not self.pretraining:
-            return
+    def _train_alone(self, model: Autoencoder, batch: Batch, seed: int) -> Fit:
         e_step = Amortized(penalty=DivergencePenalty(self.pretraining_beta), seed=seed)
-        algorithm, passes = VariationalEM(e_step, self.learning_rate), int(self.pretraining)
-        try:
-            run(model, self._data(batch, seed), algorithm, inference=e_step, max_iter=passes, tol=0.0)
-        except UnfinishedFit as end:
-            end.fit = None  # there is no mixture yet that could be published
-            raise
+        algorithm, passes, data = (
+            VariationalEM(e_step, self.learning_rate),
+            int(self.pretraining),
+            self._data(batch, seed),
+        )
+        if not passes:
+            return Fit((), Reason.MAX_ITER, total_weight(data), 0.0)
+        return run(model, data, algorithm, inference=e_step, max_iter=passes, tol=0.0)
 
-    def _fit_mixture(self, mixture: LatentPrior, model: Autoencoder, batch: Batch, seed: int) -> None:
+    @torch.no_grad()
+    def _fit_mixture(self, mixture: LatentPrior, model: Autoencoder, batch: Batch, seed: int, n_starts: int) -> None:
         """M-step from the encoder's Gaussians, by the responsibilities of a mixture of decoded means."""
         found = [model.encode(piece) for piece in self._pieces(batch, None, 4096, self._some(batch, seed))]
         decoded = torch.cat([model.decoder.mean(model.decoder.outputs(mean)) for mean, _ in found])
         mean, log_variance = (torch.cat(part).double() for part in zip(*found, strict=True))
-        shares = torch.as_tensor(_likely_shares(self, decoded.double().cpu().numpy(), seed)).to(mean)
+        shares = torch.as_tensor(_likely_shares(self, decoded.double().cpu().numpy(), seed, n_starts)).to(mean)
         own: Any = mixture
         own.maximize(own.statistics_of(shares, mean, log_variance.exp()))
 
@@ -273,15 +306,15 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
 
 def _expected_shares(model: Autoencoder, posterior: EncodedVector) -> Tensor:
     assert posterior.log_weights is not None
-    draws = diagonal_gaussian.draws(posterior.mean, posterior.covariance.log(), posterior.noise)
+    draws = posterior.draws
     weights = posterior.log_weights.softmax(0)[..., None]
     prior: Any = model.prior
     found: Tensor = (weights * prior.responsibilities(draws)).sum(0)
     return found
 
 
-def _likely_shares(estimator: NeuralMixture, decoded: np.ndarray, seed: int) -> np.ndarray:
-    """Responsibilities, (n, k), of the likeliest of `mixture_starts` mixtures of decoded rows, (n, d).
+def _likely_shares(estimator: NeuralMixture, decoded: np.ndarray, seed: int, n_starts: int) -> np.ndarray:
+    """Responsibilities, (n, k), of the likeliest of `n_starts` mixtures of decoded rows, (n, d).
 
     They are fitted to the first l principal components of what latent vectors are decoded to: there distances between
     rows mean something, where an encoder may have stretched any direction. All take some steps, the best few go on.
@@ -300,7 +333,7 @@ def _likely_shares(estimator: NeuralMixture, decoded: np.ndarray, seed: int) -> 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # they are a start, and need not have converged
         warnings.simplefilter("ignore", CollapsedComponentWarning)
-        begun = [GaussianMixture(**settings).fit(rows) for _ in range(estimator.mixture_starts)]
+        begun = [GaussianMixture(**settings).fit(rows) for _ in range(n_starts)]
         best = sorted(begun, key=lambda model: -model.lower_bound_)[:_FINALISTS]
         ended = [model.set_params(warm_start=True, max_iter=_LAST_STEPS).fit(rows) for model in best]
     shares: np.ndarray = max(ended, key=lambda model: model.lower_bound_).predict_proba(rows)

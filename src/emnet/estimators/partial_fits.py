@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
 from typing import Any, Self
 
 import numpy as np
@@ -35,7 +36,7 @@ class PartialFits(StreamedFits[M]):
         """The starts that a fit goes on with."""
         return list(self.members_)
 
-    def _starts(self, seeds: list[int], batch: Batch) -> list[M]:
+    def _starts(self, seeds: list[int], batch: Batch) -> Iterable[M]:
         if not self._continues():
             return super()._starts(seeds, batch)
         starts = self._going_on()

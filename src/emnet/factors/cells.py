@@ -91,19 +91,22 @@ class LocationScale(CellLikelihood):
     noise : where the scale comes from: "column", a parameter of each column; "shared", one of all; "row", the network.
     """
 
+    least: Tensor
+
     def __init__(self, n_columns: int, noise: str = "column"):
         super().__init__(n_columns, 2 if noise == "row" else 1)
         self.noise = noise
+        self.register_buffer("least", torch.tensor(_LEAST_LOG_SCALE), persistent=False)  # has type and place
         if noise != "row":
             self.log_scale = nn.Parameter(torch.zeros(n_columns if noise == "column" else 1))
 
     def location(self, outputs: Tensor) -> Tensor:
-        return outputs[..., : self.n_columns]
+        return outputs[..., : self.n_columns] if self.noise == "row" else outputs
 
     def log_scales(self, outputs: Tensor) -> Tensor:
         """Bounded from below, softly: log (e^raw + e^least)."""
         raw = outputs[..., self.n_columns :] if self.noise == "row" else self.log_scale
-        return torch.logaddexp(raw, torch.full_like(raw, _LEAST_LOG_SCALE))
+        return torch.logaddexp(raw, self.least)
 
     def mean(self, outputs: Tensor) -> Tensor:
         return self.location(outputs)

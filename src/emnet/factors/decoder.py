@@ -69,6 +69,8 @@ class Decoder(DifferentiableFactor):
 
     def outputs(self, given: Tensor) -> Tensor:
         """(…, l) → (…, n_outputs); the network sees two axes, as convolutions want."""
+        if given.dim() == 2:
+            return self.network(given)  # type: ignore[no-any-return]
         flat = self.network(given.reshape(-1, given.shape[-1]))
         return flat.view(*given.shape[:-1], flat.shape[-1])
 
@@ -162,6 +164,8 @@ class Decoder(DifferentiableFactor):
         return list(self.likelihoods)  # type: ignore[arg-type]
 
     def _outputs_of(self, outputs: Tensor) -> Sequence[Tensor]:
+        if len(self.columns) == 1:
+            return (outputs,)
         return outputs.split([part.n_outputs for part in self._parts()], dim=-1)
 
     def _split(self, cells: Any) -> Iterator[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn.functional import hardtanh
 
 from emnet.factors.base import require_given
 from emnet.factors.differentiable import DifferentiableFactor
@@ -32,7 +33,7 @@ class Encoder(DifferentiableFactor):
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """m and log s², (n, l) each."""
         mean, log_variance = self.network(features).chunk(2, dim=-1)
-        return mean, log_variance.clamp(*_LOG_VARIANCES)
+        return mean, hardtanh(log_variance, *_LOG_VARIANCES)  # a clamp whose gradient is one step
 
     def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:
         """log q(z | x): (…, n, l) → (…, n)."""

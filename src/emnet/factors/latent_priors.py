@@ -37,7 +37,7 @@ class LatentPrior(Factor[S]):
 
     @abstractmethod
     def divergence(self, mean: Tensor, log_variance: Tensor, draws: Tensor, encode: Encode) -> Tensor:
-        """KL(q ‖ p), a bound, or an estimate from `draws` of q, (s, n, l): by entry, (n, l), or of all, (n, 1)."""
+        """KL(q ‖ p), a bound, or an estimate from draws of q, ((s,) n, l): by entry, (n, l), or of all, (n, 1)."""
 
     @abstractmethod
     def draw(self, n: int, encode: Encode, generator: Generator) -> Tensor:
@@ -108,7 +108,7 @@ class MixturePrior(LatentPrior[ModelStatistics], Composite):
         return self.log_joint(target).logsumexp(-1)
 
     def divergence(self, mean: Tensor, log_variance: Tensor, draws: Tensor, encode: Encode) -> Tensor:
-        expected = self.log_prob(draws).mean(0)
+        expected = diagonal_gaussian.mean_of_draws(self.log_prob(draws))
         return (diagonal_gaussian.negative_entropy(log_variance) - expected)[:, None]
 
     def responsibilities(self, latent: Tensor) -> Tensor:
@@ -163,7 +163,7 @@ class VampPrior(LatentPrior[Gradient], DifferentiableFactor):
         return terms.logsumexp(-1) - math.log(len(means))
 
     def divergence(self, mean: Tensor, log_variance: Tensor, draws: Tensor, encode: Encode) -> Tensor:
-        expected = self.log_density(draws, encode).mean(0)
+        expected = diagonal_gaussian.mean_of_draws(self.log_density(draws, encode))
         return (diagonal_gaussian.negative_entropy(log_variance) - expected)[:, None]
 
     def draw(self, n: int, encode: Encode, generator: Generator) -> Tensor:

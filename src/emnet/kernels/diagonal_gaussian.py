@@ -41,5 +41,10 @@ def log_densities(values: Tensor, means: Tensor, inverse: Tensor) -> Tensor:
 
 
 def draws(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
-    """m + s ε: (n, l) twice and (s, n or 1, l) → (s, n, l)."""
+    """m + s ε: (n, l) twice and (s, n or 1, l) → (s, n, l); of one draw from (n or 1, l) → (n, l)."""
     return torch.addcmul(mean, (0.5 * log_variance).exp(), noise)
+
+
+def mean_of_draws(values: Tensor) -> Tensor:
+    """(s, n) → (n,), which those of one draw are already."""
+    return values if values.dim() == 1 else values.mean(0)

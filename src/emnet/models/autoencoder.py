@@ -69,10 +69,9 @@ class Autoencoder(VariationalModel[EncodedVector]):
 
     def bound(self, entries: Entries, mean: Tensor, log_variance: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """E_q log p(x | z) from draws, (n,), and the divergence of q from the prior, (n, l) or (n, 1)."""
-        draws = diagonal_gaussian.draws(mean, log_variance, noise)
+        draws = diagonal_gaussian.draws(mean, log_variance, noise.squeeze(0))  # of one draw few steps are of three axes
         divergence = self.prior.divergence(mean, log_variance, draws, self.encoder)
-        found = self.log_likelihood(entries, draws)
-        return found.squeeze(0) if len(found) == 1 else found.mean(0), divergence
+        return diagonal_gaussian.mean_of_draws(self.log_likelihood(entries, draws)), divergence
 
     def log_likelihood(self, entries: Entries, latent: Tensor) -> Tensor:
         """log p(seen cells, and which were seen | z): (…, n, l) → (…, n)."""
@@ -102,11 +101,19 @@ class Autoencoder(VariationalModel[EncodedVector]):
     ) -> EncodedVector:
         """The posterior Normal(mean, variance) with its bound; its objective has `penalty` of the divergence in it."""
         log_likelihood, divergence = self.bound(batch.derived(entries_of), mean, log_variance, noise)
-        objective = log_likelihood - penalty(divergence)
-        whole = divergence.detach().sum(-1)
-        bound = (objective.detach() if penalty is total else log_likelihood.detach() - whole).double()
+        counted = penalty(divergence)
+        objective = log_likelihood - counted
+        whole = counted.detach() if penalty is total else divergence.detach().sum(-1)
+        bound = objective.detach() if penalty is total else log_likelihood.detach() - whole
         return EncodedVector(
-            bound, EvidenceKind.ESTIMATE, mean.detach(), log_variance.detach().exp(), noise, None, whole, objective
+            bound.double(),
+            EvidenceKind.ESTIMATE,
+            mean.detach(),
+            log_variance.detach(),
+            noise,
+            None,
+            whole,
+            objective,
         )
 
     def importance(self, batch: Batch, mean: Tensor, log_variance: Tensor, noise: Tensor) -> EncodedVector:
@@ -120,11 +127,12 @@ class Autoencoder(VariationalModel[EncodedVector]):
         log_evidence = objective.detach().double()
         if self.missingness is None and (empty := empty_rows(entries)) is not None:
             log_evidence[empty] = 0.0
-        variance, entropy = log_variance.detach().exp(), diagonal_gaussian.negative_entropy(log_variance.detach())
-        draws = diagonal_gaussian.draws(mean.detach(), log_variance.detach(), noise)
-        divergence = entropy - self.prior.log_density(draws, self.encoder).detach().mean(0)
+        mean, log_variance = mean.detach(), log_variance.detach()
+        draws = diagonal_gaussian.draws(mean, log_variance, noise)
+        log_prior = self.prior.log_density(draws, self.encoder).detach().mean(0)
+        divergence = diagonal_gaussian.negative_entropy(log_variance) - log_prior
         return EncodedVector(
-            log_evidence, EvidenceKind.ESTIMATE, mean.detach(), variance, noise, log_weights, divergence, objective
+            log_evidence, EvidenceKind.ESTIMATE, mean, log_variance, noise, log_weights, divergence, objective
         )
 
     def statistics(
@@ -148,14 +156,14 @@ class Autoencoder(VariationalModel[EncodedVector]):
             return posterior.objective
         mean, log_variance = self.encode(batch)
         mean = mean + (posterior.mean - mean).detach()  # where the E-step has moved it from the encoder's
-        log_variance = log_variance + (posterior.covariance.log() - log_variance).detach()
+        log_variance = log_variance + (posterior.log_variance - log_variance).detach()
         way = self.encoded if posterior.log_weights is None else self.importance
         return way(batch, mean, log_variance, posterior.noise).objective
 
 
 def _of_draws(factor: Factor, posterior: EncodedVector, weights: Tensor | None) -> Statistics:
     """A factor's statistics from the posterior's draws: of equal weight, or of their importance."""
-    draws = diagonal_gaussian.draws(posterior.mean, posterior.covariance.log(), posterior.noise)
+    draws = posterior.draws
     if posterior.log_weights is None:
         shares = draws.new_full(draws.shape[:2], 1 / len(draws))
     else:
