@@ -16,6 +16,7 @@ from click.testing import CliRunner
 import emnet
 from emnet.cli import SECTIONS, cli
 from emnet.data.reading import read_columns
+from emnet.data.schema import schema_of
 from emnet.estimators.model_table import KINDS
 from emnet.exceptions import InvalidInputError
 
@@ -102,6 +103,7 @@ def test_every_document_is_as_its_schema_and_the_page_say(folder):
         ("cluster", data, "--model", "gmm", "--clusters", 1),
         ("sample", model, "-n", 2),
         ("datasets",),
+        ("explain", data, "--model", model, "--report", folder / "e.html"),
     ):
         found = json.loads(run(verb, *arguments, "--json").stdout)
         schema = json.loads(run("schema", verb).stdout)
@@ -109,7 +111,7 @@ def test_every_document_is_as_its_schema_and_the_page_say(folder):
         line = next(line for line in page.splitlines() if line.startswith(f"| `{verb}` | "))
         for key in found:
             assert key in schema["properties"], (verb, key)
-            assert f"`{key}`" in line or verb == "info", (verb, key)
+            assert f"`{key}`" in line or verb in ("info", "explain"), (verb, key)
 
 
 def test_the_schema_refuses_what_a_command_does_not_print():
@@ -292,6 +294,21 @@ def test_sequences(tmp_path):
     assert "state 1" in run("info", tmp_path / "h.emnet").stdout
 
 
+def test_a_column_that_counts_the_steps_of_its_sequence_is_left_out():
+    columns = {"walk": [*"aababb"], "step": [1, 2, 1, 3, 2, 3], "year": [1990, 1992, 1990, 1993, 1992, 1995]}
+    assert schema_of(columns, sequence="walk").names == ["year"]
+    assert "same step" in schema_of(columns, sequence="walk").left_out["step"]
+    assert schema_of(columns, sequence="walk", kinds={"step": "number"}).names == ["step", "year"]
+    assert schema_of(columns, drop=["walk"]).names == ["step", "year"]
+
+
+@pytest.mark.parametrize("verb", ["fit", "impute", "detect", "cluster"])
+def test_one_row_is_too_few(verb, tmp_path):
+    (tmp_path / "one.csv").write_text("a,b\n1.5,x\n", encoding="utf-8")
+    done = run(verb, tmp_path / "one.csv", code=2)
+    assert "one row" in done.stderr
+
+
 def test_holes_and_odd_rows_of_sequences(tmp_path):
     """A slow step among fast ones is odd, though slow steps are not; the order of the table stays."""
     rng = np.random.default_rng(0)
@@ -433,12 +450,14 @@ def test_blank_lines_of_one_column_are_rows_when_they_are_read_back(tmp_path):
         (["fit", "iris", "--model", "moe"], "say which, --target COLUMN"),
         (["fit", "iris", "--model", "gmm", "--target", "target"], "has no target"),
         (["fit", "iris", "--model", "gmm", "--sequence", "target"], "is not of sequences"),
+        (["fit", "iris", "--target", "sepal width (cm)", "--sequence", "target"], "leave --sequence out"),
         (["fit", "iris", "--target", "species"], "No column 'species'"),
         (["fit", "iris", "--size", "0"], "neither a number of at least 1"),
         (["fit", "iris", "--as", "target"], "COLUMN=KIND was expected"),
         (["fit", "iris", "--model", "magic"], "is not one of 'auto', 'gmm'"),
         (["fit", "iris", "--out", "/no/such/folder/m.emnet"], "no such folder"),
         (["predict", "README.md", "iris"], "not an emnet model file"),
+        (["predict", "nowhere.emnet", "iris"], "nowhere.emnet: no such file or directory."),
         (["impute", "x.emnet"], "x.emnet is a model, where a table was expected"),
         (["detect", "iris", "--contamination", "0.9"], "Invalid value for '--contamination'"),
         (["impute", "iris", "--multiple", "2"], "give --out FILE"),

@@ -63,7 +63,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except (EmnetError, OSError) as error:
-            raise Failure(f"{_who(error)}{error}", 1 if isinstance(error, _WORK_FAILED) else 2) from error
+            raise Failure(f"{_who(error)}{_said(error)}", 1 if isinstance(error, _WORK_FAILED) else 2) from error
         except FitInterrupted as stop:
             raise click.exceptions.Abort from stop
 
@@ -72,6 +72,13 @@ def _who(error: BaseException) -> str:
     """Of many processes the one that failed."""
     alone = _processes() == 1 or isinstance(error, ProcessLostError)
     return "" if alone else f"process {os.environ['RANK']} of {_processes()}: "
+
+
+def _said(error: BaseException) -> str:
+    """Of what the system says the file and the sentence, as of our own errors, without its number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}."
+    return str(error)
 
 
 def _processes() -> int:

@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 _SHARED = ("kind", "cell")
-VERBS = ("compare", "cluster", "datasets", "detect", "fit", "impute", "info", "predict", "sample", "score")
+VERBS = ("compare", "cluster", "datasets", "detect", "explain", "fit", "impute", "info", "predict", "sample", "score")
 
 
 @click.command()
-@click.argument("verb", type=click.Choice(VERBS), required=False)
+@click.argument("verb", type=click.Choice(VERBS), metavar="[VERB]", required=False)
 def schema(verb: str | None) -> None:
     """Print the JSON Schema of what a command prints with --json; without VERB those of all, under $defs.
 

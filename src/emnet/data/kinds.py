@@ -15,10 +15,12 @@ import numpy as np
 from emnet.data.reading import MISSING
 from emnet.exceptions import InvalidInputError
 
-NUMBER, WHOLE, DATE, CATEGORY, ID, TEXT, EMPTY = "number", "whole", "date", "category", "id", "text", "empty"
+NUMBER, WHOLE, DATE, CATEGORY = "number", "whole", "date", "category"
+ID, STEP, TEXT, EMPTY = "id", "step", "text", "empty"
 MODELED = (NUMBER, WHOLE, DATE, CATEGORY)
 LEFT_OUT = {
     ID: "different in every row",
+    STEP: "the same step from row to row in every sequence",
     TEXT: "too many different words",
     EMPTY: "nothing in it",
 }

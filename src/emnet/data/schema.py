@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from emnet.data.kinds import CATEGORY, LEFT_OUT, Field, kind_of_column
+from emnet.data.kinds import CATEGORY, DATE, LEFT_OUT, STEP, WHOLE, Field, kind_of_column
 from emnet.data.reading import Columns, without_words
 from emnet.exceptions import InvalidInputError
 
@@ -141,6 +141,8 @@ def schema_of(
 
     Raises InvalidInputError where a column that is named is not there, or nothing is left to learn from.
     """
+    if all(len(cells) < 2 for cells in columns.values()):
+        raise InvalidInputError("The table has one row, which is too few to learn from; two at least were expected.")
     kinds = kinds or {}
     for name in (*drop, *kinds, *([target] if target else []), *([sequence] if sequence else [])):
         if name not in columns:
@@ -151,6 +153,9 @@ def schema_of(
         Field(name, "id") if name in (*drop, sequence) else kind_of_column(name, cells, kinds.get(name))
         for name, cells in columns.items()
     )
+    if sequence is not None:
+        own = _rows_of(columns[sequence])
+        fields = tuple(f if f.name in kinds or not _is_clock(f, columns[f.name], own) else _clock(f) for f in fields)
     schema = Schema(fields, tuple(drop), target, sequence, tuple(missing))
     if not schema.inputs:
         why = "; ".join(f"{name!r} has {reason}" for name, reason in schema.left_out.items())
@@ -159,6 +164,27 @@ def schema_of(
 
 
 _AS = "Say what a column is with --as COLUMN=number, category or date."
+
+
+def _rows_of(names: Sequence[Any]) -> list[list[int]]:
+    """The rows of each sequence."""
+    rows: dict[Any, list[int]] = {}
+    for row, name in enumerate(names):
+        rows.setdefault(name, []).append(row)
+    return list(rows.values())
+
+
+def _is_clock(field: Field, cells: Sequence[Any], sequences: list[list[int]]) -> bool:
+    """Whether a column only says how far its sequence has come: states would be parts of the time, and nothing else."""
+    if field.kind not in (WHOLE, DATE):
+        return False
+    numbers = field.encode(cells)[0]
+    steps = np.concatenate([np.diff(numbers[rows]) for rows in sequences])
+    return len(steps) > 1 and steps[0] != 0 and bool(np.all(steps == steps[0]))
+
+
+def _clock(field: Field) -> Field:
+    return Field(field.name, STEP)
 
 
 def with_classes(field: Field, cells: Sequence[Any]) -> Field:

@@ -190,6 +190,11 @@ def fitting_schema(schema: Schema, names: Sequence[str], request: Request) -> Sc
         )
     if task != "target" and schema.target is not None:
         raise InvalidInputError(f"--model {names[0]} has no target; leave --target out, or take em-mlp or moe.")
+    if task == "target" and schema.sequence is not None:
+        raise InvalidInputError(
+            "--target and --sequence together are for Python (emnet.InputOutputHMM); leave --sequence out to explain "
+            "the target row by row, or --target to have states of the sequences."
+        )
     if task == "density" and schema.sequence is not None:
         raise InvalidInputError(f"--model {names[0]} is not of sequences; leave --sequence out, or take hmm.")
     words = [field.name for field in schema.inputs if field.is_category]
@@ -210,6 +215,8 @@ def _known_targets(columns: Columns, schema: Schema, request: Request) -> Column
     missing = len(numbers) - len(known)
     if not missing:
         return columns
+    if len(known) < 2:
+        raise InvalidInputError(f"Rows that have a target {schema.target!r}: {len(known)}; two at least were expected.")
     request.note(f"Left out the {missing} rows in which the target {schema.target!r} is missing.")
     return {name: [cells[row] for row in known] for name, cells in columns.items()}
 
