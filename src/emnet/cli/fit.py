@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emnet.cli import options
-from emnet.cli.compare import require_writable
+from emnet.cli.checks import require_writable
 from emnet.cli.reporting import recording, report_option, write_report
 from emnet.cli.talk import Talk, several
 from emnet.estimators.model_table import KINDS
@@ -54,7 +54,7 @@ Examples:
     show_default=True,
     help="What to fit; auto: the smallest within a standard error of the best on rows held out.",
 )
-@click.option("--target", metavar="COLUMN", type=options.ColumnType(), help="Explain this column from the others.")
+@options.target_option
 @options.sequence_option
 @options.choice_options
 @options.table_options

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emnet.cli import options
-from emnet.cli.compare import require_writable
+from emnet.cli.checks import require_writable
 from emnet.cli.fit import fit_or_load, say_raised, say_unseen
 from emnet.cli.reporting import recording, report_option, table_section, write_report
 from emnet.cli.talk import Talk, several, short

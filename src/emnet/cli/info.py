@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emnet.cli import options
-from emnet.cli.compare import require_writable
+from emnet.cli.checks import require_writable
 from emnet.cli.fit import summary, training
 from emnet.cli.parts import one_a_line, parts_of, side_by_side, width
 from emnet.cli.reporting import recording, report_option, table_section, write_report_of_model

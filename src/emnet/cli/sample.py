@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from emnet.cli import options
-from emnet.cli.compare import require_writable
+from emnet.cli.checks import require_writable
 from emnet.cli.fit import say_raised
 from emnet.cli.reporting import recording, report_option, write_report
 from emnet.cli.talk import Talk, several
