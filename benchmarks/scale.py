@@ -124,5 +124,6 @@ def main() -> None:
     body = markdown(header, rows) + "\n\n![seconds against units](scale.png)\n\n"
     body += "A pass of mini-batches of 200 over 5000 rows of 64 inputs, ours beside PyTorch's back-propagation:\n\n"
     body += markdown(["m", "samples", "ours, s", "back-propagation, s", "ratio"], [epoch(64, 10), epoch(64, 30)])
-    body += "\n\nGoal: at most 4 × with 64 units and 30 samples. E-steps: least of four, of long ones of two. Errors are against the exact E-step, where it can go."
+    body += "\n\nGoal: at most 4 × with 64 units and 30 samples. E-steps: least of four, of long ones of two. "
+    body += "Errors are against the exact E-step, where it can go."
     write("scale", f"E-steps against the number of units, n = {_ROWS:,}, {_CLASSES} classes, float32", body)
