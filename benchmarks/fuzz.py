@@ -17,12 +17,19 @@ from hypothesis import strategies as st
 import emnet
 from benchmarks.results import markdown, write
 from emnet import envelope
+from emnet.data.schema import schema_of
+from emnet.estimators.table_choice import Request, fit_table
 from emnet.serialization import _CLASSES
 from tests.cases.altered import JSON, accidents, flipped, foreign_classes, opened, places, purposes, replaced
 from tests.cases.fits import FITS, FitCase
 
 _SECONDS = 15.0
 _CHECKS = list(HealthCheck)
+_TABLE = {
+    "number": [f"{i * i % 37 / 4}" for i in range(60)],
+    "word": ["up", "down", "up", "aside"] * 15,
+    "date": [f"2020-01-{1 + i % 28:02d}" for i in range(60)],
+}
 
 
 def main() -> None:
@@ -49,7 +56,14 @@ def main() -> None:
 
 def _one_of_each_class() -> list[FitCase]:
     found = {type(case.make()).__name__: case for case in reversed(FITS)}
-    return [case for name, case in found.items() if name in _CLASSES]
+    return [FitCase("TableModel", TableModel, (_TABLE,)), *(case for name, case in found.items() if name in _CLASSES)]
+
+
+class TableModel:
+    """What fits a model of a table with numbers, words and dates."""
+
+    def fit(self, columns: dict[str, list[str]]) -> Any:
+        return fit_table(columns, schema_of(columns), Request("mixture", (2,)))
 
 
 def _row(case: FitCase, seconds: float) -> list[object]:
