@@ -5,10 +5,11 @@ p(state | state before), (k, k), or (n, k, k) where it varies with time, row t b
 p(row | state), (n, k). Sequences stand end to end; `offsets`, (s + 1,), says where each begins and the last ends.
 Probabilities of 0 are −∞: known states and left-to-right chains need nothing else.
 
-On a CPU with Numba the passes are compiled (`chain_numba`); elsewhere blocks of time are scanned side by side in
-PyTorch (`chain_scan`). Both scale every step and keep what falls below 1e-200 at that floor, so they know when a path
-that they gave up has come to matter: such sequences, and those with a step that is impossible, are done again in
-logarithms (`chain_log`), which names what is impossible. The result is exact for every input, and never NaN.
+On a CPU with Numba the passes are compiled (`chain_numba`), and of few states go over many sequences, or over parts of
+a long one, at once (`chain_lanes_numba`); elsewhere blocks of time are scanned side by side in PyTorch (`chain_scan`).
+All scale every step and keep what falls below 1e-200 at that floor, so they know when a path that they gave up has come
+to matter: such sequences, and those with a step that is impossible, are done again in logarithms (`chain_log`), which
+names what is impossible. The result is exact for every input, and never NaN.
 """
 
 from __future__ import annotations

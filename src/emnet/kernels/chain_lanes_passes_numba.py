@@ -13,12 +13,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from emnet.kernels.lanes_numba import WIDTH, exponent, lanes, load, mantissa, store, where_more
-from emnet.kernels.tools_numba import CUBE, INTEGERS, MATRIX, SUMS, VECTOR, compiled, exp
+from emnet.kernels.tools_numba import CUBE, INTEGERS, MATRIX, VECTOR, compiled, exp, part
 
-_FLOOR, _LEAST_SCALE, _MOST_BETA = 1e-200, 1e-100, 1e80  # as in chain_numba
+_FLOOR, _LEAST_SCALE, _MOST_BETA = 1e-200, 1e-100, 1e80  # as in chain_passes_numba
 _LEAST_EXPONENT = -460.0
 _LARGEST = 1.7976931348623157e308
 _TILE = 128  # vectors: of so many the steps are brought into lanes at a time, and stay in the nearest cache
@@ -26,12 +26,12 @@ _LOG_2 = math.log(2)
 LANES_OF_INTEGERS, STATUSES = types.int64[:, :, ::1], types.uint8[:, ::1]
 
 
-@njit
+@part
 def _steps_of_tile(k):  # type: ignore[no-untyped-def]
     return max(_TILE // k, 4)
 
 
-@njit
+@part
 def _longest(blocks, g):  # type: ignore[no-untyped-def]
     longest = 0
     for lane in range(WIDTH):
@@ -39,7 +39,7 @@ def _longest(blocks, g):  # type: ignore[no-untyped-def]
     return longest
 
 
-@njit
+@part
 def _read(x, k, blocks, g, start, stop, out, place):  # type: ignore[no-untyped-def]
     """Steps of every lane's block to rows of out, (…, WIDTH), from `place` on; 0 beyond its end."""
     for lane in range(WIDTH):
@@ -50,7 +50,7 @@ def _read(x, k, blocks, g, start, stop, out, place):  # type: ignore[no-untyped-
             out[place + c, lane] = 0.0
 
 
-@njit
+@part
 def _write(values, place, k, blocks, g, start, stop, x):  # type: ignore[no-untyped-def]
     """The reverse, of the steps that there are."""
     for lane in range(WIDTH):
@@ -59,7 +59,7 @@ def _write(values, place, k, blocks, g, start, stop, x):  # type: ignore[no-unty
             x[first + c] = values[place + c, lane]
 
 
-@njit
+@part
 def _likelihoods(values, t, k):  # type: ignore[no-untyped-def]
     """exp(step t − its maximum) in place, −∞ to 0 and all else to at least the floor; the maximum. NaN stays NaN."""
     first = t * k
@@ -74,7 +74,7 @@ def _likelihoods(values, t, k):  # type: ignore[no-untyped-def]
     return top
 
 
-@njit
+@part
 def _times(state, s, transition, out):  # type: ignore[no-untyped-def]
     """out_j = Σ_i state_i A_ij, of the k rows of `state` from s on."""
     k = transition.shape[0]
@@ -85,14 +85,14 @@ def _times(state, s, transition, out):  # type: ignore[no-untyped-def]
         store(out, j, total)
 
 
-@njit
+@part
 def _without_step(first, state, s, predicted):  # type: ignore[no-untyped-def]
     """There is no step into the first of a sequence: in those lanes what is predicted is the state itself."""
     for j in range(len(predicted)):
         store(predicted, j, where_more(first, 0.5, load(state, s + j), load(predicted, j)))
 
 
-@njit
+@part
 def _scaled(predicted, values, t, k):  # type: ignore[no-untyped-def]
     """predicted ∘ b_t, adding up to 1 but for the floor of what is possible, in place; the sum and the least."""
     scale = load(predicted, 0) * load(values, t * k)
@@ -110,7 +110,7 @@ def _scaled(predicted, values, t, k):  # type: ignore[no-untyped-def]
     return scale, lowest
 
 
-@compiled(types.void(VECTOR, MATRIX, LANES_OF_INTEGERS, CUBE, CUBE, CUBE), SUMS)
+@compiled(types.void(VECTOR, MATRIX, LANES_OF_INTEGERS, CUBE, CUBE, CUBE))
 def maps(x, transition, blocks, marks, out, exponents_out):  # type: ignore[no-untyped-def]
     """M of every block: M_ij = out_ij 2^e_i, (g, k², WIDTH) and (g, k, WIDTH), but for a factor of each block."""
     k = len(transition)
@@ -149,7 +149,7 @@ def maps(x, transition, blocks, marks, out, exponents_out):  # type: ignore[no-u
                 store(out, (g * k + i) * k + j, load(state, i * k + j) * own)
 
 
-@njit
+@part
 def _go_forward(x, transition, blocks, marks, g, b, alpha, evidence, status):  # type: ignore[no-untyped-def]
     """b_t, and α_t ∝ b_t ∘ (Aᵀ α_{t−1}), Σ α_t = 1: step t in rows t k of b and (t + 1) k of alpha, which has α₋₁."""
     k = len(transition)
@@ -181,7 +181,7 @@ def _go_forward(x, transition, blocks, marks, g, b, alpha, evidence, status):  #
         status[g, lane] = np.uint8(predicted[0, lane])
 
 
-@njit
+@part
 def _go_back(transition, blocks, marks, g, b, alpha, leaving, xi, status):  # type: ignore[no-untyped-def]
     """β_{t−1} ∝ A (b_t ∘ β_t), Σ α β = 1: γ = α ∘ β in place of α, and Σ ξ without A, which all steps share."""
     k = len(transition)
@@ -226,7 +226,7 @@ def _go_back(transition, blocks, marks, g, b, alpha, leaving, xi, status):  # ty
                 xi[g, i, j] += sums[i * k + j, lane]
 
 
-@njit
+@part
 def _room(blocks, k):  # type: ignore[no-untyped-def]
     """For b and α of the longest of the blocks."""
     longest = 0
@@ -235,7 +235,7 @@ def _room(blocks, k):  # type: ignore[no-untyped-def]
     return np.empty((longest * k, WIDTH)), np.empty(((longest + 1) * k, WIDTH))
 
 
-@compiled(types.void(VECTOR, MATRIX, LANES_OF_INTEGERS, CUBE, CUBE, CUBE, VECTOR, MATRIX, CUBE, STATUSES), SUMS)
+@compiled(types.void(VECTOR, MATRIX, LANES_OF_INTEGERS, CUBE, CUBE, CUBE, VECTOR, MATRIX, CUBE, STATUSES))
 def passes(x, transition, blocks, marks, entering, leaving, out, evidence, xi, status):  # type: ignore[no-untyped-def]
     """Both passes over every block from what it is entered and left with: γ to out, (n k,), ξ by group, (g, k, k).
 
@@ -256,7 +256,7 @@ def passes(x, transition, blocks, marks, entering, leaving, out, evidence, xi, s
 # -- borders --------------------------------------------------------------------------------------------------------
 
 
-@njit
+@part
 def _shares(p, exponents, g, lane, out):  # type: ignore[no-untyped-def]
     """2^(e_i − the largest) of the states i that are possible, 0 of the others."""
     most = -np.inf
@@ -267,7 +267,7 @@ def _shares(p, exponents, g, lane, out):  # type: ignore[no-untyped-def]
         out[i] = math.ldexp(1.0, int(exponents[g, i, lane] - most)) if least else 0.0
 
 
-@compiled(types.void(INTEGERS, INTEGERS, MATRIX, CUBE, CUBE, CUBE), SUMS)
+@compiled(types.void(INTEGERS, INTEGERS, MATRIX, CUBE, CUBE, CUBE))
 def enter(counts, lane_of, start, maps, exponents, entering):  # type: ignore[no-untyped-def]
     """What each block begins with: of the first of a sequence its start, of others the state before it."""
     k, block = start.shape[1], 0
@@ -296,7 +296,7 @@ def enter(counts, lane_of, start, maps, exponents, entering):  # type: ignore[no
         block += counts[s]
 
 
-@compiled(types.void(INTEGERS, INTEGERS, CUBE, CUBE, CUBE, CUBE), SUMS)
+@compiled(types.void(INTEGERS, INTEGERS, CUBE, CUBE, CUBE, CUBE))
 def leave(counts, lane_of, entering, maps, exponents, leaving):  # type: ignore[no-untyped-def]
     """β at the end of each block, scaled to Σ α β = 1 with what the next is entered with for α."""
     k, block = leaving.shape[1], 0

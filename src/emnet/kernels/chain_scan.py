@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_FLOOR, _LEAST_SCALE, _MOST_BETA = 1e-200, 1e-100, 1e80  # as in chain_numba
+_FLOOR, _LEAST_SCALE, _MOST_BETA = 1e-200, 1e-100, 1e80  # as in chain_passes_numba
 _LEAST_EXPONENT = -460.0
 _ENOUGH_BLOCKS = 256  # side by side: with so many sequences none needs to be cut
 _LEAST_BLOCK = 16

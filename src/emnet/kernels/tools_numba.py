@@ -26,7 +26,7 @@ def compiled(signature: Any, flags: Any = None) -> Callable[[Any], Any]:
     """Compile at import, from the cache if it can be written somewhere."""
 
     def decorate(function: Any) -> Any:
-        options: Any = {"nogil": True, "error_model": "numpy", "fastmath": flags or False}
+        options: Any = {"nogil": True, "error_model": "numpy", "fastmath": flags or False, "no_cfunc_wrapper": True}
         try:
             made = njit(signature, cache=True, **options)(function)
         except RuntimeError:  # no folder can be written
@@ -35,6 +35,12 @@ def compiled(signature: Any, flags: Any = None) -> Callable[[Any], Any]:
         return made
 
     return decorate
+
+
+def part(function: Any) -> Any:
+    """A piece of what is compiled, that is not called from Python: without what that would need."""
+    options: Any = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return njit(**options)(function)
 
 
 def was_compiled(module: str) -> bool:
