@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 import warnings
 from collections.abc import Callable
@@ -16,26 +17,41 @@ from sklearn.model_selection import GridSearchCV, ShuffleSplit
 from benchmarks.results import markdown, write
 from emnet import GaussianMixture, NeuralMixture
 
-_SEEDS, _GOAL = 5, 0.90
-_COMMON: dict[str, Any] = {
-    "likelihood": "gaussian",
-    "standardize": False,
-    "pretraining": 60,
-    "learning_rate": 2e-3,
-    "mixture_starts": 40,
-    "max_iter": 5,
-    "prediction_samples": 20,
-}
-_GRID = [{"encoder": [()], "n_latent": [10, 20, 30, 40, 50]}, {"encoder": [(64,)], "n_latent": [20, 40]}]
+_SEEDS, _GOAL, _STARTS, _JOBS = 5, 0.90, 3, 2
+_COMMON: dict[str, Any] = {"likelihood": "gaussian", "standardize": False, "prediction_samples": 20}
+_NETWORKS = [*(((), size) for size in (10, 20, 30, 40, 50)), ((64,), 20), ((64,), 40)]
+_GRIDS: list[list[dict[str, Any]]] = [
+    [
+        {"encoder": widths, "n_latent": size, "learning_rate": rate, "pretraining": 100}
+        for widths, size in _NETWORKS
+        for rate in (1e-3, 2e-3, 4e-3)
+    ],
+    [{"pretraining": passes} for passes in (50, 100, 200)],
+    [{"max_iter": passes} for passes in (0, 5, 10, 20)],
+]
 
 
-def chosen(X: np.ndarray) -> tuple[dict[str, Any], list[tuple[str, float]]]:
-    """The network whose held-out log evidence is the highest, without any label, and the table of all."""
+def chosen(X: np.ndarray) -> tuple[dict[str, Any], list[str]]:
+    """Of one grid after another the options with the highest log evidence of held-out rows, without any label."""
     split = ShuffleSplit(1, test_size=0.2, random_state=0)
-    search = GridSearchCV(NeuralMixture(10, random_state=0, **_COMMON), _GRID, cv=split, refit=False).fit(X)
-    tried = search.cv_results_
-    names = [f"{each['encoder']} → {each['n_latent']}" for each in tried["params"]]
-    return search.best_params_, list(zip(names, tried["mean_test_score"], strict=True))
+    best: dict[str, Any] = {}
+    said = []
+    for grid in _GRIDS:
+        model = NeuralMixture(10, mixture_starts=10, random_state=0, **{**_COMMON, **best})
+        single = [{name: [value] for name, value in options.items()} for options in grid]
+        tried = GridSearchCV(model, single, cv=split, refit=False, n_jobs=_JOBS).fit(X).cv_results_
+        scores = tried["mean_test_score"]
+        best |= grid[int(np.argmax(scores))]
+        said += [f"{_words(options)} {score:.2f}" for options, score in zip(grid, scores, strict=True)]
+        print(", ".join(said), flush=True)
+    return best, said
+
+
+def _words(options: dict[str, Any]) -> str:
+    if "encoder" in options:
+        return f"{options['encoder']} → {options['n_latent']} at {options['learning_rate']:g}"
+    ((name, value),) = options.items()
+    return f"{name}={value}"
 
 
 Method = Callable[[int], Any]
@@ -52,35 +68,58 @@ def accuracy(found: np.ndarray, truth: np.ndarray) -> float:
     return float(table[linear_sum_assignment(-table)].sum() / len(truth))
 
 
-def measured(make: Method, X: np.ndarray, y: np.ndarray) -> tuple[list[float], float]:
-    """Accuracy of each seed, and seconds of a fit."""
-    began = time.perf_counter()
-    reached = [accuracy(make(seed).fit_predict(X), y) for seed in range(_SEEDS)]
-    return reached, (time.perf_counter() - began) / _SEEDS
+def measured(make: Method, X: np.ndarray, y: np.ndarray) -> tuple[list[float], list[float], float]:
+    """Accuracy of each seed, of its first start alone where there are several, and seconds of a fit."""
+    began, reached, first = time.perf_counter(), [], []
+    for seed in range(_SEEDS):
+        model = make(seed).fit(X)
+        reached.append(accuracy(model.predict(X), y))
+        if len(getattr(model, "members_", ())) > 1:
+            starts = [_accuracy_of(model, number, X, y) for number in range(len(model.members_))]
+            print(seed, reached[-1], starts, [fit.last.log_evidence for fit in model.fits_], flush=True)
+            first.append(starts[0])
+    return reached, first, (time.perf_counter() - began) / _SEEDS
+
+
+def _accuracy_of(model: Any, start: int, X: np.ndarray, y: np.ndarray) -> float:
+    alone = copy.copy(model)
+    alone.members_, alone.fits_ = [model.members_[start]], [model.fits_[start]]
+    return accuracy(alone.predict(X), y)
 
 
 def main() -> None:
     X, y = load_digits(return_X_y=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        best, tried = chosen(X)
-        own: Method = lambda seed: NeuralMixture(10, random_state=seed, **_COMMON, **best)  # noqa: E731
-        methods = METHODS | {"NeuralMixture, network by held-out evidence": own}
-        rows = [_row(name, *measured(make, X, y)) for name, make in methods.items()]
-    table = ", ".join(f"{name}: {evidence:.2f}" for name, evidence in tried)
+        best, said = chosen(X)
+        methods = METHODS | {
+            f"NeuralMixture, {_STARTS} starts": lambda seed: NeuralMixture(
+                10, n_init=_STARTS, random_state=seed, **{**_COMMON, **best}
+            )
+        }
+        rows = [row for name, make in methods.items() for row in _rows(name, *measured(make, X, y))]
     body = markdown(["", "accuracy", "by seed", "seconds of a fit", "goal"], rows) + (
-        f"\n\nDigits, 1797 × 64, ten clusters, {_SEEDS} seeds; 60 passes alone, 40 starts of the mixture, 5 passes of "
-        f"EM. No label had a part in the choice of the network, {best['encoder']} → {best['n_latent']}: it has the "
-        f"highest mean log evidence of a fifth of the rows, held out ({table}). The passes and the rate are those of "
-        "an earlier table, found by looking at accuracies, in which linear networks and 30 latent numbers had 94.3 %."
+        f"\n\nDigits, 1797 × 64, ten clusters, {_SEEDS} seeds. No label had a part in any choice: network and rate, "
+        "passes alone, and passes of EM were taken one after another by the mean log evidence of a fifth of the rows, "
+        f"held out ({', '.join(said)}). Of several starts (`n_init`) the one with the highest bound on the rows that "
+        "are fitted is kept. An earlier table had 91.4 % with one start: 94 % four times and 81 % once, with passes "
+        "and a rate found by looking at accuracies."
     )
     write("autoencoders.clustering", "Autoencoders: clusters of the digits", body)
 
 
-def _row(name: str, reached: list[float], seconds: float) -> list[str]:
-    each, mean = ", ".join(f"{value:.1%}" for value in reached), np.mean(reached)
-    goal = "" if "held-out" not in name else f"≥ {_GOAL:.0%}" + ("" if mean >= _GOAL else " MISSED")
-    return [name, f"{mean:.1%}", each, f"{seconds:.1f}", goal]
+def _ours(options: dict[str, Any], n_init: int) -> Method:
+    return lambda seed: NeuralMixture(10, random_state=seed, n_init=n_init, **options)
+
+
+def _rows(name: str, reached: list[float], first: list[float], seconds: float) -> list[list[str]]:
+    goal = "" if not first else f"≥ {_GOAL:.0%}" + ("" if np.mean(reached) >= _GOAL else " MISSED")
+    alone = [[f"{name}: the first of them", *_accuracies(first), "", ""]] if first else []
+    return [[name, *_accuracies(reached), f"{seconds:.1f}", goal], *alone]
+
+
+def _accuracies(values: list[float]) -> list[str]:
+    return [f"{np.mean(values):.1%}", ", ".join(f"{value:.1%}" for value in values)]
 
 
 if __name__ == "__main__":

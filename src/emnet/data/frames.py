@@ -50,7 +50,8 @@ def dtype_of(table: Any, position: int) -> str:
 def declared_values(table: Any, position: int) -> tuple[Any, ...] | None:
     """The categories that a data frame's column says it may have, None of other columns."""
     found = getattr(table[list(table.columns)[position]].dtype, "categories", None) if is_frame(table) else None
-    return None if found is None or not hasattr(found, "tolist") else tuple(found.tolist())
+    plain_list = getattr(found, "tolist", None) or getattr(found, "to_list", None)
+    return None if plain_list is None else tuple(plain_list())
 
 
 def library_of(table: Any) -> str | None:

@@ -91,6 +91,8 @@ class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Aut
                 raise InvalidInputError(
                     f"{name}='convolutional' needs image_shape, (h, w) or (c, h, w); got {shape!r}."
                 )
+        elif not isinstance(value, (nn.Module, Integral, Iterable)):
+            raise InvalidInputError(f"{name} must be widths, {_CONVOLUTIONAL!r} or a torch module; got {value!r}.")
         elif not isinstance(value, nn.Module):
             for width in _widths(value):
                 require_positive_integer(name, width)

@@ -57,9 +57,7 @@ class AutoencoderRows(PartialFits[Autoencoder]):
         """A data frame, or an array: of numbers, or where there are words of objects."""
         require_frame(X)
         if not is_frame(X) and not has_words(X):
-            X = validate_data(
-                self, X, dtype="numeric", ensure_all_finite="allow-nan", ensure_min_samples=least, reset=reset
-            )
+            X = validate_data(self, X, dtype="numeric", ensure_all_finite=False, ensure_min_samples=least, reset=reset)
             return X.view(np.uint8) if X.dtype == bool else X
         validate_data(self, X, skip_check_array=True, reset=reset)
         if len(X) < least:

@@ -61,8 +61,14 @@ class FittedAutoencoder(OnnxFile, LearningAutoencoder):
         """The table that latent vectors, (n, l), stand for: expectations, and the most probable categories."""
         check_is_fitted(self, "members_")
         latent = np.asarray(X)
-        if latent.ndim != 2 or latent.shape[1] != self.n_latent or not np.isfinite(latent).all():
-            raise InvalidInputError(f"Latent vectors are (n, {self.n_latent}) finite numbers; got {latent.shape}.")
+        if latent.ndim != 2 or latent.shape[1] != self.n_latent or latent.dtype.kind not in "biuf":
+            raise InvalidInputError(
+                f"Latent vectors are (n, {self.n_latent}) finite numbers; got {latent.shape} of {latent.dtype}."
+            )
+        for row, column in np.argwhere(~np.isfinite(latent))[:1]:
+            raise InvalidInputError(
+                f"Latent vectors are finite numbers; row {row}, column {column} has {latent[row, column]}."
+            )
         model, (dtype, device) = self._best, self._computes_in()
         with torch.no_grad():
             outputs = model.decoder.outputs(torch.as_tensor(latent, dtype=dtype, device=device))
@@ -71,7 +77,10 @@ class FittedAutoencoder(OnnxFile, LearningAutoencoder):
 
     def reconstruct(self, X: Any) -> Any:
         """Every cell, seen or not, as the mean latent vector of its row has it: a table like that fitted."""
-        return self.inverse_transform(self.transform(X))
+        table = self.inverse_transform(self.transform(X))
+        if is_frame(X) and hasattr(table, "index"):
+            table.index = X.index
+        return table
 
     def interpolate(self, start: Any, end: Any, n_steps: int = 10) -> Any:
         """A table of n_steps rows, evenly between the latent vectors of two rows, (1, d) each, both included."""

@@ -20,7 +20,7 @@ from emnet.data.frames import (
     values_of,
 )
 from emnet.estimators.families import FAMILIES, Family, Parameters, Summary, family_of, summary_of
-from emnet.estimators.table_coding import ColumnCoding, TableCoding, flag_values
+from emnet.estimators.table_coding import WHOLE, ColumnCoding, TableCoding, flag_values
 from emnet.exceptions import InvalidInputError
 from emnet.factors.emission import Emission
 
@@ -181,10 +181,10 @@ def _automatic(table: Any, position: int, name: Any) -> str:
             f"Column {name!r} holds dates or times, which no family explains. Turn them into numbers, or name only the "
             "other columns in emissions."
         )
-    kind = kind_of(cells)
+    kind = int if dtype_of(table, position).lower() in WHOLE else kind_of(cells)  # with holes their cells are floats
     if kind is not int:
         return _OF_KIND[kind]
-    values = values_of("", cells)
+    values = values_of("", cells) or (0.0,)
     if set(values) <= {0, 1}:
         return "bernoulli"
     return "poisson" if values[0] >= 0 else "gaussian"

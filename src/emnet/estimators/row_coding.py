@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emnet.data.frames import column_names, is_frame, library_of
+from emnet.data.frames import column_names, is_frame, library_of, listed
 from emnet.estimators.cell_families import CELL_FAMILIES, CellFamily
 from emnet.estimators.mixture_blocks import chosen_columns, coding_of
-from emnet.estimators.table_coding import ColumnCoding, TableCoding
+from emnet.estimators.table_coding import ColumnCoding, TableCoding, infinite
 from emnet.exceptions import EmnetWarning, InvalidInputError
 from emnet.factors.cells import CellLikelihood
 
@@ -169,6 +169,8 @@ class RowCoding:
                 if bool(outside.any()):
                     row, column = torch.nonzero(outside)[0].tolist()
                     name = self.coding.columns[own[column]].name
+                    if bool(cells[row, column].isinf()):
+                        raise InvalidInputError(infinite(name, first_row + start + row))
                     raise InvalidInputError(
                         f"Column {name!r} is {family}, which explains {CELL_FAMILIES[family].expected}; row "
                         f"{first_row + start + row} has {cells[row, column].item():g}. Give it another family in "
@@ -201,7 +203,7 @@ def coding_of_table(likelihood: Any, table: Any) -> RowCoding:
 def measured(coding: RowCoding, source: np.ndarray, weights: np.ndarray | None, each: bool = True) -> RowCoding:
     """With centers of the columns that have them, and scales: `each` its own, or one for all but logarithms.
 
-    A constant column has scale 1, which is said aloud.
+    A constant column is said aloud; numbers have scale 1 then.
 
     Raises
     ------
@@ -210,35 +212,39 @@ def measured(coding: RowCoding, source: np.ndarray, weights: np.ndarray | None, 
     d = len(coding.families)
     own = np.array([family.measured for family in coding.traits])
     counts, reach = np.zeros(d), np.zeros(d)
+    low, high = np.full(d, np.inf), np.full(d, -np.inf)
     for _, piece in _pieces(source):
         counts += (~np.isnan(piece)).sum(axis=0)
+        low, high = np.fmin(low, np.fmin.reduce(piece)), np.fmax(high, np.fmax.reduce(piece))
         if own.any():
             reach = np.fmax(reach, np.nan_to_num(np.abs(coding.seen(piece))).max(axis=0))
     if (counts == 0).any():
         name = coding.coding.columns[int(np.flatnonzero(counts == 0)[0])].name
         raise InvalidInputError(f"Column {name!r} has nothing but NaN: there is nothing to learn of it. Leave it out.")
     if not own.any():
-        return coding
+        return with_units(coding, np.zeros(d), high - low, each)
     reach[reach == 0] = 1.0
     mean = _weighted_mean(coding, source, weights, lambda x: x / reach)
     deviation = np.sqrt(_weighted_mean(coding, source, weights, lambda x: (x / reach - mean) ** 2))
-    return with_units(coding, mean * reach, np.where(deviation <= _CONSTANT, 0.0, deviation) * reach, each)
+    deviation = np.where(deviation <= _CONSTANT, 0.0, deviation) * reach
+    return with_units(coding, mean * reach, np.where(own, deviation, high - low), each)
 
 
 def with_units(coding: RowCoding, mean: np.ndarray, deviation: np.ndarray, each: bool) -> RowCoding:
-    """With those, (d,), of the columns that have a center and a scale; a deviation of 0 is a constant's."""
+    """With those, (d,), of the columns that have a center and a scale; a deviation of 0 is a constant's, of any."""
     own = np.array([family.measured for family in coding.traits])
-    if not own.any():
-        return coding
     constant = deviation == 0
-    if each and (constant & own).any():
-        names = [coding.coding.columns[j].name for j in np.flatnonzero(constant & own)]
+    if each and constant.any():
+        names = [coding.coding.columns[j].name for j in np.flatnonzero(constant)]
         warnings.warn(
-            f"Columns with one value alone: {', '.join(map(repr, names[:8]))}. They are kept with scale 1, and say "
-            "nothing of the latent vector; leave them out to spare the decoder.",
+            f"Columns with one value alone: {listed(names)}. They are kept, numbers with scale 1, and say nothing of "
+            "the latent vector; leave them out to spare the decoder, or where columns are alike, as pixels are, take "
+            "standardize=False.",
             EmnetWarning,
             stacklevel=5,
         )
+    if not own.any():
+        return coding
     center = np.where(own, mean, 0.0)
     together = own & ~constant & ~coding.logarithmic
     if not each and together.any():

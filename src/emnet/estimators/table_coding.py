@@ -22,7 +22,8 @@ from emnet.data.frames import (
 )
 from emnet.exceptions import InvalidInputError
 
-_INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+WHOLE = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+_NULLABLE, _WORDS_OF_POLARS = ("boolean", "string"), ("Categorical", "String", "Enum")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class ColumnCoding:
     position: int
     values: tuple[Any, ...] | None
     dtype: str
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it came as whole numbers, by the data frame's word."""
+        return self.values is None and self.dtype.lower() in WHOLE
 
     def encode(self, cells: np.ndarray) -> np.ndarray:
         """(n,) float64, NaN for what is missing."""
@@ -64,19 +70,20 @@ class ColumnCoding:
             table[:] = self.values
             cells = table[numbers.astype(int)]
             return cells if isinstance(self.values[0], str) else np.array(cells.tolist())
-        whole = self.dtype.lower() in _INTEGERS and (numbers == np.floor(numbers)).all()
+        whole = self.is_whole and (numbers == np.floor(numbers)).all()
         return numbers.astype(self.dtype.lower()) if whole else numbers
 
     def _numbers(self, cells: np.ndarray, missing: np.ndarray) -> np.ndarray:
         try:
             numbers = cells[~missing].astype(np.float64)
         except (TypeError, ValueError) as error:
+            row = next(row for row in np.flatnonzero(~missing) if not _is_number(cells[row]))
             raise InvalidInputError(
-                f"Column {self.name!r} should hold numbers: {error}. Give it the family 'categorical'."
+                f"Column {self.name!r} should hold numbers; row {row} has {plain(cells[row])!r}. Take it as missing "
+                "(NaN), or fit with the family 'categorical'."
             ) from error
         if not np.isfinite(numbers).all():
-            row = np.flatnonzero(~missing)[~np.isfinite(numbers)][0]
-            raise InvalidInputError(f"Column {self.name!r} has infinity in row {row}. Take it as missing (NaN).")
+            raise InvalidInputError(infinite(self.name, np.flatnonzero(~missing)[~np.isfinite(numbers)][0]))
         return numbers
 
 
@@ -132,17 +139,36 @@ class TableCoding:
         return whole if any(isinstance(value, str) for value in whole) else np.array(whole.tolist())
 
     def _typed(self, frame: Any) -> Any:
-        """Columns of categories as the type they came as."""
+        """Columns as the type they came as; of whole numbers those that are whole still."""
         for column in self.columns:
+            whole = column.is_whole and (np.mod(frame[column.name].to_numpy(), 1) == 0).all()
             if self.library == "pandas" and column.dtype in (CATEGORY, ORDERED):
                 pandas = import_module("pandas")
                 frame[column.name] = pandas.Categorical(
                     frame[column.name], categories=list(column.values or ()), ordered=column.dtype == ORDERED
                 )
-            if self.library == "polars" and column.dtype in ("Categorical", "String"):
-                polars = import_module("polars")
-                frame = frame.with_columns(frame[column.name].cast(getattr(polars, column.dtype)))
+            elif self.library == "pandas" and (whole or column.dtype in _NULLABLE):
+                frame[column.name] = frame[column.name].astype(column.dtype)
+            elif self.library == "polars" and (whole or column.dtype.startswith(_WORDS_OF_POLARS)):
+                frame = frame.with_columns(frame[column.name].cast(self._dtype_of_polars(column)))
         return frame
+
+    @staticmethod
+    def _dtype_of_polars(column: ColumnCoding) -> Any:
+        polars = import_module("polars")
+        return polars.Enum(list(column.values or ())) if "Enum" in column.dtype else getattr(polars, column.dtype)
+
+
+def infinite(name: Any, row: int) -> str:
+    return f"Column {name!r} has infinity in row {row}. Take it as missing (NaN)."
+
+
+def _is_number(cell: Any) -> bool:
+    try:
+        float(cell)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def flag_values(name: Any, cells: np.ndarray) -> tuple[Any, ...] | None:
