@@ -456,6 +456,7 @@ def test_blank_lines_of_one_column_are_rows_when_they_are_read_back(tmp_path):
         (["fit", "iris", "--as", "target"], "COLUMN=KIND was expected"),
         (["fit", "iris", "--model", "magic"], "is not one of 'auto', 'gmm'"),
         (["fit", "iris", "--out", "/no/such/folder/m.emnet"], "no such folder"),
+        (["fit", "iris", "--out", "/dev/null"], "/dev/null is a device or a pipe; give the name of a file."),
         (["predict", "README.md", "iris"], "not an emnet model file"),
         (["predict", "nowhere.emnet", "iris"], "nowhere.emnet: no such file or directory."),
         (["impute", "x.emnet"], "x.emnet is a model, where a table was expected"),

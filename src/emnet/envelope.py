@@ -48,6 +48,14 @@ def write(path: Path, name: str, state: dict[str, Any], tensors: Mapping[str, np
     _write_whole(path, to_bytes(tensors, metadata={_KEY: _canonical(envelope)}), keep)
 
 
+def require_file(path: Path) -> None:
+    """Raise OSError where a folder or a device is, such as /dev/null, which no file may take the place of."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the name of a file.")
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is a device or a pipe; give the name of a file.")
+
+
 def read(path: Path, names: Collection[str], types: Collection[str] = MODEL_TYPES) -> tuple[str, State]:
     """The name and the state that `write` was given. Runs no code from the file.
 
@@ -155,8 +163,7 @@ def _digest(envelope: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> s
 
 def _write_whole(path: Path, content: bytes, keep: bool) -> None:
     path = path.resolve()  # of a link, the file that it points to
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; give the name of a file.")
+    require_file(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent}: no such folder to write to.")
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

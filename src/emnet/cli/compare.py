@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from emnet.cli import options
 from emnet.cli.checks import (
     require_e_step,
     require_exact,
@@ -68,7 +69,7 @@ class WidthsType(click.ParamType):
 @click.command()
 @click.argument("data", default="iris")
 @click.option("--target", metavar="COLUMN", help="Column of a file that holds the classes.")
-@click.option("--drop", metavar="COLUMN", multiple=True, help="Column of a file to leave out (again for more).")
+@options.table_options
 @click.option("--hidden", type=WidthsType(), default="8", show_default=True, help="Hidden units; 64,32 for two layers.")
 @click.option(
     "--model",
@@ -99,44 +100,55 @@ class WidthsType(click.ParamType):
 @report_option
 @click.option("--verbose", is_flag=True, help="Print a line an iteration.")
 @click.option("--classic", is_flag=True, help="Run the published Iris experiment, corrected, instead.")
-def compare(data: str, classic: bool, **options: Any) -> None:
+def compare(data: str, classic: bool, **given: Any) -> None:
     """Train one network by back-propagation and by EM, and compare.
 
-    DATA is iris, wine, breast_cancer, digits, or a CSV or Parquet file (with --target).
+    DATA is iris, wine, breast_cancer, digits, or a file (with --target), read as emnet fit reads it: words become
+    indicators, and holes are filled by a mixture of the training rows.
     Cross-entropies (CE) are means of −log p(true class), in nats.
     """
     if classic:
         require_only(("json_file", "verbose"))
-    require_finite(test_size=options["test_size"], eta=options["eta"])
-    outputs = {"--json": options["json_file"], "--plot": options["plot_file"], "--report": options["report"]}
+    require_finite(test_size=given["test_size"], eta=given["eta"])
+    outputs = {"--json": given["json_file"], "--plot": given["plot_file"], "--report": given["report"]}
     require_writable(outputs, inputs=data)
-    require_figure(options["plot_file"])
-    recording(options["report"])
+    require_figure(given["plot_file"])
+    recording(given["report"])
     if classic:
         from emnet.cli.classic import run_classic
 
-        run_classic(verbose=options["verbose"], json_file=options["json_file"])
+        run_classic(verbose=given["verbose"], json_file=given["json_file"])
         return
-    require_e_step(options["model"], options["e_step"], options["hidden"])
-    table = _load(data, options["target"], options["drop"])
-    table.require_complete()
-    table.require_splittable(options["test_size"])
-    if options["e_step"] == "exact":
-        require_exact(table, options["hidden"])
-    _Comparison(table, options).run()
+    require_e_step(given["model"], given["e_step"], given["hidden"])
+    table = _load(data, given)
+    table.require_splittable(given["test_size"])
+    if given["e_step"] == "exact":
+        require_exact(table, given["hidden"])
+    _Comparison(table, given).run()
 
 
-def _load(data: str, target: str | None, drop: tuple[str, ...]) -> Table:
+def _load(data: str, given: dict[str, Any]) -> Table:
+    from emnet.cli.fit import say_left_out
+    from emnet.cli.talk import Talk
     from emnet.data.bundled import NAMES, load_bundled
     from emnet.data.files import read_table
 
+    how = {name: given[name] for name in ("drop", "missing")} | {"kinds": options.read_kinds(given["kinds"])}
     if data in NAMES:
-        if target is not None or drop:
-            raise InvalidInputError(f"{data} comes with its target; --target and --drop are for files.")
+        if given["target"] is not None or any(how.values()):
+            raise InvalidInputError(
+                f"{data} comes with its target; --target, --drop, --as and --missing are for files."
+            )
         return load_bundled(data)
     if not data or (not Path(data).exists() and Path(data).suffix == ""):
         raise InvalidInputError(f"{data!r}: neither a bundled data set ({_BUNDLED}) nor a file that exists.")
-    return read_table(Path(data), target, drop)
+    talk = Talk(as_json=False, quiet=False)
+    table = read_table(Path(data), given["target"], **how, note=talk.note)
+    if table.schema is not None:
+        say_left_out(talk, table.schema)
+    if table.n_holes:
+        talk.note(f"Missing cells of the inputs: {table.n_holes}. They are filled by a mixture of the training rows.")
+    return table
 
 
 class _Comparison:
@@ -189,6 +201,7 @@ class _Comparison:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         from emnet.cli import competitors
+        from emnet.cli.splits import split_of
 
         results: dict[str, list[Outcome]] = {BACKPROP: [], BACKPROP_BEST: [], CLASSIC: [], self.ours: []}
         by_penalty: dict[float, list[Outcome]] = {}
@@ -198,7 +211,7 @@ class _Comparison:
         with Progress(*columns, console=self.progress, transient=True, disable=hidden) as bar:
             task = bar.add_task("", total=4 * len(self.settings))
             for settings in self.settings:
-                split = self._split(settings.seed)
+                split = split_of(self.table, self.options["test_size"], settings.seed)
                 splits.append(split)
                 penalty = competitors.same_penalty(split, settings)
                 by_penalty = by_penalty or {alpha: [] for alpha in sorted({*self.penalties, penalty})}
@@ -223,19 +236,6 @@ class _Comparison:
         if len(splits) == 1:
             results = _without(results, BACKPROP_BEST)
         return splits, results if self.settings[0].has_classic else _without(results, CLASSIC)
-
-    def _split(self, seed: int) -> Split:
-        import numpy as np
-        from sklearn.model_selection import train_test_split
-
-        from emnet.cli.competitors import Split
-        from emnet.estimators.standardize import weighted_location_scale
-
-        X, X_test, y, y_test = train_test_split(
-            self.table.X, self.table.y, test_size=self.options["test_size"], random_state=seed, stratify=self.table.y
-        )
-        mean, scale = weighted_location_scale(X, np.ones(len(X)))
-        return Split((X - mean) / scale, (X_test - mean) / scale, y, y_test)
 
     def _backprop(self, split: Split, settings: Settings, penalty: float) -> Outcome:
         from emnet.cli.competitors import back_propagation

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -74,10 +75,13 @@ def fit(
 ) -> None:
     """Fit a model to a table, and save it."""
     from emnet.distributed import session
+    from emnet.envelope import require_file
 
     with session(rest["timeout"] + rest["seconds"]) as group:
         if group.is_first:
             require_writable({"--out": out, "--report": report}, inputs=data)
+            if out is not None:
+                require_file(Path(out))
         talk = Talk(as_json, quiet) if group.is_first else Talk(False, True)
         film = recording(report if group.is_first else None)
         if options.is_stream(data):

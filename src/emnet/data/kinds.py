@@ -153,13 +153,13 @@ class Field:
         number = _number(cell, self.decimal, self.thousands)
         if number is None:
             raise InvalidInputError(
-                f"Column {self.name!r}, row {row + 1} holds {cell!r}, where a number was expected. Correct it, or take "
-                f"it as missing (--missing {cell!r})."
+                f"Column {self.name!r}, row {row + 1} holds {cell!r:.60}, where a number was expected. Correct it, or "
+                f"take it as missing (--missing {cell!r:.60})."
             )
         if math.isinf(number):
             raise InvalidInputError(
-                f"Column {self.name!r}, row {row + 1} holds {cell!r}, beyond the range of numbers. Correct it, or take "
-                f"it as missing (--missing {cell!r})."
+                f"Column {self.name!r}, row {row + 1} holds {cell!r:.60}, beyond the range of numbers. Correct it, or "
+                f"take it as missing (--missing {cell!r:.60})."
             )
         return number
 
@@ -167,8 +167,8 @@ class Field:
         days = _days(cell, self.format)
         if days is None:
             raise InvalidInputError(
-                f"Column {self.name!r}, row {row + 1} holds {cell!r}, where a date like those before was expected "
-                f"({self.format}). Correct it, or take it as missing (--missing {cell!r})."
+                f"Column {self.name!r}, row {row + 1} holds {cell!r:.60}, where a date like those before was expected "
+                f"({self.format}). Correct it, or take it as missing (--missing {cell!r:.60})."
             )
         return days
 
@@ -331,8 +331,8 @@ def _require_not_mostly_numbers(name: str, seen: list[Any], cells: Sequence[Any]
     if len(words) < (1 - _MOSTLY) * len(seen) and different > _LISTED:
         row, cell = words[0]
         raise InvalidInputError(
-            f"Column {name!r} holds numbers, but row {row + 1} has {cell!r} ({len(words)} such cells of {len(seen)}). "
-            f"Correct them, take them as missing (--missing {cell!r}), or take the column as words "
+            f"Column {name!r} holds numbers, but row {row + 1} has {cell!r:.60} ({len(words)} such cells of "
+            f"{len(seen)}). Correct them, take them as missing (--missing {cell!r:.60}), or take the column as words "
             f"(--as {name!r}=category)."
         )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from emnet.data.schema import Schema
 from emnet.exceptions import InvalidInputError
 
 _LISTED = 8
@@ -14,10 +15,11 @@ _LISTED = 8
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Numeric inputs and labels.
+    """Inputs and labels.
 
-    X : (n, p) float64, NaN where a cell is missing.
+    X : (n, p) float64: numbers, of words their places among the values of the schema, NaN where a cell is missing.
     y : (n,) labels as the file has them.
+    schema : what the columns of a file are; None where all are numbers.
     """
 
     name: str
@@ -25,22 +27,16 @@ class Table:
     y: np.ndarray
     columns: tuple[str, ...]
     target: str
+    schema: Schema | None = None
 
     @property
     def class_names(self) -> list[str]:
         return [str(label) for label in np.unique(self.y)]
 
-    def require_complete(self) -> None:
-        """Raise InvalidInputError that names the columns with missing or infinite cells and counts them."""
-        counts = (~np.isfinite(self.X)).sum(axis=0)
-        columns = np.flatnonzero(counts)
-        if not len(columns):
-            return
-        named = [f"{self.columns[j]!r} ({counts[j]})" for j in columns[:_LISTED]]
-        raise InvalidInputError(
-            f"{self.name}: missing or infinite cells: {counts.sum()}, in {_list(named, len(columns))}; fill them or "
-            "drop those rows or columns first (--drop COLUMN leaves a column out)."
-        )
+    @property
+    def n_holes(self) -> int:
+        """Cells of the inputs that are missing."""
+        return int(np.isnan(self.X).sum())
 
     def require_splittable(self, test_size: float) -> None:
         """Raise InvalidInputError unless a stratified split leaves every class in both parts."""

@@ -182,7 +182,10 @@ class Journal:
                 tensors.update({} if record is None else {f"{number}.{key}": own for key, own in record[1].items()})
             state = {"told": self.told, "chance": self.chance, "complete": self.complete, "runs": runs}
             envelope.write(self.path, _CLASS, state, tensors, keep=True)
-            self.advice, self._news = f"{self.path} holds the run: fit again with resume=True to go on.", False
+            self.advice, self._news = (
+                f"{self.path} holds the run: the same command, or fit with resume=True, goes on.",
+                False,
+            )
         except (OSError, TypeError, ValueError) as error:
             self._say(error)
         self._written = time.monotonic()

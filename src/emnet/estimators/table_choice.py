@@ -235,10 +235,15 @@ def _filler(rows: Rows, schema: Schema, request: Request) -> Any:
     request.note(
         f"Missing cells of the inputs: {holes}. They are filled by a mixture of the columns, which the model keeps."
     )
-    size = min(_FILLER_COMPONENTS, len(rows.X))
-    filler = MixtureModel(size, emissions=table_emissions(schema, together=True), random_state=request.seed)
+    return filler_of(rows.X, schema, request.seed)
+
+
+def filler_of(X: np.ndarray, schema: Schema, seed: int) -> MixtureModel:
+    """A mixture of the inputs, (n, d), that fills their holes."""
+    size = min(_FILLER_COMPONENTS, len(X))
+    filler = MixtureModel(size, emissions=table_emissions(schema, together=True), random_state=seed)
     with _quiet():
-        return filler.fit(rows.X)
+        return filler.fit(X)
 
 
 def _chosen(names: Sequence[str], rows: Rows, schema: Schema, task: Task, request: Request) -> tuple[_Option, str]:
@@ -320,11 +325,16 @@ def _seen_before(kept: Rows, held: Rows, schema: Schema) -> Rows:
     """Rows whose categories are those that were fitted to: one that is new is missing, for all candidates alike."""
     if schema.target is not None:
         return held
-    X = held.X.copy()
+    return with_inputs(held, without_new(held.X, kept.X, schema))
+
+
+def without_new(X: np.ndarray, known: np.ndarray, schema: Schema) -> np.ndarray:
+    """The inputs, (n, d), with NaN for categories that none of the known rows has."""
+    X = X.copy()
     for j, column in enumerate(schema.inputs):
         if column.is_category:
-            X[~np.isin(X[:, j], kept.X[:, j]), j] = np.nan
-    return with_inputs(held, X)
+            X[~np.isin(X[:, j], known[:, j]), j] = np.nan
+    return X
 
 
 @contextmanager

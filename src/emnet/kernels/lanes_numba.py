@@ -102,13 +102,14 @@ def lanes(context, number):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def two_to_the(context, shifted):  # type: ignore[no-untyped-def]
-    """2^n of n + 1.5·2⁵², whose last bits are n: of one number or several."""
-    kind = LANES if isinstance(shifted, _Lanes) else types.float64
+    """2^n of n + 1.5·2⁵², of one number or several, or of a float32 n + 1.5·2²³: their last bits are n."""
+    kind = shifted if shifted in (LANES, types.float32) else types.float64
+    integers = {LANES: _INTEGERS, types.float32: ir.IntType(32)}.get(kind, ir.IntType(64))
+    bias, place = (127, 23) if kind is types.float32 else (1023, 52)
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        integers = _INTEGERS if kind is LANES else ir.IntType(64)
         bits = builder.bitcast(arguments[0], integers)
-        power = builder.shl(builder.add(bits, _whole(integers, 1023)), _whole(integers, 52))
+        power = builder.shl(builder.add(bits, _whole(integers, bias)), _whole(integers, place))
         return builder.bitcast(power, arguments[0].type)
 
     return kind(kind), generate

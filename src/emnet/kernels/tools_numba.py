@@ -78,18 +78,6 @@ def exp(x):  # type: ignore[no-untyped-def]
     return p * two_to_the(shifted)
 
 
-@intrinsic
-def _power_of_two(context, x):  # type: ignore[no-untyped-def]
-    """2^n of the float32 1.5·2²³ + n, whose last bits are n."""
-
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        whole = builder.bitcast(arguments[0], context.get_value_type(types.int32))
-        bits = builder.shl(builder.add(whole, whole.type(127)), whole.type(23))
-        return builder.bitcast(bits, context.get_value_type(types.float32))
-
-    return types.float32(types.float32), generate
-
-
 _SINGLE = [np.float32(c) for c in (1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5, 1.0, 1.0)]
 _C7, _C6, _C5, _C4, _C3, _C2, _C1, _C0 = _SINGLE
 _LOG2_E, _MAGIC, _LOG_2_HIGH, _LOG_2_LOW = (
@@ -104,7 +92,7 @@ def exp_single(x: float) -> float:
     n = shifted - _MAGIC
     r = (x - n * _LOG_2_HIGH) - n * _LOG_2_LOW
     p = (((((((_C7 * r + _C6) * r + _C5) * r + _C4) * r + _C3) * r + _C2) * r + _C1) * r) + _C0
-    return p * _power_of_two(shifted)  # type: ignore[call-arg, return-value]
+    return p * two_to_the(shifted)  # type: ignore[call-arg, return-value]
 
 
 # -- blocks of rows -------------------------------------------------------------------------------------------------
