@@ -32,6 +32,7 @@ ALSO = {
     "lines": {"regions", "pit"},
     "gate": {"regions", "classes"},
     "chain": {"transitions", "surprising"},
+    "steps": {"transitions"},
     "paths": {"surprising"},
     "filled": {"regions", "pit"},
     "codes": {"pit", "surprising"},
@@ -173,14 +174,6 @@ def test_rows_that_are_not_drawn_are_counted():
 def test_what_sees_standardized_columns_says_so():
     found = "".join(Outline(page("filled").read_text(encoding="utf-8")).text)
     assert "less its mean, in standard deviations, and so does this page" in found
-
-
-def test_networks_that_emit_have_the_strip_and_the_graph(tmp_path):
-    model = emnet.NeuralHMM(2, n_init=1, max_iter=2, random_state=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        written = report.write(model, [X[:20], X[20:]], path=tmp_path / "a.html")
-    assert {"model", "transitions"} <= set(Outline(written.read_text(encoding="utf-8")).sections)
 
 
 def test_models_without_a_page_say_what_to_give(tmp_path):
