@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from contextlib import suppress
@@ -153,24 +154,33 @@ def full(*_):
     raise OSError(28, "No space left on device")
 
 
-def test_a_full_disk_is_told_and_the_old_file_stays(monkeypatch, tmp_path):
+def forbidden(*_, **__):
+    raise PermissionError(13, "Permission denied")
+
+
+FAULTS = {"No space left": (os, "fsync", full), "Permission denied": (tempfile, "mkstemp", forbidden)}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_disk_that_takes_no_file_is_told_and_the_old_file_stays(fault, monkeypatch, tmp_path):
     path, expected = tmp_path / "fit.ckpt", digest(mixture().fit(X))
 
     def fill(model, line):
         if line.number == 4:
-            monkeypatch.setattr(os, "fsync", full)
+            monkeypatch.setattr(*FAULTS[fault])
 
-    with pytest.warns(CheckpointWarning, match="No space left"):
+    with pytest.warns(CheckpointWarning, match=fault):
         mixture(callbacks=[fill]).fit(X, checkpoint=path, checkpoint_every=0)
     monkeypatch.undo()
     assert sorted(os.listdir(tmp_path)) == ["fit.ckpt", "fit.ckpt.previous"]
     assert digest(mixture().fit(X, checkpoint=path, resume=True)) == expected
 
 
-def test_a_full_disk_stops_the_fit_when_asked_to(monkeypatch, tmp_path):
-    monkeypatch.setattr(os, "fsync", full)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_disk_that_takes_no_file_stops_the_fit_when_asked_to(fault, monkeypatch, tmp_path):
+    monkeypatch.setattr(*FAULTS[fault])
     model = mixture()
-    with pytest.raises(CheckpointError, match="No space left") as stopped:
+    with pytest.raises(CheckpointError, match=fault) as stopped:
         model.fit(X, checkpoint=tmp_path / "fit.ckpt", checkpoint_every=0, checkpoint_errors="raise")
     assert stopped.value.fit.n_iter == 0
     assert (model.converged_, model.reason_) == (False, "interrupted")
