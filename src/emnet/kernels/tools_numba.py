@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numba import njit, types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 from torch import Tensor
 
 _GROUP_ELEMENTS, _MOST_GROUPS = 2**17, 64
@@ -113,6 +113,16 @@ def exp_single(x: float) -> float:
     return p * _power_of_two(shifted)  # type: ignore[call-arg, return-value]
 
 
+def exp_of_type(x: float) -> float:
+    """`exp` or `exp_single`, as x is."""
+    raise NotImplementedError("in compiled code only")
+
+
+@overload(exp_of_type, jit_options={"fastmath": {"contract"}})
+def _exp_of_type(x: float) -> float:  # as Numba calls it: of a type, and the function for it
+    return (exp_single if x == types.float32 else exp).py_func  # type: ignore[comparison-overlap, return-value]
+
+
 # -- blocks of rows -------------------------------------------------------------------------------------------------
 
 
@@ -123,7 +133,7 @@ def over_blocks(run: Callable[[slice], None], n: int, size: int) -> None:
 
 def in_threads(run: Callable[[slice], None], every: Sequence[slice]) -> None:
     threads = min(torch.get_num_threads(), len(every))
-    if threads == 1:
+    if threads <= 1:
         for part in every:
             run(part)
         return
