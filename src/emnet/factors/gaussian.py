@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -16,8 +17,7 @@ from emnet.factors.emission import Emission
 from emnet.factors.gaussian_moments import GaussianMoments, Rows
 from emnet.factors.gaussian_priors import GaussianPrior
 from emnet.factors.portable import PortableGaussian
-from emnet.kernels import gaussian, gaussian_halves, gaussian_missing
-from emnet.kernels.gaussian_halves import Halves
+from emnet.kernels import gaussian, gaussian_halves, gaussian_holes, gaussian_missing
 
 _ROUNDING = 1e-14  # share of a column's variance that is none
 _PSEUDO_ROWS = 10 * torch.finfo(torch.float64).eps
@@ -91,13 +91,11 @@ class Gaussian(Emission[GaussianMoments]):
             return gaussian.log_density(rows.values, means, inverse, narrow, self._features_of(rows))
         if self.covariance.diagonal:
             return gaussian_missing.log_density_diagonal(rows.values, rows.observed, means, inverse, narrow)
-        out = rows.values.new_zeros(len(rows.values), self.n_states)
+        out = rows.values.new_zeros(self.n_states, len(rows.values)).T
         if len(rows.complete):  # type: ignore[arg-type]
             out[rows.complete] = gaussian.log_density(rows.values[rows.complete], means, inverse, narrow)
-        if (halves := self._halves_of(rows)) is not None:
-            gaussian_halves.log_density(rows.values, halves, means, self.covariance.covariances(), out)
-        else:
-            gaussian_missing.log_density(rows.values, rows.patterns, means, self.covariance.lower(), out)
+        kernel, holes, matrices = self._kernel_of_holes(rows)
+        kernel.log_density(rows.values, holes, means, matrices, out)
         return out
 
     def portable(self) -> PortableGaussian:
@@ -122,11 +120,8 @@ class Gaussian(Emission[GaussianMoments]):
         if self.covariance.diagonal:
             return self._of_diagonal(rows, weights, origin, narrow)
         complete = self._of_complete(rows.values[rows.complete], weights[rows.complete], origin, narrow)
-        if (halves := self._halves_of(rows)) is not None:
-            parts = gaussian_halves.moments(rows.values, halves, weights, means, self.covariance.covariances())
-        else:
-            parts = gaussian_missing.moments(rows.values, rows.patterns, weights, means, self.covariance.lower())
-        counts, first, second = parts
+        kernel, holes, matrices = self._kernel_of_holes(rows)
+        counts, first, second = kernel.moments(rows.values, holes, weights, means, matrices)
         return complete + GaussianMoments(counts, first, self._summed(second), means)
 
     def conditional(self, target: Tensor | Rows, responsibilities: Tensor) -> tuple[Tensor, Tensor]:
@@ -227,10 +222,15 @@ class Gaussian(Emission[GaussianMoments]):
 
     # -- moments ----------------------------------------------------------------------------------------------------
 
-    def _halves_of(self, rows: Rows) -> list[Halves] | None:
-        """For many patterns of holes and covariances that are far from singular."""
-        halves = rows.halves(self.n_states)
-        return halves if halves and gaussian_halves.is_safe(self.covariance.covariances()) else None
+    def _kernel_of_holes(self, rows: Rows) -> tuple[Any, Any, Tensor]:
+        """The kernel for rows with holes, the rows as it has them, and the matrices it takes, (k, d, d)."""
+        covariances = self.covariance.covariances()
+        grouped = rows.holes or rows.halves(self.n_states)
+        if not grouped or not gaussian_halves.is_safe(covariances):
+            return gaussian_missing, rows.patterns, self.covariance.lower()
+        if (passes := rows.holes and gaussian_holes.compiled_passes()) is None:
+            return gaussian_halves, grouped, covariances
+        return passes, grouped, self.covariance.inverse_factor().expand_as(covariances)
 
     def _features_of(self, rows: Rows) -> Tensor | None:
         """None where the kernel does without."""

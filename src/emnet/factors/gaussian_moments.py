@@ -9,8 +9,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from emnet.kernels import gaussian, gaussian_halves, gaussian_missing
+from emnet.kernels import gaussian, gaussian_halves, gaussian_holes, gaussian_missing
 from emnet.kernels.gaussian_halves import Halves
+from emnet.kernels.gaussian_holes import Holes
 from emnet.kernels.gaussian_missing import Patterns
 from emnet.statistics import Statistics
 
@@ -45,6 +46,14 @@ class Rows:
     def complete(self) -> Tensor | None:
         """Which rows have no hole, as indices; None for all."""
         return None if self.observed is None else torch.nonzero(self.observed.all(1)).flatten()
+
+    @cached_property
+    def holes(self) -> Holes | None:
+        """The rows with some holes, by their number; None of few patterns, and without compiled passes."""
+        if self.observed is None or self.observed.device.type != "cpu":
+            return None
+        many = gaussian_halves.has_many_patterns(self.observed)
+        return gaussian_holes.group_by_number(self.observed) if many and gaussian_holes.compiled_passes() else None
 
     def halves(self, k: int) -> list[Halves]:
         """The rows with some holes, by patterns of the halves of the columns; none where patterns are few."""

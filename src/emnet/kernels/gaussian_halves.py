@@ -63,14 +63,10 @@ class Halves:
 
 def group_by_halves(observed: Tensor, k: int) -> list[Halves]:
     """Rows that are observed in part, (n, d) of booleans, for k states; none where patterns are few."""
-    seen = observed.sum(1)
-    index = torch.nonzero((seen > 0) & (seen < observed.shape[1])).flatten()
-    d = observed.shape[1]
-    if d < _FEWEST_COLUMNS or len(index) < _FEWEST_PATTERNS:
+    if not has_many_patterns(observed):
         return []
+    index, d = _with_holes(observed), observed.shape[1]
     masks, pattern = torch.unique(observed[index], dim=0, return_inverse=True)
-    if len(masks) < _FEWEST_PATTERNS:
-        return []
     halves, own = torch.unique_consecutive(masks[:, : d // 2], dim=0, return_inverse=True)  # masks are in order
     order = torch.argsort(pattern, stable=True)
     index, pattern = index[order], pattern[order]
@@ -81,6 +77,20 @@ def group_by_halves(observed: Tensor, k: int) -> list[Halves]:
         _padded(masks, halves[part], index, pattern, part, rows_of, patterns_of)
         for part in _split(by_size, rows_of, k * (d - d // 2) ** 2)
     ]
+
+
+def has_many_patterns(observed: Tensor) -> bool:
+    """Whether rows that are observed in part, (n, d) of booleans, have so many patterns that each is of few rows."""
+    index = _with_holes(observed)
+    if observed.shape[1] < _FEWEST_COLUMNS or len(index) < _FEWEST_PATTERNS:
+        return False
+    return len(torch.unique(observed[index], dim=0)) >= _FEWEST_PATTERNS
+
+
+def _with_holes(observed: Tensor) -> Tensor:
+    """The rows that are observed in part, as indices."""
+    seen = observed.sum(1)
+    return torch.nonzero((seen > 0) & (seen < observed.shape[1])).flatten()
 
 
 def is_safe(covariances: Tensor) -> bool:

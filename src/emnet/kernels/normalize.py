@@ -22,12 +22,12 @@ def normalized(joint: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
 
     Parameters
     ----------
-    joint : (n, k), of any order in memory; of states one after another (the transpose of contiguous rows) is fastest.
+    joint : (n, k); where the states come one after another in memory, and rows are many, there is a compiled pass.
     log_weights : log w, (k,) or (n, k).
     """
     log_weights = log_weights.to(joint.dtype)
     if log_weights.dim() == 1 and joint.numel() > _CHUNK_ELEMENTS and (passes := _passes(joint)):
-        top, total = passes.normalize(joint, log_weights.contiguous())
+        top, total = passes.normalize(joint, log_weights.contiguous(), _NEGLIGIBLE[joint.dtype])
         return top.add_(total.log_()), joint
     joint.add_(log_weights)  # fresh memory costs more than the sum
     parts = [_normalized(rows) for rows in joint.split(max(1, _CHUNK_ELEMENTS // joint.shape[1]))]
@@ -36,8 +36,7 @@ def normalized(joint: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
 
 def _passes(joint: Tensor) -> Any:
     """The compiled pass, None for memory that it does not take."""
-    dense = joint.is_contiguous() or joint.T.is_contiguous()
-    usable = joint.device.type == "cpu" and joint.dtype in _NEGLIGIBLE and dense
+    usable = joint.device.type == "cpu" and joint.T.is_contiguous()
     return compiled("emnet.kernels.normalize_numba", "the kernel of responsibilities") if usable else None
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numba import njit, types
+from numba.extending import overload
 from torch import Tensor
 
 from emnet.kernels.lanes_numba import two_to_the
@@ -95,6 +96,16 @@ def exp_single(x: float) -> float:
     return p * two_to_the(shifted)  # type: ignore[call-arg, return-value]
 
 
+def exp_of_type(x: float) -> float:
+    """`exp` or `exp_single`, as x is."""
+    raise NotImplementedError("in compiled code only")
+
+
+@overload(exp_of_type, jit_options={"fastmath": {"contract"}})
+def _exp_of_type(x: float) -> float:  # as Numba calls it: of a type, and the function for it
+    return (exp_single if x == types.float32 else exp).py_func  # type: ignore[comparison-overlap, return-value]
+
+
 # -- blocks of rows -------------------------------------------------------------------------------------------------
 
 
@@ -105,7 +116,7 @@ def over_blocks(run: Callable[[slice], None], n: int, size: int) -> None:
 
 def in_threads(run: Callable[[slice], None], every: Sequence[slice]) -> None:
     threads = min(torch.get_num_threads(), len(every))
-    if threads == 1:
+    if threads <= 1:
         for part in every:
             run(part)
         return
