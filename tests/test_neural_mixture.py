@@ -116,3 +116,11 @@ def test_an_interruption_in_the_second_start_keeps_the_first(monkeypatch):
     with pytest.raises(FitInterrupted):
         model.fit(X)
     assert [len(model.members_), model.n_iter_, model.reason_] == [1, 3, "interrupted"]
+
+
+def test_the_start_with_the_highest_bound_is_taken():
+    """And not that whose mixture has the densest prior: every start has a latent space, and units, of its own."""
+    model = small(n_init=3, pretraining=4, max_iter=2, mixture_starts=1).set_params(random_state=2).fit(X)
+    best = int(np.argmax([fit.last.log_evidence for fit in model.fits_]))
+    np.testing.assert_array_equal(model.means_, model.members_[best].prior.components.means)
+    assert model.history_[-1]["log_evidence"] == model.log_evidence_

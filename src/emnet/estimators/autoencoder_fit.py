@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -282,6 +283,11 @@ class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Aut
         best = self.fits_[self._best_index()]
         self.history_ = [shifted(as_dict(line), -self._log_volume) for line in best.history]
         self.log_evidence_ -= self._log_volume
+
+    def _best_index(self) -> int:
+        """By the bound alone: a mixture's prior has the units of a latent space, and every start has its own."""
+        bounds = [fit.last.log_evidence if fit.history else -math.inf for fit in self.fits_]
+        return max(range(len(bounds)), key=bounds.__getitem__)
 
     def _resolve_prior(self, n_features: int) -> tuple[float, float]:
         return float(self.precision), float(self.precision)

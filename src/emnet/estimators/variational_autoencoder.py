@@ -61,7 +61,7 @@ class VariationalAutoencoder(SavedAutoencoder):
         nats of each entry of z. They change what is trained, not the evidence that is reported. Not of "importance".
     precision : of a Gaussian prior on the networks' parameters.
     learning_rate, batch_size, max_iter : of Adam; rows of a batch; passes over the data.
-    n_init : starts, of which the best is kept.
+    n_init : starts, of which the one with the highest bound is taken.
     early_stopping, validation_fraction, n_iter_no_change : stop when the bound of held-out rows has not risen for so
         many passes, and keep the best.
     prediction_samples : draws for each row in `score_samples` and `impute`.
