@@ -70,6 +70,11 @@ def chain():
     return emnet.GaussianHMM(3, n_iter=3, random_state=0), [_groups(), _groups()[::-1]]
 
 
+def steps():
+    X = np.sin(np.arange(_N) / 3)[:, None] + np.random.default_rng(0).normal(0, 0.1, (_N, 1))
+    return emnet.NeuralHMM(2, n_init=1, max_iter=4, algorithm="em", random_state=0), [X[:40], X[40:]]
+
+
 def paths():
     X = _groups()
     model = emnet.InputOutputHMM(2, n_init=1, max_iter=4, algorithm="em", random_state=0)
@@ -105,6 +110,7 @@ PAGES = {
         lines,
         gate,
         chain,
+        steps,
         paths,
         filled,
         codes,

@@ -199,6 +199,12 @@ def test_select_takes_the_highest_within_the_time_and_says_why():
     assert asked == [0, 1, 2, 3]  # two in a row were worse, so the last is not tried
     assert choice.best.name == "a model of 1"
     assert "1 ± 0 more than the next best, a model of 2" in choice.sentence
+    noise = np.tile([-1.0, 1.0], 50)
+    grown = [("f", 0.0 * noise), ("f", 1 + noise), ("f", 1.03 + 1.5 * noise), ("g", 1.02 + noise)]
+    close = [Candidate(f"{family} of {k}", family, lambda own=own: own) for k, (family, own) in enumerate(grown)]
+    choice = select(close, seconds=60)
+    assert (choice.best.name, choice.table[0].candidate.name) == ("f of 1", "f of 2")
+    assert "less than the best, f of 2, but within one standard error of it" in choice.sentence
     late = select([candidate(0, 0), candidate(1, 1)], seconds=0)
     assert (late.best.name, late.left_out) == ("a model of 0", 1)
 

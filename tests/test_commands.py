@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 import time
@@ -130,6 +131,36 @@ def test_info_speaks_of_the_users_columns(folder):
     assert {field["name"]: field["kind"] for field in content["kinds"]}["signup"] == "date"
 
 
+def test_info_of_many_components_is_a_line_for_each(tmp_path):
+    """Twelve components of ten columns do not stand side by side: the largest first, and what sets each apart."""
+    rng = np.random.default_rng(0)
+    centers = np.eye(12, 10) * np.arange(20, 44, 2)[:, None]
+    rows = np.repeat(centers, np.arange(12, 0, -1) * 4, axis=0)
+    rows = rows + rng.normal(0, 1, rows.shape)
+    np.savetxt(
+        tmp_path / "rows.csv", rows, delimiter=",", header=",".join(f"column{j}" for j in range(10)), comments=""
+    )
+    run(
+        "fit",
+        tmp_path / "rows.csv",
+        "--model",
+        "gmm",
+        "--size",
+        12,
+        "--out",
+        tmp_path / "m.emnet",
+        "-q",
+        "--seconds",
+        1,
+    )
+    lines = [line for line in run("info", tmp_path / "m.emnet").stdout.splitlines() if line.startswith(" component")]
+    shares = [int(re.search(r"(\d+)%", line)[1]) for line in lines]
+    assert len(lines) == 12
+    assert shares == sorted(shares, reverse=True)
+    assert all(line.count("±") == 3 for line in lines)
+    assert all(len(line) <= 120 for line in lines)
+
+
 @pytest.mark.parametrize("model", ["ppca", "vae", "neural-mixture"])
 def test_models_with_hidden_vectors_fill_and_draw(folder, model):
     kept, out = folder / f"{model}.emnet", folder / f"{model}.csv"
@@ -188,10 +219,25 @@ def test_detect_flags_the_odd_row_and_says_why(folder):
     assert "'city' has values that the model has never seen in 1 row (the first is row 2)" in done.stderr
 
 
+def test_the_page_of_detect_finds_the_same_rows_strange_as_its_table(tmp_path):
+    """A row that has a component to itself would vouch for itself: not in the scores, and not on the page."""
+    rng = np.random.default_rng(0)
+    rows = np.vstack([rng.normal(0, 1, (30, 2)), rng.normal(8, 1, (30, 2)), [[300.0, -4.0]]])
+    np.savetxt(tmp_path / "rows.csv", rows, delimiter=",", header="a,b", comments="")
+    arguments = ("--model", "gmm", "--size", 3, "--out", tmp_path / "scores.csv", "--json")
+    done = run("detect", tmp_path / "rows.csv", *arguments, "--report", tmp_path / "page.html")
+    first = json.loads(done.stdout)["outliers"][0]
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", page[page.index('id="surprising"') :])
+    assert (first["row"], cells[0]) == (61, f"{-first['score']:.4g}")
+    assert cells[1].replace(" +", " (").startswith(first["why"][0].rstrip(")"))
+
+
 def test_cluster_prints_criteria_and_profiles(folder):
     arguments = ("cluster", folder / "messy.csv", "--clusters", "1..2", "--drop", "city", "--save", folder / "c.emnet")
     done = run(*arguments, "--out", folder / "c.csv")
     assert "it has the lowest ICL of 4" in done.stdout
+    assert re.search(r"compared 4 of 4: a mixed-type mixture of 2 components, .*: ICL [\d.]+ \(", done.stderr)
     assert "Cluster 0: " in done.stdout
     assert "sd above all rows" in done.stdout
     labels = read_columns(str(folder / "c.csv"))["cluster"]
@@ -330,6 +376,50 @@ def test_words_for_nothing_are_kept_with_the_model(tmp_path, places):
     run("impute", data, "--model", model, "--out", tmp_path / "f.csv")
     assert "void" not in (tmp_path / "f.csv").read_text(encoding="utf-8")
     assert "void: nothing" in run("info", model).stdout
+
+
+def test_spaces_around_names_and_words_are_dropped_of_every_format(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+
+    columns = {" height ": [1.5, 2.5], "town": [" Graz", "Wien "]}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "rows.parquet")
+    (tmp_path / "rows.csv").write_text(" height ,town\n1.5, Graz\n2.5,Wien \n", encoding="utf-8")
+    typed, text = (read_columns(str(tmp_path / f"rows.{ending}")) for ending in ("parquet", "csv"))
+    assert typed == {"height": [1.5, 2.5], "town": ["Graz", "Wien"]}
+    assert list(text) == list(typed)
+    assert text["town"] == typed["town"]
+
+
+def test_numbers_that_stand_for_nothing_in_an_array(tmp_path):
+    rows = np.random.default_rng(0).normal(0, 1, (40, 2))
+    rows[::5, 1] = -999
+    np.save(tmp_path / "rows.npy", rows)
+    done = run("impute", tmp_path / "rows.npy", "--missing", "-999", "--size", 1, "--out", tmp_path / "filled.npy")
+    assert "filled 8 cells ('x1' 8)" in done.stdout
+    assert np.load(tmp_path / "filled.npy")[:, 1].min() > -5
+
+
+def test_what_is_drawn_is_possible_and_what_is_constant_is_named(tmp_path):
+    """Waits and counts are not below 0, and counts are whole; a note says how many draws would have been."""
+    rng = np.random.default_rng(0)
+    cells = np.column_stack([rng.exponential(1.0, 80).round(3), rng.poisson(1.0, 80), rng.normal(0, 1, 80).round(2)])
+    lines = [f"{wait},{int(count)},{free},Graz" for wait, count, free in cells]
+    lines[7] = f",,{cells[7, 2]},Graz"
+    table, kept, out = (tmp_path / name for name in ("rows.csv", "m.emnet", "drawn.csv"))
+    table.write_text("\n".join(["wait,count,free,town", *lines]), encoding="utf-8")
+    said = run("fit", table, "--model", "mixture", "--size", 1, "--out", kept, "--seconds", 1).stderr
+    assert said.count("'town' is 'Graz' wherever there is something") == 1
+    drawn = run("sample", kept, "-n", 200, "--out", out)
+    assert re.search(r"note: written as 0, .*: 'wait' \d+, 'count' \d+\.", drawn.stderr)
+    found = read_columns(str(out))
+    assert min(map(float, found["wait"])) == 0.0
+    assert all(cell.isdigit() for cell in found["count"])
+    assert min(map(float, found["free"])) < 0
+    new = tmp_path / "new.csv"
+    new.write_text("wait,count,free,town\n-2.5,1,,Graz\n", encoding="utf-8")
+    run("impute", new, "--model", kept, "--out", tmp_path / "filled.parquet")
+    assert read_columns(str(tmp_path / "filled.parquet"))["wait"] == [-2.5]  # what is there stays
 
 
 def test_blank_lines_of_one_column_are_rows_when_they_are_read_back(tmp_path):

@@ -1,5 +1,7 @@
 """Estimators among scikit-learn's tools, with data frames: a table of them, and what each has to do."""
 
+import pickle
+
 import numpy as np
 import pytest
 from sklearn.base import clone, is_classifier, is_outlier_detector, is_regressor
@@ -10,17 +12,24 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from emnet import (
+    GMMHMM,
+    CategoricalHMM,
     EMClusterer,
     EMImputer,
     EMMLPClassifier,
     EMMLPRegressor,
     EMOutlierDetector,
     FactorAnalysis,
+    GaussianHMM,
     GaussianMixture,
+    InputOutputHMM,
     MixtureModel,
     MixtureOfExpertsClassifier,
     MixtureOfExpertsRegressor,
+    MultinomialHMM,
+    NeuralHMM,
     NeuralMixture,
+    PoissonHMM,
     ProbabilisticPCA,
     VariationalAutoencoder,
 )
@@ -90,4 +99,33 @@ def test_in_a_grid_search(estimator, parameter, frame):
     elif not hasattr(estimator, "score"):
         scoring = lambda model, X, y=None: float(np.mean(model.transform(X)))  # noqa: E731
     search = GridSearchCV(estimator, {parameter: values}, cv=2, scoring=scoring, error_score="raise").fit(X, y)
+    assert np.isfinite(search.best_score_)
+
+
+CHAINS = {  # and how they take the columns
+    "numbers": [GaussianHMM(2, n_iter=3, random_state=0), GMMHMM(2, 2, n_iter=3, random_state=0)],
+    "neural": [NeuralHMM(2, n_init=1, **QUICK), InputOutputHMM(2, n_init=1, **QUICK)],
+    "counts": [PoissonHMM(2, n_iter=3, random_state=0), MultinomialHMM(2, n_iter=3, random_state=0)],
+    "symbols": [CategoricalHMM(2, n_features=9, n_iter=3, random_state=0)],
+}
+
+
+@pytest.mark.parametrize(
+    ("chain", "kind"), [pytest.param(own, kind, id=type(own).__name__) for kind, many in CHAINS.items() for own in many]
+)
+def test_chains_in_a_pipeline_a_search_and_a_pickle(chain, kind, frame):
+    """All rows are one sequence, as scikit-learn's tools know no other."""
+    X = frame.drop(columns="garden")
+    if kind in ("counts", "symbols"):
+        X = X.round().astype(int)
+    X = X.iloc[:, :1] if kind == "symbols" else X
+    y = (X.iloc[:, 0] > 5.8).astype(int).to_numpy() if isinstance(chain, InputOutputHMM) else None
+    scaler = StandardScaler().set_output(transform="pandas") if kind in ("numbers", "neural") else "passthrough"
+    pipe = make_pipeline(scaler, clone(chain)).fit(X, y)
+    assert list(pipe[-1].feature_names_in_) == list(X.columns)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(pipe)).predict(X), pipe.predict(X))
+    assert clone(pipe[-1]).get_params()["n_components"] == 2
+    with pytest.raises(ValueError, match=r"[Ff]eature names"):
+        pipe[-1].predict(X.rename(columns={X.columns[0]: "another"}))
+    search = GridSearchCV(chain, {"n_components": [1, 2]}, cv=2, error_score="raise").fit(X, y)
     assert np.isfinite(search.best_score_)

@@ -144,6 +144,9 @@ def test_what_no_graph_can_do_is_named(tmp_path, monkeypatch):
     wide = EMMLPClassifier(30, max_iter=1, n_init=1, random_state=0).fit(X, LABELS)
     with pytest.raises(InvalidInputError, match="too many configurations"):
         wide.to_onnx(tmp_path / "a.onnx")
+    deep = EMMLPRegressor((2, 2), max_iter=1, n_init=1, random_state=0).fit(X, Y)
+    with pytest.raises(InvalidInputError, match="prediction draws the hidden units, which a graph cannot"):
+        deep.to_onnx(tmp_path / "a.onnx")
     model = VariationalAutoencoder(1, max_iter=1, random_state=0).fit(X)
     with pytest.raises(InvalidInputError, match="part must be one of 'encoder', 'decoder'; got None"):
         model.to_onnx(tmp_path / "a.onnx")

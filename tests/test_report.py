@@ -19,7 +19,9 @@ from emnet.cli import cli
 from emnet.exceptions import InvalidInputError, MissingDependencyError
 from emnet.report import svg
 from emnet.report.film import _is_kept, _spread
+from emnet.report.scenes import plane, scene_for
 from emnet.report.sections.classes import calibration
+from emnet.report.subject import of_arrays
 from tests.report_pages import HOSTILE, PAGES, page, write
 
 ALSO = {
@@ -30,6 +32,7 @@ ALSO = {
     "lines": {"regions", "pit"},
     "gate": {"regions", "classes"},
     "chain": {"transitions", "surprising"},
+    "steps": {"transitions"},
     "paths": {"surprising"},
     "filled": {"regions", "pit"},
     "codes": {"pit", "surprising"},
@@ -171,14 +174,6 @@ def test_rows_that_are_not_drawn_are_counted():
 def test_what_sees_standardized_columns_says_so():
     found = "".join(Outline(page("filled").read_text(encoding="utf-8")).text)
     assert "less its mean, in standard deviations, and so does this page" in found
-
-
-def test_networks_that_emit_have_the_strip_and_the_graph(tmp_path):
-    model = emnet.NeuralHMM(2, n_init=1, max_iter=2, random_state=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        written = report.write(model, [X[:20], X[20:]], path=tmp_path / "a.html")
-    assert {"model", "transitions"} <= set(Outline(written.read_text(encoding="utf-8")).sections)
 
 
 def test_models_without_a_page_say_what_to_give(tmp_path):
@@ -376,6 +371,25 @@ ALONE = {
     "ppca": {"loadings", "evidence"},
     "hmm": {"parts", "transitions"},
 }
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_a_picture_is_not_squeezed_by_an_outlier_and_says_who_is_outside(columns):
+    rng = np.random.default_rng(0)
+    X = np.vstack([rng.normal(0, 1, (60, columns)), rng.normal(8, 1, (40, columns)), [[3000.0] * columns]])
+    subject = of_arrays(emnet.GaussianMixture(2, prior="auto", random_state=0).fit(X), X, None, None)
+    scene = scene_for(subject)
+    assert scene.notes == ["Of 101 rows 1 lies outside the picture, which would squeeze the others."]
+    assert plane.limits(X)[1] < 15
+    for whole in (
+        X[:100],
+        np.r_[np.zeros(98), 1.0, 2.0],
+        np.array([3.0]),
+        np.full(5, 2.0),
+        np.array([np.nan, 1.0, 4.0]),
+    ):
+        low, high = plane.limits(whole)  # a heavy tail, or next to nothing, is shown whole
+        assert low < np.nanmin(whole) <= np.nanmax(whole) < high
 
 
 @pytest.mark.parametrize("kind", ALONE)

@@ -28,7 +28,8 @@ def test_classes_that_differ_in_order_alone_are_told_apart():
     assert model.score(more, truth) > 0.95
     assert model.classes_.tolist() == ["fast", "slow"]
     joint = np.stack([own.score_sequences(more) for own in model.models_], axis=1) + np.log(model.class_prior_)
-    np.testing.assert_allclose(model.decision_function(more), joint)
+    np.testing.assert_allclose(model.predict_joint_log_proba(more), joint)
+    np.testing.assert_allclose(model.decision_function(more), joint[:, 1] - joint[:, 0])
     proba = model.predict_proba(more)
     np.testing.assert_allclose(proba.sum(1), 1)
     np.testing.assert_allclose(proba[:, 0], 1 / (1 + np.exp(joint[:, 1] - joint[:, 0])), rtol=1e-9)

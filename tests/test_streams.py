@@ -49,7 +49,9 @@ def test_a_classifier_of_sequences_goes_through_the_stream_for_each_class():
     rows = emnet.stream(table, columns=["first"], target="kind", sequence="sequence", batch_rows=70)
     whole, streamed = clone(model).fit(sequences, kinds), clone(model).fit(rows)
     assert streamed.classes_.tolist() == ["a", "b"]
-    np.testing.assert_allclose(streamed.decision_function(sequences), whole.decision_function(sequences), rtol=1e-9)
+    np.testing.assert_allclose(
+        streamed.predict_joint_log_proba(sequences), whole.predict_joint_log_proba(sequences), rtol=1e-9
+    )
     table.loc[40, "kind"] = "c"
     with pytest.raises(InvalidInputError, match="row 40 of them has another class than its sequence"):
         clone(model).fit(emnet.stream(table, columns=["first"], target="kind", sequence="sequence"))

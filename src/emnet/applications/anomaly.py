@@ -10,6 +10,8 @@ import numpy as np
 
 from emnet.data.frames import column_names, without_column
 
+_MOST_USUAL = 1000
+
 
 class Density(Protocol):
     """A fitted model of rows whose cells may be missing."""
@@ -49,6 +51,11 @@ def surprise(model: Density, X: Any) -> np.ndarray:
     whole = model.score_samples(X)
     without = [model.score_samples(without_column(X, j)) for j in range(len(column_names(X)))]
     return np.stack(without, axis=1) - whole[:, None]
+
+
+def some_of(n: int) -> np.ndarray:
+    """Which of n rows say what is usual: a thousand of them at most, evenly."""
+    return np.arange(0, n, -(-n // _MOST_USUAL))
 
 
 def excess(surprises: np.ndarray, usual: np.ndarray) -> np.ndarray:

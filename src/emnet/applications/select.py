@@ -48,7 +48,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class Choice:
-    """The candidate chosen, all that were tried, the best first, and how many were left out for lack of time.
+    """The candidate chosen, all that were tried by their evidence, and how many were left out for lack of time.
 
     unit : what the evidence is of, "row" or "sequence".
     """
@@ -68,14 +68,29 @@ class Choice:
         gap, error = first.evidence - other.evidence, _standard_error(first.rows - other.rows)
         close = ", which is within the error" if gap <= 2 * error else ""
         more = f"{_figure(gap, 2)} ± {_figure(error, 1)} more than the next best, {other.candidate.name}{close}"
+        if self.best is not first.candidate:
+            more = self._smaller
         return (
-            f"Chose {name}: on {self.unit}s that it had not seen its log evidence is {first.evidence:.4g} nats a "
-            f"{self.unit}, {more} ({self._effort}).{self._bounded}"
+            f"Chose {name}: on {self.unit}s that it had not seen its log evidence is {self._chosen.evidence:.4g} nats "
+            f"a {self.unit}, {more} ({self._effort}).{self._bounded}"
+        )
+
+    @property
+    def _chosen(self) -> Tried:
+        return next(tried for tried in self.table if tried.candidate is self.best)
+
+    @property
+    def _smaller(self) -> str:
+        first, own = self.table[0], self._chosen
+        gap, error = first.evidence - own.evidence, _standard_error(first.rows - own.rows)
+        return (
+            f"{_figure(gap, 2)} less than the best, {first.candidate.name}, but within one standard error of it, "
+            f"{_figure(error, 2)}, and the smallest of its kind that is"
         )
 
     @property
     def _bounded(self) -> str:
-        n, least = self.table[0].absurd, self.table[0].rows.min()
+        n, least = self._chosen.absurd, self._chosen.rows.min()
         if not n:
             return ""
         return f" {n} {self.unit}{'s' * (n > 1)} far below all others count{'s' * (n == 1)} as {least:.4g} nats."
@@ -94,7 +109,10 @@ def select(
     report: Callable[[Tried], None] = lambda tried: None,
     unit: str = "row",
 ) -> Choice:
-    """Try candidates in their order until the time is over, and choose that of the highest held-out evidence.
+    """Try candidates in their order until the time is over, and choose by held-out evidence.
+
+    That is the smallest of the best one's family that is not worse by more than one standard error of the difference
+    (Breiman et al. 1984, §3.4.3, with paired rows).
 
     None is begun for which the time that the last one took is no longer there; larger ones of a family are not tried
     after two in a row that are worse than its best.
@@ -110,10 +128,20 @@ def select(
         elif not _given_up(candidate.family, table):
             table.append(_try(candidate))
             report(table[-1])
-    table.sort(key=lambda tried: (tried.problem is not None, -tried.evidence))
-    if not table or table[0].problem is not None:
-        raise InvalidInputError(f"No model could be fitted. {table[0].problem if table else 'There was none to try.'}")
-    return Choice(table[0].candidate, tuple(table), left_out, unit)
+    ranked = sorted(table, key=lambda tried: (tried.problem is not None, -tried.evidence))
+    if not ranked or ranked[0].problem is not None:
+        raise InvalidInputError(f"No model could be fitted. {ranked[0].problem if table else 'There was none to try.'}")
+    return Choice(_smallest_as_good(ranked[0], table), tuple(ranked), left_out, unit)
+
+
+def _smallest_as_good(best: Tried, table: list[Tried]) -> Candidate:
+    """The first of the best one's family, whose sizes grow, within one standard error of it."""
+    family = [own for own in table if own.candidate.family == best.candidate.family and own.problem is None]
+    return next(
+        own.candidate
+        for own in family
+        if own is best or best.evidence - own.evidence <= _standard_error(best.rows - own.rows)
+    )
 
 
 def _try(candidate: Candidate) -> Tried:

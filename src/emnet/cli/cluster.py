@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emnet.cli import options
-from emnet.cli.compare import require_writable
+from emnet.cli.checks import require_writable
 from emnet.cli.fit import say_left_out
 from emnet.cli.reporting import recording, report_option, table_section, write_report
-from emnet.cli.talk import Talk, number
+from emnet.cli.talk import Talk, number, percent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,7 +93,7 @@ def cluster(
     ]
     talk.table(criteria, lines)
     for profile in found:
-        talk.say(f"Cluster {profile.cluster}: {profile.share:.0%} of the rows")
+        talk.say(f"Cluster {profile.cluster}: {percent(profile.share)} of the rows")
         for column in profile.columns[:_APART]:
             talk.say(f"  {_in_words(fitted.schema, column)}")
     if out is not None:
@@ -105,7 +105,7 @@ def cluster(
         extra = [
             table_section("compared", "How many clusters", fitted.note, criteria, lines),
             table_section("clusters", "What sets each apart", _APART_SAYS, ("cluster", "share", "what sets it apart"), [
-                (str(p.cluster), f"{p.share:.0%}", "; ".join(_in_words(fitted.schema, c) for c in p.columns[:_APART]))
+                (str(p.cluster), percent(p.share), "; ".join(_in_words(fitted.schema, c) for c in p.columns[:_APART]))
                 for p in found
             ]),
         ]  # fmt: skip
@@ -167,13 +167,19 @@ def _by_criterion(
     schema = fitting_schema(schema, [kind], Request(kind, note=talk.note))
     X = coded_rows(columns, schema, with_target=False)[0].X
     few = [size for size in sizes or _AUTO if size <= len(X)] or [1]
-    lines, best = [], {}
+    lines: list[dict[str, Any]] = []
+    best, variants = {}, variants_for(kind, schema)
     with talk.progress(0.0):
-        for variant in variants_for(kind, schema):
+        for variant in variants:
+
+            def tried(line: dict[str, Any], variant: str = variant) -> None:
+                lines.append({"variant": variant, **line})
+                what = KINDS[kind].described(line["n_components"], variant)
+                figure = f"{criterion.upper()} {line[criterion]:.1f}" if line["problem"] is None else "does not count"
+                talk.compared_one(f"{what}: {figure}", len(lines), len(few) * len(variants))
+
             start = KINDS[kind].build(schema, few[0], KINDS[kind].variants[variant], Options(seed))
-            selection = select(start, (X,), {"n_components": few}, criterion)
-            best[variant] = selection.best
-            lines += [{"variant": variant, **line} for line in selection.table]
+            best[variant] = select(start, (X,), {"n_components": few}, criterion, tried=tried).best
     lines.sort(key=lambda line: (line["problem"] is not None, line[criterion]))
     first = lines[0]
     described = KINDS[kind].described(first["n_components"], first["variant"])
@@ -196,7 +202,7 @@ def _readable(schema: Schema, X: np.ndarray) -> np.ndarray:
 def _in_words(schema: Schema, column: ColumnProfile) -> str:
     field = schema.inputs[column.column]
     if column.mean is None:
-        shares = ", ".join(f"{value} {share:.0%}" for value, share in column.shares.items())
+        shares = ", ".join(f"{value} {percent(share)}" for value, share in column.shares.items())
         return f"{field.name}: {shares}"
     import numpy as np
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from emnet.cli import options
+from emnet.cli.checks import (
+    require_e_step,
+    require_exact,
+    require_figure,
+    require_finite,
+    require_only,
+    require_writable,
+)
 from emnet.cli.reporting import command, recording, report_option, write_own
 from emnet.exceptions import InvalidInputError
-from emnet.extras import needed
 
 if TYPE_CHECKING:
     from emnet.algorithms.base import Iteration
@@ -104,87 +108,23 @@ def compare(data: str, classic: bool, **given: Any) -> None:
     Cross-entropies (CE) are means of −log p(true class), in nats.
     """
     if classic:
-        _require_only(("json_file", "verbose"))
-    _require_finite(test_size=given["test_size"], eta=given["eta"])
+        require_only(("json_file", "verbose"))
+    require_finite(test_size=given["test_size"], eta=given["eta"])
     outputs = {"--json": given["json_file"], "--plot": given["plot_file"], "--report": given["report"]}
     require_writable(outputs, inputs=data)
-    _require_figure(given["plot_file"])
+    require_figure(given["plot_file"])
     recording(given["report"])
     if classic:
         from emnet.cli.classic import run_classic
 
         run_classic(verbose=given["verbose"], json_file=given["json_file"])
         return
-    if given["model"] == "moe" and given["e_step"] != "auto":
-        raise InvalidInputError("--e-step is for --model em-mlp; a mixture of experts is summed exactly. Leave it out.")
-    if given["e_step"] == "mean_field" and len(given["hidden"]) > 1:
-        raise InvalidInputError(
-            f"--e-step mean_field is for one hidden layer; --hidden has {len(given['hidden'])}. "
-            "Take importance or gibbs."
-        )
+    require_e_step(given["model"], given["e_step"], given["hidden"])
     table = _load(data, given)
     table.require_splittable(given["test_size"])
     if given["e_step"] == "exact":
-        _require_exact(table, given["hidden"])
+        require_exact(table, given["hidden"])
     _Comparison(table, given).run()
-
-
-def _require_only(names: tuple[str, ...]) -> None:
-    """Raise InvalidInputError for options that --classic, whose settings are fixed, would ignore."""
-    context = click.get_current_context()
-    given = [
-        f"--{name.removesuffix('_file').replace('_', '-')}" if name != "data" else context.params["data"]
-        for name in context.params
-        if name not in ("classic", *names) and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    ]
-    given = [name for name in given if name != "iris"]
-    if given:
-        raise InvalidInputError(f"--classic is the published experiment with its own settings; leave out {given[0]}.")
-
-
-def _require_exact(table: Table, widths: tuple[int, ...]) -> None:
-    """Raise InsufficientMemoryError before the others are trained where the exact E-step would not fit."""
-    import torch
-
-    from emnet.kernels.bits import require_memory
-
-    rows = len(table.X)
-    for m in widths:
-        require_memory(rows, m, len(table.class_names), torch.float64, "cpu")
-        rows = len(table.class_names) * 2**m
-
-
-def _require_finite(**numbers: float | None) -> None:
-    for name, value in numbers.items():
-        if value is not None and not math.isfinite(value):
-            raise InvalidInputError(f"--{name.replace('_', '-')}: {value} is not a finite number.")
-
-
-def require_writable(outputs: dict[str, str | None], inputs: str) -> None:
-    """Raise InvalidInputError before the work, not after it, where a result could not be written."""
-    taken = {Path(inputs).resolve(): "the data"}
-    for option, name in outputs.items():
-        if name is None:
-            continue
-        path = Path(name).resolve()
-        if path in taken:
-            raise InvalidInputError(f"{option} {name} would overwrite {taken[path]}; give another name.")
-        taken[path] = option
-        if not path.parent.is_dir():
-            raise InvalidInputError(f"{option} {name}: no such folder to write to.")
-        if not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise InvalidInputError(f"{option} {name}: no permission to write there.")
-
-
-def _require_figure(name: str | None) -> None:
-    """Raise where matplotlib is missing or writes no files of that ending."""
-    if name is None:
-        return
-    known = sorted(
-        needed("matplotlib.backend_bases", "plot", "--plot needs").FigureCanvasBase.get_supported_filetypes()
-    )
-    if Path(name).suffix.removeprefix(".").lower() not in known:
-        raise InvalidInputError(f"--plot {name}: the ending says the kind of figure, one of {', '.join(known)}.")
 
 
 def _load(data: str, given: dict[str, Any]) -> Table:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emnet.cli import options
-from emnet.cli.compare import require_writable
+from emnet.cli.checks import require_writable
 from emnet.cli.fit import fit_or_load, say_unseen
 from emnet.cli.reporting import recording, report_option, scores_section, write_report
 from emnet.cli.talk import Talk, number, short
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from emnet.data.reading import Columns
     from emnet.estimators.table_model import TableModel
 
-_SHOWN, _REASONS, _MOST_USUAL = 10, 3, 1000
+_SHOWN, _REASONS = 10, 3
 _WORTH_SAYING = 0.5  # nats
 
 
@@ -86,7 +86,8 @@ def detect(
     shown = [(str(row + 1), number(scores[row]), "; ".join(why[row])) for row in strange[:_SHOWN]]
     talk.table(("row", "score", "why"), shown, left=3)
     if report is not None:
-        write_report(report, fitted, columns, talk, film=film, extra=[scores_section(scores, threshold, shown)])
+        section = scores_section(scores, threshold, shown)
+        write_report(report, fitted, columns, talk, film=film, extra=[section], fitted_to=usual)
     found = [{"row": row + 1, "score": scores[row], "why": why[row]} for row in strange]
     talk.found({"model": fitted.kind, "why": fitted.note, "threshold": threshold, "outliers": found, "out": out})
 
@@ -110,8 +111,7 @@ def _judge(
     flagged[sorted({row for found in unseen.values() for row in found})] = True
     why: list[list[str]] = [[] for _ in scores]
     if flagged.any():
-        some = np.arange(0, len(reference.X), -(-len(reference.X) // _MOST_USUAL))
-        odd = np.flatnonzero(flagged)
+        some, odd = anomaly.some_of(len(reference.X)), np.flatnonzero(flagged)
         excess = anomaly.excess(task.surprise(estimator, rows, place[odd]), task.surprise(estimator, reference, some))
         for row, found in zip(odd, anomaly.reasons(excess, model.schema.names, _REASONS), strict=True):
             new = [f"{name} (never seen)" for name, own in unseen.items() if row in own]

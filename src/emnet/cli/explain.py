@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from emnet.cli import options
-from emnet.cli.compare import require_writable
+from emnet.cli.checks import require_writable
 from emnet.cli.fit import figures_of, fit_or_load, said, summary, training
 from emnet.cli.reporting import recording, write_report
 from emnet.cli.talk import Talk
@@ -22,8 +22,8 @@ from emnet.cli.talk import Talk
     show_default=True,
     help="What to fit; or a file that emnet fit wrote, of which there are no iterations to step through.",
 )
-@click.option("--target", metavar="COLUMN", type=options.ColumnType(), help="Explain this column from the others.")
-@click.option("--sequence", metavar="COLUMN", type=options.ColumnType(), help="Says to which sequence a row belongs.")
+@options.target_option
+@options.sequence_option
 @click.option(
     "--show",
     metavar="COLUMN",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emnet.cli import options
-from emnet.cli.compare import require_writable
+from emnet.cli.checks import require_writable
 from emnet.cli.reporting import recording, report_option, write_report
 from emnet.cli.talk import Talk, several
 from emnet.estimators.model_table import KINDS
@@ -53,9 +53,9 @@ Examples:
     type=click.Choice(options.MODELS),
     default="auto",
     show_default=True,
-    help="What to fit; auto chooses by what there is to explain, and by rows held out.",
+    help="What to fit; auto: the smallest within a standard error of the best on rows held out.",
 )
-@click.option("--target", metavar="COLUMN", type=options.ColumnType(), help="Explain this column from the others.")
+@options.target_option
 @options.sequence_option
 @options.choice_options
 @options.table_options
@@ -195,6 +195,13 @@ def say_left_out(talk: Talk, schema: Schema) -> None:
         talk.note(f"left out of the model: {named}. --as COLUMN=category takes one in.")
     for remark in schema.remarks:
         talk.note(remark)
+
+
+def say_raised(talk: Talk, below: dict[str, int]) -> None:
+    """Numbers below 0 in a column that has none are 0, aloud."""
+    if below:
+        named = ", ".join(f"{name!r} {count}" for name, count in below.items())
+        talk.note(f"written as 0, as no row has less, though the model gave less (column and cells): {named}.")
 
 
 def say_unseen(talk: Talk, unseen: dict[str, list[int]]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from emnet.cli import options
-from emnet.cli.compare import require_writable
-from emnet.cli.fit import fit_or_load, say_unseen
+from emnet.cli.checks import require_writable
+from emnet.cli.fit import fit_or_load, say_raised, say_unseen
 from emnet.cli.reporting import recording, report_option, table_section, write_report
 from emnet.cli.talk import Talk, several, short
 from emnet.exceptions import InvalidInputError
@@ -75,8 +76,9 @@ def impute(
     columns = options.load_columns(data, missing)
     fitted = fit_or_load(model, columns, missing, talk, rest, film)
     talk.say(fitted.note)
-    counts, never = _fill(fitted, columns, out, sd, multiple, rest["seed"], as_json)
+    counts, never, below = _fill(fitted, columns, out, sd, multiple, rest["seed"], as_json)
     say_unseen(talk, never)
+    say_raised(talk, below)
     total = sum(counts.values())
     talk.say(f"{data}: filled {several(total, 'cell')}{_by_column(counts)}.")
     written = [options.beside(out, str(i + 1)) for i in range(multiple)] if multiple else [out]
@@ -91,8 +93,8 @@ def impute(
 
 def _fill(
     model: TableModel, columns: Columns, out: str, sd: str | None, multiple: int | None, seed: int, as_json: bool
-) -> tuple[dict[str, int], dict[str, list[int]]]:
-    """Write the tables; how many cells of each column were filled, and values never seen."""
+) -> tuple[dict[str, int], dict[str, list[int]], dict[str, int]]:
+    """Write the tables; how many cells of each column were filled, values never seen, and how many came out too low."""
     import numpy as np
     from numpy.random import RandomState
 
@@ -100,8 +102,10 @@ def _fill(
 
     task, schema = model.of_rows("fill"), model.schema
     rows, unseen = model.rows(columns)
+    below: Counter[str] = Counter()
 
     def written(path: str, table: np.ndarray) -> None:
+        below.update(schema.below(np.where(np.isnan(rows.X), np.asarray(table), np.nan)))
         write_columns(path, schema.filled(columns, model.in_table_order(columns, np.asarray(table))), schema)
 
     if multiple is not None:
@@ -114,7 +118,7 @@ def _fill(
     if sd is not None:
         unsure = np.where(np.isnan(rows.X), found.uncertainty, np.nan)
         write_columns(sd, _by_name(schema, model.in_table_order(columns, unsure)))
-    return {name: int(np.isnan(rows.X[:, j]).sum()) for j, name in enumerate(schema.names)}, unseen
+    return {name: int(np.isnan(rows.X[:, j]).sum()) for j, name in enumerate(schema.names)}, unseen, below
 
 
 def _by_name(schema: Schema, table: np.ndarray) -> Columns:

@@ -121,6 +121,9 @@ def table_options(command: Callable) -> Callable:
     return command
 
 
+target_option = click.option(
+    "--target", metavar="COLUMN", type=ColumnType(), help="Explain this column from the others."
+)
 sequence_option = click.option(
     "--sequence", metavar="COLUMN", type=ColumnType(), help="Says to which sequence a row belongs."
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from emnet.cli import options
-from emnet.cli.compare import require_writable
+from emnet.cli.checks import require_writable
 from emnet.cli.fit import say_unseen
 from emnet.cli.reporting import answers_section, recording, report_option, write_report
 from emnet.cli.talk import Talk, several

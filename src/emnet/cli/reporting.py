@@ -64,8 +64,11 @@ def write_report(
     extra: Sequence[Section] = (),
     show: Sequence[str] = (),
     of_model_alone: bool = False,
+    fitted_to: Columns | None = None,
 ) -> None:
     """The page of a model on a table. `of_model_alone` leaves out what compares it with those rows.
+
+    `fitted_to` is the table that says what is usual, if it is another one.
 
     Of rows whose target is not known there is less to say.
     """
@@ -86,6 +89,7 @@ def write_report(
         film=filmed,
         usual=True if filmed else None,
         show=tuple(show),
+        fitted_to=None if fitted_to is None else model.rows(fitted_to)[0],
         settings={"data": data, "model": model.kind, "command": command()},
     )
     verb = click.get_current_context().info_name

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from emnet.cli import options
-from emnet.cli.compare import require_writable
+from emnet.cli.checks import require_writable
+from emnet.cli.fit import say_raised
 from emnet.cli.reporting import recording, report_option, write_report
 from emnet.cli.talk import Talk, several
 from emnet.exceptions import InvalidInputError
@@ -45,7 +46,9 @@ def sample(
     recording(report)
     talk = Talk(as_json, quiet, table_on_stdout=out == "-")
     fitted = options.load_model(model)
-    columns = fitted.schema.decode(_draw(fitted, n, given, seed))
+    drawn = _draw(fitted, n, given, seed)
+    say_raised(talk, fitted.schema.below(drawn))
+    columns = fitted.schema.decode(drawn)
     if out != "-" or not as_json:
         write_columns(out, columns, fitted.schema)
     talk.say(f"Drew {several(n, 'row')} of {', '.join(columns)}.")

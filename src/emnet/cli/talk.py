@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from emnet.applications.select import Tried
 
 _EVERY = 10.0  # seconds between lines of a fit in a log
-_WIDTH = 120
+WIDTH = 120
 _ROUNDING = 1e-12
+_HALF_PERCENT = 0.005
 
 
 class Talk:
@@ -55,7 +56,7 @@ class Talk:
         for row in rows:
             table.add_row(*row)
         console = Console(stderr=self.aside, highlight=False, markup=False)
-        console.width = max(console.width, _WIDTH)
+        console.width = max(console.width, WIDTH)
         console.print(table)
 
     def found(self, content: Mapping[str, Any]) -> None:
@@ -96,6 +97,12 @@ class Talk:
         text = f"compared {number} of {total}: {tried.candidate.name}: {what}"
         self._show(f"{text}; at most {left:.0f} s left", f"{text} ({tried.seconds:.1f} s)")
 
+    def compared_one(self, what: str, number: int, total: int) -> None:
+        """After every model compared by a criterion of all rows."""
+        used = time.perf_counter() - self._began
+        text = f"compared {number} of {total}: {what}"
+        self._show(f"{text}; about {used / number * (total - number):.0f} s left", f"{text} ({used:.1f} s)")
+
     def iteration(self, model: Any, iteration: Iteration) -> None:
         """After every iteration of the fit."""
         now = time.perf_counter()
@@ -116,6 +123,11 @@ class Talk:
 def number(x: float | None) -> str:
     """A figure as people read it; what rounding left of 0 is 0."""
     return "" if x is None or math.isnan(x) else "0" if abs(x) < _ROUNDING else f"{x:.4g}"
+
+
+def percent(share: float) -> str:
+    """Without decimals; what is there is not nothing."""
+    return "<1%" if 0 < share < _HALF_PERCENT else f"{share:.0%}"
 
 
 def several(n: int, noun: str) -> str:

@@ -45,6 +45,7 @@ class Field:
     decimals : of numbers written as text, after the point; None of those that were not.
     decimal : the mark before them.
     thousands : what stands between thousands of numbers written as text, if anything.
+    floor : of numbers of which none is below 0, that 0; none that is decoded is.
     format : of dates, strptime's, or "iso" of those with a time of day.
     """
 
@@ -56,6 +57,7 @@ class Field:
     decimal: str = "."
     format: str = ""
     thousands: str = ""
+    floor: float | None = None
 
     @property
     def is_modeled(self) -> bool:
@@ -68,6 +70,11 @@ class Field:
     @property
     def remark(self) -> str:
         """What may have been meant otherwise, or nothing."""
+        if self.is_category and len(self.values) == 1:
+            return (
+                f"{self.name!r} is {self.values[0]!r} wherever there is something: it says nothing of a row, and where "
+                "it is missing it is taken to be that."
+            )
         if self.thousands:
             return (
                 f"{self.name!r} is read with {self.thousands!r} between thousands: 1{self.thousands}234 is 1234. "
@@ -103,7 +110,7 @@ class Field:
             days = self.encode(cells)[0]
             return replace(self, format="datetime" if self.format in ("iso", "datetime") else "date").decode(days)
         if self.is_modeled and not self.is_category:
-            return replace(self, thousands="").decode(self.encode(cells)[0])
+            return replace(self, thousands="", floor=None).decode(self.encode(cells)[0])
         if self.is_category:
             return [None if is_missing(cell) else self._category(_key(cell)) for cell in cells]
         return [None if is_missing(cell) else cell for cell in cells]
@@ -113,6 +120,8 @@ class Field:
             return self._category(self.values[int(x)])
         if self.kind == DATE:
             return self._date(x)
+        if self.floor is not None:
+            x = max(x, self.floor)
         if self.thousands:
             return f"{x:,.{self.decimals or 0}f}".translate({ord(","): self.thousands, ord("."): self.decimal})
         if self.kind == WHOLE:
@@ -173,15 +182,22 @@ def kind_of_column(name: str, cells: Sequence[Any], wanted: str | None = None) -
     if not seen:
         return Field(name, EMPTY)
     if wanted is not None:
-        return _wanted(name, seen, cells, wanted)
+        return _with_floor(_wanted(name, seen, cells, wanted), seen)
     if all(isinstance(cell, bool) for cell in seen):
         return _categories(name, seen)
     for guess in (_dates, _numbers):
         field = guess(name, seen)
         if field is not None:
-            return field
+            return _with_floor(field, seen)
     _require_not_mostly_numbers(name, seen, cells)
     return _words(name, seen)
+
+
+def _with_floor(field: Field, seen: list[Any]) -> Field:
+    """The field, with 0 as its least where no number is below it: a draw of a price or a count is none either."""
+    if field.kind not in (NUMBER, WHOLE) or (field.encode(seen)[0] < 0).any():
+        return field
+    return replace(field, floor=0.0)
 
 
 def is_missing(cell: Any) -> bool:

@@ -60,10 +60,23 @@ def _require_memory(path: Path, needed: int) -> None:
 
 
 def without_words(columns: Columns, words: Collection[str]) -> Columns:
-    """The table with None for cells that are one of the words."""
+    """The table with None for cells that are one of the words, of numbers in any form: -999 is -999.0."""
     if not words:
         return columns
-    return {name: [None if str(cell) in words else cell for cell in cells] for name, cells in columns.items()}
+    numbers = {float(word) for word in words if _is_number(word)}
+
+    def stands_for_nothing(cell: Any) -> bool:
+        return str(cell) in words or (isinstance(cell, (int, float)) and not isinstance(cell, bool) and cell in numbers)
+
+    return {name: [None if stands_for_nothing(cell) else cell for cell in cells] for name, cells in columns.items()}
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def require_pyarrow(what: str) -> None:
@@ -137,8 +150,13 @@ def _read_feather(path: Path) -> Columns:
 
 
 def _of_arrow(path: Path, table: Any) -> Columns:
-    require_unique(path, table.column_names)
-    return {name: table.column(name).to_pylist() for name in table.column_names}
+    """Without spaces around names and words, as they are read from a CSV file."""
+    names = [name.strip() for name in table.column_names]
+    require_unique(path, names)
+    columns = {name: column.to_pylist() for name, column in zip(names, table.columns, strict=True)}
+    return {
+        name: [cell.strip() if isinstance(cell, str) else cell for cell in cells] for name, cells in columns.items()
+    }
 
 
 def _read_npy(path: Path) -> Columns:

@@ -82,6 +82,12 @@ class Schema:
         """Cells of the inputs, of (n, d) numbers."""
         return {field.name: field.decode(X[:, j]) for j, field in enumerate(self.inputs)}
 
+    def below(self, X: np.ndarray) -> dict[str, int]:
+        """{column: how many of (n, d) numbers are below the least that it may be}, as which they are decoded."""
+        floored = [(j, field) for j, field in enumerate(self.inputs) if field.floor is not None]
+        counts = {field.name: int((X[:, j] < field.floor).sum()) for j, field in floored}
+        return {name: count for name, count in counts.items() if count}
+
     def filled(self, columns: Columns, X: np.ndarray) -> Columns:
         """The table with cells of (n, d) numbers where it has nothing; every other cell as it came."""
         out, known = dict(columns), self.cleared(columns)

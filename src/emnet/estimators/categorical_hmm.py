@@ -14,6 +14,7 @@ from emnet.algorithms.base import Callback
 from emnet.estimators.forecasts import Ahead
 from emnet.estimators.markov_fit import LearningMarkov
 from emnet.estimators.markov_use import require_distributions, require_shape
+from emnet.estimators.validation import require_no_negative
 from emnet.exceptions import InvalidInputError
 from emnet.factors.tables import Categorical
 
@@ -24,7 +25,7 @@ class CategoricalHMM(LearningMarkov):
     Parameters
     ----------
     emissionprob_prior : concentrations of a Dirichlet prior on the emissions, at least 1: a number or (k, symbols).
-    n_features : how many symbols there are; None for those in X. As in hmmlearn, `fit` sets it.
+    n_features : how many symbols there are; None for those in X, which it then tells, as in hmmlearn; clones do not.
     params, init_params : letters of s(tart), t(ransitions), e(missions).
     fixed : of "startprob", "transmat", "emissionprob".
     n_components, startprob_prior, transmat_prior, algorithm, random_state, n_iter, tol, verbose, implementation,
@@ -113,27 +114,40 @@ class CategoricalHMM(LearningMarkov):
         seen = X[~np.isnan(X.astype(float))]
         if X.dtype.kind not in "iu" and (len(seen) == len(X) or (seen != np.floor(seen)).any()):
             raise InvalidInputError("Symbols should be integers (of floats, only beside NaN). Encode them from 0 on.")
-        if len(seen) and seen.min() < 0:
-            raise InvalidInputError(f"Symbols should be nonnegative; the smallest is {seen.min():g}.")
-        if self.n_features is not None and len(seen) and seen.max() >= self.n_features:
-            row = int(np.flatnonzero(X[:, 0] >= self.n_features)[0])
-            raise InvalidInputError(
-                f"Largest symbol is {seen.max():g} but the model only emits symbols up to {self.n_features - 1}; row "
-                f"{row} has {X[row, 0]:g}. Fit with all symbols that may come, or give n_features."
-            )
+        require_no_negative(X.astype(float))
         return X.astype(float)
 
-    def _set_n_features(self, X: np.ndarray) -> None:
-        if self.n_features is None:
-            self.n_features = int(np.nanmax(X)) + 1
+    def _rows(self, X: Any, reset: bool = False) -> np.ndarray:
+        X = super()._rows(X, reset)
+        most = vars(self)["n_features"] if reset else self.n_features
+        if most is not None:
+            _require_symbols(X, most)
+        return X
+
+    def _check_start(self, X: np.ndarray) -> None:
+        super()._check_start(X)
+        _require_symbols(X, self.n_features)
 
     def _start_emission(self, X: np.ndarray) -> None:
         if self._needs_init("e", "emissionprob_"):
-            found = check_random_state(self._seed).rand(self.n_components, self._n_symbols())
+            given = vars(self)["n_features"]
+            symbols = int(np.nanmax(X)) + 1 if given is None else given
+            found = check_random_state(self._seed).rand(self.n_components, symbols)
             self.emissionprob_ = found / found.sum(axis=1, keepdims=True)
 
-    def _n_symbols(self) -> int:
-        return self.emissionprob_.shape[1] if self.n_features is None else self.n_features
+    @property
+    def n_features(self) -> Any:
+        """How many symbols there are, as given or else as fitted."""
+        given = vars(self)["n_features"]
+        return self.emissionprob_.shape[1] if given is None and hasattr(self, "emissionprob_") else given
+
+    @n_features.setter
+    def n_features(self, symbols: int | None) -> None:
+        self.__dict__["n_features"] = symbols
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """As given: a clone learns anew how many symbols there are."""
+        return {**super().get_params(deep), "n_features": vars(self)["n_features"]}
 
     def _emission(self, learning: bool) -> Any:
         own = self._representatives()
@@ -155,8 +169,6 @@ class CategoricalHMM(LearningMarkov):
 
     def _check_emission(self) -> None:
         self.emissionprob_ = np.atleast_2d(np.asarray(self.emissionprob_, dtype=float))
-        if self.n_features is None:
-            self.n_features = self.emissionprob_.shape[1]
         require_shape("emissionprob_", self.emissionprob_, (self.n_components, self.n_features))
         require_distributions("emissionprob_", self.emissionprob_)
 
@@ -164,7 +176,7 @@ class CategoricalHMM(LearningMarkov):
         return 1
 
     def _n_emission_scalars(self) -> dict[str, int]:
-        return {"e": len(self._representatives()) * (self._n_symbols() - 1)}
+        return {"e": len(self._representatives()) * (self.n_features - 1)}
 
     def _draw(self, state: int, rng: np.random.RandomState) -> np.ndarray:
         return np.array([(np.cumsum(self.emissionprob_[state]) > rng.rand()).argmax()])
@@ -176,3 +188,18 @@ class CategoricalHMM(LearningMarkov):
     def _distribution_ahead(self, weights: Tensor, ahead: Ahead, n_paths: int) -> distributions.Distribution:
         """Of the symbol, whose event has no shape."""
         return distributions.Categorical(probs=weights @ torch.as_tensor(self.emissionprob_))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.categorical = tags.input_tags.positive_only = True
+        return tags
+
+
+def _require_symbols(X: np.ndarray, n: int) -> None:
+    """Raise InvalidInputError for symbols that are not below n; names the first row of them."""
+    odd = np.flatnonzero(X[:, 0] >= n)
+    if len(odd):
+        raise InvalidInputError(
+            f"Largest symbol is {np.nanmax(X):g} but the model only emits symbols up to {n - 1}; row {odd[0]} has "
+            f"{X[odd[0], 0]:g}. Fit with all symbols that may come, or give n_features."
+        )

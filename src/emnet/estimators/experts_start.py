@@ -40,6 +40,12 @@ def responsibilities(features: np.ndarray, weights: np.ndarray, levels: Sequence
     return np.where(leaf[:, None] == np.arange(k), _SURE + (1 - _SURE) / k, (1 - _SURE) / k)
 
 
+def row_weights(batch: Batch) -> np.ndarray:
+    """Of a batch of sequences, whose weights are those of their rows: (n,)."""
+    weights = batch.row_weights
+    return np.ones(len(batch)) if weights is None else weights.double().cpu().numpy()
+
+
 def random_responsibilities(n: int, levels: Sequence[int], seed: int) -> np.ndarray:
     """Drawn from a flat Dirichlet distribution, (n, k): what k-means is measured against."""
     return np.random.RandomState(seed).dirichlet(np.ones(int(np.prod(levels))), size=n)

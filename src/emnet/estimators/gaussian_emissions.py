@@ -82,6 +82,11 @@ def of_kind(covariance: np.ndarray, kind: str, k: int) -> np.ndarray:
 
 def spread(X: np.ndarray, min_covar: float) -> np.ndarray:
     """The covariance of all rows, (d, d), with min_covar on its diagonal."""
+    if len(X) == 1:
+        raise InvalidInputError(
+            "X is one row (n_samples=1), and covariances cannot start from its spread. Give more rows, or set the "
+            "covariances yourself and leave 'c' out of init_params."
+        )
     return np.atleast_2d(np.cov(filled(X).T)) + min_covar * np.eye(X.shape[1])
 
 

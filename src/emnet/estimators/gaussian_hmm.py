@@ -12,6 +12,7 @@ from torch.distributions import Distribution, MultivariateNormal
 
 from emnet.algorithms.base import Callback
 from emnet.estimators import gaussian_emissions as emissions
+from emnet.estimators.column_count import ColumnCount
 from emnet.estimators.distributions import mixture
 from emnet.estimators.forecasts import Ahead
 from emnet.estimators.markov_fit import LearningMarkov
@@ -22,7 +23,7 @@ from emnet.factors.gaussian_priors import StatePriors
 from emnet.models.semi_markov import MarkovModel
 
 
-class GaussianHMM(LearningMarkov):
+class GaussianHMM(ColumnCount, LearningMarkov):
     """A hidden path of states, each of which emits Normal(x; m_k, Σ_k); hmmlearn's interface, for rows with holes.
 
     What hmmlearn's class of this name has, this one has with the same meaning, and from the same start the same
@@ -223,7 +224,7 @@ class GaussianHMM(LearningMarkov):
         return self.means_.shape[1]
 
     def _n_emission_scalars(self) -> dict[str, int]:
-        groups, d = len(self._representatives()), self.n_features
+        groups, d = len(self._representatives()), self._n_columns()
         of_covariances = {
             "spherical": groups,
             "diag": groups * d,

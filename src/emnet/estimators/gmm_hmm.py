@@ -14,6 +14,7 @@ from torch.distributions import Distribution, MultivariateNormal
 
 from emnet.algorithms.base import Callback
 from emnet.estimators import gaussian_emissions as emissions
+from emnet.estimators.column_count import ColumnCount
 from emnet.estimators.distributions import mixture
 from emnet.estimators.forecasts import Ahead
 from emnet.estimators.markov_fit import LearningMarkov
@@ -27,7 +28,7 @@ from emnet.factors.state_mixtures import ComponentWeights, StateMixtures
 from emnet.models.semi_markov import MarkovModel
 
 
-class GMMHMM(LearningMarkov):
+class GMMHMM(ColumnCount, LearningMarkov):
     """A hidden path of states, each of which emits a mixture of Gaussians of its own; hmmlearn's interface.
 
     As in hmmlearn an M-step finds covariances about the means before it, and then the means: ECM, not EM.
@@ -276,7 +277,7 @@ class GMMHMM(LearningMarkov):
         return self.means_.shape[2]
 
     def _n_emission_scalars(self) -> dict[str, int]:
-        groups, c, d = len(self._representatives()), self.n_mix, self.n_features
+        groups, c, d = len(self._representatives()), self.n_mix, self._n_columns()
         of_covariances = {
             "spherical": groups * c,
             "diag": groups * c * d,

@@ -300,7 +300,8 @@ class InputOutputHMM(FittedInputOutput):
         if features is not None:
             inputs = batch.inputs[:, 1:].double().cpu().numpy()
             together = np.concatenate((inputs, features), axis=1)
-            shares = experts_start.responsibilities(together, np.ones(len(batch)), (self.n_components,), seed)
+            weights = experts_start.row_weights(batch)
+            shares = experts_start.responsibilities(together, weights, (self.n_components,), seed)
             emission: Any = model.emissions["emission"]
             first = torch.as_tensor(shares, dtype=batch.inputs.dtype, device=batch.inputs.device)
             emission.maximize(emission.statistics(batch.target, first, batch.inputs))

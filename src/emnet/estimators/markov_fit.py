@@ -264,9 +264,9 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
         """
         with keeping_what_was_fitted(self):
             self._check_parameters()
-            X, lengths, weights, y = self._check_data(X, lengths, y, sample_weight)
+            learned = hasattr(self, "_stepper") or hasattr(self, "fits_")
+            X, lengths, weights, y = self._check_data(X, lengths, y, sample_weight, reset=not learned)
             if not hasattr(self, "_stepper"):
-                learned = hasattr(self, "fits_")
                 if not learned:
                     self._init(X, lengths, self.random_state)
                 self._stepper = Stepwise(Exact(), learned=implied if learned else None)

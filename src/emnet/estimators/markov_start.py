@@ -66,11 +66,11 @@ class StartingMarkov(FittedMarkov):
         options.choose_device(self.device)
 
     def _check_data(
-        self, X: Any, lengths: Any, y: Any, sample_weight: Any
+        self, X: Any, lengths: Any, y: Any, sample_weight: Any, reset: bool = True
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
         """Sequences that count, their lengths and weights, and the known states."""
         X, lengths = joined(X, lengths)
-        X = self._rows(X, reset=True)
+        X = self._rows(X, reset)
         lengths = require_lengths(lengths, len(X))
         labels = None if y is None else require_labels(np.asarray(y), len(X), self.n_components)
         weights = require_sequence_weights(sample_weight, lengths)
@@ -87,7 +87,6 @@ class StartingMarkov(FittedMarkov):
         self._seed = self.random_state if seed is None else seed
         rng, k = check_random_state(self._seed), self.n_components
         require_columns_seen(~np.isnan(X).all(axis=0))
-        self._set_n_features(X)
         self._measure(X)
         if self._needs_init("s", "startprob_"):
             self.startprob_ = rng.dirichlet(np.full(k, 1 / k))
@@ -105,9 +104,6 @@ class StartingMarkov(FittedMarkov):
                 learned,
                 X.size,
             )
-
-    def _set_n_features(self, X: np.ndarray) -> None:
-        self.n_features = X.shape[1]
 
     def _check_start(self, X: np.ndarray) -> None:
         """Raise InvalidInputError for parameters that EM cannot start from with these rows."""

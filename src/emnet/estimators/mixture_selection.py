@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -38,10 +38,12 @@ def select(
     grid: Mapping[str, Iterable[Any]],
     criterion: str,
     criteria: Sequence[str] = CRITERIA,
+    tried: Callable[[dict[str, Any]], None] = lambda line: None,
 ) -> Selection:
     """Fit `model` to the data with every combination of those parameters; the lowest criterion is the best.
 
     A fit with a collapsed component has an unbounded likelihood, so it stands in the table and cannot be chosen.
+    `tried` is told of every line.
     """
     require_one_of("criterion", criterion, criteria)
     lines, fitted = [], {}
@@ -49,6 +51,7 @@ def select(
         candidate = type(model)(**{**model.get_params(deep=False), **dict(zip(grid, chosen, strict=True))})
         lines.append({**dict(zip(grid, chosen, strict=True)), **_fit(candidate, data, criteria)})
         fitted[chosen] = candidate
+        tried(lines[-1])
     lines.sort(key=lambda line: (line["problem"] is not None, line[criterion]))
     if not lines or lines[0]["problem"] is not None:
         raise InvalidInputError(

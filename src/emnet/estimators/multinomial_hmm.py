@@ -13,15 +13,17 @@ from torch import Tensor, distributions
 from torch.distributions import Distribution
 
 from emnet.algorithms.base import Callback
+from emnet.estimators.column_count import ColumnCount
 from emnet.estimators.distributions import mixture
 from emnet.estimators.forecasts import Ahead
 from emnet.estimators.markov_fit import LearningMarkov
 from emnet.estimators.markov_use import require_distributions, require_shape
+from emnet.estimators.validation import require_no_negative
 from emnet.exceptions import InvalidInputError
 from emnet.factors.multinomial import Multinomial
 
 
-class MultinomialHMM(LearningMarkov):
+class MultinomialHMM(ColumnCount, LearningMarkov):
     """A hidden path of states, each of which emits how often each symbol came up in a row's trials.
 
     Parameters
@@ -109,7 +111,8 @@ class MultinomialHMM(LearningMarkov):
     def _read(self, X: np.ndarray) -> np.ndarray:
         X = X.astype(float)
         whole = X[~np.isnan(X).all(axis=1)]
-        if (whole < 0).any() or (whole != np.floor(whole)).any():
+        require_no_negative(X)
+        if (whole != np.floor(whole)).any():
             raise InvalidInputError(
                 "Symbol counts should be nonnegative integers, and a missing row nothing but NaN: the trials of a row "
                 "that is known in part are unknown."
@@ -175,3 +178,8 @@ class MultinomialHMM(LearningMarkov):
     def _means(self) -> np.ndarray:
         """The symbols' probabilities: how they share the trials of a row."""
         return self.emissionprob_
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.positive_only = True
+        return tags

@@ -275,7 +275,7 @@ class NeuralHMM(FittedNeural):
         model = self._model(seed)
         features = batch.target if batch.given is None else torch.cat((batch.target, batch.given[:, 1:]), dim=1)
         known = features.double().nan_to_num(0.0).cpu().numpy()
-        shares = experts_start.responsibilities(known, np.ones(len(known)), (self.n_components,), seed)
+        shares = experts_start.responsibilities(known, experts_start.row_weights(batch), (self.n_components,), seed)
         experts_start.prime_chain(model, batch, shares)
         return model
 

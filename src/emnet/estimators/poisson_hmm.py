@@ -12,18 +12,19 @@ from sklearn.utils import check_random_state
 from torch import Tensor, distributions
 
 from emnet.algorithms.base import Callback
+from emnet.estimators.column_count import ColumnCount
 from emnet.estimators.distributions import mixture
 from emnet.estimators.forecasts import Ahead
 from emnet.estimators.markov_fit import LearningMarkov
 from emnet.estimators.markov_use import require_shape
-from emnet.estimators.validation import require_levels
+from emnet.estimators.validation import require_levels, require_no_negative
 from emnet.exceptions import InvalidInputError
 from emnet.factors.counting import Poisson
 
 _LARGEST = 2.0**53  # beyond it float64 has no longer every whole number
 
 
-class PoissonHMM(LearningMarkov):
+class PoissonHMM(ColumnCount, LearningMarkov):
     """A hidden path of states, each of which emits independent Poisson counts; hmmlearn's interface, for holes too.
 
     Parameters
@@ -111,7 +112,8 @@ class PoissonHMM(LearningMarkov):
     # -- the emission -----------------------------------------------------------------------------------------------
 
     def _read(self, X: np.ndarray) -> np.ndarray:
-        bad = (X < 0) | (X > _LARGEST) | (np.floor(X) != X) & ~np.isnan(X.astype(float))
+        require_no_negative(X)
+        bad = (X > _LARGEST) | (np.floor(X) != X) & ~np.isnan(X.astype(float))
         if bad.any():
             row, column = (int(index[0]) for index in np.nonzero(bad))
             raise InvalidInputError(
@@ -176,3 +178,8 @@ class PoissonHMM(LearningMarkov):
     def _distribution_ahead(self, weights: Tensor, ahead: Ahead, n_paths: int) -> distributions.Distribution:
         rates = torch.as_tensor(self.lambdas_)
         return mixture(weights, distributions.Independent(distributions.Poisson(rates), 1))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.positive_only = True
+        return tags

@@ -94,7 +94,8 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any, lengths: Any = None) -> np.ndarray:
         """The most probable class of each sequence, (s,)."""
-        return self.classes_[self.decision_function(X, lengths).argmax(axis=1)]
+        joint = self.predict_joint_log_proba(X, lengths)
+        return self.classes_[joint.argmax(axis=1)]
 
     def predict_proba(self, X: Any, lengths: Any = None) -> np.ndarray:
         """p(class | sequence), (s, g)."""
@@ -102,13 +103,18 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
 
     def predict_log_proba(self, X: Any, lengths: Any = None) -> np.ndarray:
         """log p(class | sequence), (s, g)."""
-        return log_softmax(self.decision_function(X, lengths), axis=1)
+        return log_softmax(self.predict_joint_log_proba(X, lengths), axis=1)
 
     def distribution(self, X: Any, lengths: Any = None) -> Distribution:
         """p(class | sequence) over the indices of `classes_`, a `torch.distributions.Categorical`."""
         return Categorical(logits=torch.as_tensor(self.predict_log_proba(X, lengths)))
 
     def decision_function(self, X: Any, lengths: Any = None) -> np.ndarray:
+        """log p(class, sequence), in nats, (s, g); of two classes how much the second has more, (s,)."""
+        joint = self.predict_joint_log_proba(X, lengths)
+        return joint if len(self.classes_) > 2 else joint[:, -1] - joint[:, 0]
+
+    def predict_joint_log_proba(self, X: Any, lengths: Any = None) -> np.ndarray:
         """log p(class, sequence), in nats, (s, g)."""
         check_is_fitted(self, "models_")
         scores = [model.score_sequences(X, lengths) for model in self.models_]

@@ -55,7 +55,7 @@ def require_sequence_weights(sample_weight: Any, lengths: np.ndarray) -> np.ndar
     if weights.shape != lengths.shape or not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
         raise InvalidInputError(
             f"sample_weight must be {len(lengths)} finite numbers, one for each sequence, none below 0 and not all "
-            f"0; got shape {weights.shape}."
+            f"zero; got shape {weights.shape}."
         )
     return weights
 

@@ -55,6 +55,10 @@ class Task(ABC):
     def answers(self, estimator: Any, rows: Rows, schema: Schema) -> Columns:
         """Columns to put beside the rows."""
 
+    def usual(self, estimator: Any, rows: Rows) -> Any:
+        """The estimator that rows are to be unlike: without what one of the rows it was fitted to has made alone."""
+        return estimator
+
     def figures(self, estimator: Any, rows: Rows) -> dict[str, float]:
         """What is said of how good it is besides the evidence."""
         return {}
@@ -70,10 +74,6 @@ class RowTask(Task):
     @abstractmethod
     def impute_many(self, estimator: Any, rows: Rows, m: int, rng: np.random.RandomState) -> list[np.ndarray]:
         """m tables with draws in their holes, (n, d) each."""
-
-    def usual(self, estimator: Any, rows: Rows) -> Any:
-        """The estimator that rows are to be unlike: without what one of the rows it was fitted to has made alone."""
-        return estimator
 
     @abstractmethod
     def row_evidence(self, estimator: Any, rows: Rows) -> np.ndarray:

@@ -14,6 +14,17 @@ from emnet.exceptions import InvalidInputError
 _NAMED_COLUMNS = 5
 
 
+def require_no_negative(X: np.ndarray) -> None:
+    """Raise InvalidInputError for a cell below 0 where counts or symbols belong, in the words of scikit-learn."""
+    below = np.argwhere(X < 0)
+    if len(below):
+        row, column = below[0]
+        raise InvalidInputError(
+            f"Negative values in data: counts and symbols are nonnegative whole numbers; row {row}, column {column} "
+            f"has {X[row, column]:g}."
+        )
+
+
 def require_finite(X: np.ndarray, names: np.ndarray | None, remedy: str) -> None:
     """Raise InvalidInputError that names the columns with NaN or infinity and counts their cells."""
     bad = ~np.isfinite(X)

@@ -36,6 +36,7 @@ class Subject:
     classes : names of the classes, of classifiers.
     film : the fit, if it was recorded.
     usual : whether the model was fitted to these rows, None where nobody knows.
+    fitted_to : the rows that say what is usual, None for these.
     settings : what to write down so that it can be done again, by name.
     """
 
@@ -51,6 +52,7 @@ class Subject:
     target: str = "y"
     film: Film | None = None
     usual: bool | None = None
+    fitted_to: Rows | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     show: tuple[str, ...] = ()
@@ -80,6 +82,16 @@ class Subject:
     def evidence(self) -> np.ndarray:
         """log p of each row, or sequence, in nats."""
         return np.asarray(self.task.evidence(self.estimator, self.rows), dtype=float)
+
+    @property
+    def reference(self) -> Rows:
+        """The rows that say what is usual."""
+        return self.rows if self.fitted_to is None else self.fitted_to
+
+    @cached_property
+    def judge(self) -> Any:
+        """The estimator that rows are to be unlike, as `emnet detect` has it: see `Task.usual`."""
+        return self.task.usual(self.estimator, self.reference)
 
     @cached_property
     def drawn(self) -> np.ndarray:

@@ -12,6 +12,8 @@ from emnet.report.scenes.gaussians import gaussians_of
 from emnet.report.scenes.scene import Artists, Scene
 from emnet.report.subject import Subject
 
+_MOST_NAMED = 8  # states whose transitions are written out
+
 
 def scene(subject: Subject) -> Scene | None:
     """Of sequences alone: a model of labels given inputs has no path that could be drawn without them."""
@@ -22,7 +24,8 @@ def scene(subject: Subject) -> Scene | None:
     rows = subject.some
     best = plane.telling(subject.X[subject.drawn], subject.estimator.predict_proba(rows.X, rows.lengths), columns)
     asked = [j for j in best if subject.fields[j].name in subject.show]
-    return Chains(subject, sorted([*asked, *(j for j in best if j not in asked)][:2]))
+    chosen = sorted([*asked, *(j for j in best if j not in asked)][:2])
+    return (Chains if chosen else Steps)(subject, chosen)
 
 
 class Chains(Scene):
@@ -39,8 +42,7 @@ class Chains(Scene):
     )
 
     def __init__(self, subject: Subject, columns: list[int]):
-        super().__init__(subject)
-        self.columns = columns
+        super().__init__(subject, columns)
         k = subject.estimator.n_components
         below = ("", "the rows with their states' densities", "the rows with their states as ellipses")[len(columns)]
         self.sees = (
@@ -65,13 +67,13 @@ class Chains(Scene):
             self.strip.axvline(end, color="#ffffff", lw=1.4, zorder=5)
         if self.axes is not None:
             self.xy = self.subject.X[self.subject.drawn][:, self.columns]
-            self.axes.set_xlim(*plane.limits(self.xy[:, 0]))
+            self.axes.set_xlim(*self.ends(self.columns[0]))
             plane.label_axes(self.axes, self.subject.fields, self.columns)
             if len(self.columns) == 2:
-                self.axes.set_ylim(*plane.limits(self.xy[:, 1]))
+                self.axes.set_ylim(*self.ends(self.columns[1]))
             else:
                 own = self.xy[:, 0]
-                self.axes.hist(own[np.isfinite(own)], bins=30, density=True, color=svg.FAINT, alpha=0.25)
+                plane.histogram(self.axes, own, self.ends(self.columns[0]))
                 self.axes.set_ylabel("density")
                 self.xy = np.column_stack((own, np.zeros(len(own))))
 
@@ -96,6 +98,46 @@ class Chains(Scene):
         if len(self.columns) == 1:
             return plane.curves(self.axes, found, self.columns[0])
         return plane.ellipses(self.axes, found, self.columns)
+
+
+class Steps(Chains):
+    """The strip above the transitions: of states whose emissions are not Gaussians over a plane."""
+
+    e_says: ClassVar[str] = Chains.e_says.replace("The strip and the disks take", "The strip takes")
+    m_says: ClassVar[str] = (
+        "Each state learns to emit the rows, every one counted as much as the chain was in that state; transitions are "
+        "counted likewise, which is the table."
+    )
+
+    def __init__(self, subject: Subject, columns: list[int]):
+        super().__init__(subject, columns)
+        below = "Below, how probable each state is after each, the fuller the color the more."
+        self.sees, self.alt = f"{self.sees} {below}", f"{self.alt} {below}"
+
+    def base(self, figure: Any) -> None:
+        above, below = figure.subfigures(2, 1, height_ratios=(1, 1.4))
+        super().base(above)
+        k = self.subject.estimator.n_components
+        self.table = below.subplots()
+        self.table.set_xticks(range(k))
+        self.table.set_yticks(range(k))
+        self.table.set_xlabel("to state")
+        self.table.set_ylabel("from state")
+
+    def parameters(self, estimator: Any) -> Artists:
+        steps = np.asarray(estimator.transmat_, dtype=float)
+        k = len(steps)
+        colors = np.empty((k, k, 4))
+        colors[..., :3], colors[..., 3] = np.stack([svg.rgb(to) for to in range(k)]), steps
+        image = self.table.imshow(colors, aspect="auto", interpolation="nearest", zorder=0)
+        if k > _MOST_NAMED:
+            return [image]
+        figures = [
+            self.table.text(to, own, f"{steps[own, to]:.3f}", ha="center", va="center", fontsize=9, color=svg.INK)
+            for own in range(k)
+            for to in range(k)
+        ]
+        return [image, *figures]
 
 
 def of_targets(subject: Subject) -> Scene:

@@ -9,7 +9,7 @@ import numpy as np
 from emnet.report import svg
 from emnet.report.scenes import plane
 from emnet.report.scenes.gaussians import gaussians_of
-from emnet.report.scenes.scene import Artists, Scene
+from emnet.report.scenes.scene import Artists, Over, Scene
 from emnet.report.subject import Subject
 
 
@@ -72,6 +72,10 @@ class Codes(Scene):
         rank = np.argsort(np.argsort(along, kind="stable"), kind="stable") / max(len(along) - 1, 1)
         return svg.blended(np.column_stack((1 - rank, rank)))
 
+    def drawn_over(self) -> list[Over]:
+        codes = self._codes(self.subject.estimator)[:, self.axes_shown]
+        return [*super().drawn_over(), *((own, plane.limits(codes)) for own in codes.T)]
+
     def base(self, figure: Any) -> None:
         self.left, self.right = figure.subplots(1, 2)
         codes = self._codes(self.subject.estimator)[:, self.axes_shown]
@@ -88,9 +92,9 @@ class Codes(Scene):
             return
         self.xy = self.subject.X[self.subject.drawn][:, self.columns]
         plane.label_axes(self.right, self.subject.fields, self.columns)
-        self.right.set_xlim(*plane.limits(self.xy[:, 0]))
+        self.right.set_xlim(*self.ends(self.columns[0]))
         if len(self.columns) == 2:
-            self.right.set_ylim(*plane.limits(self.xy[:, 1]))
+            self.right.set_ylim(*self.ends(self.columns[1]))
             plane.points(self.right, self.xy[:, 0], self.xy[:, 1], svg.FAINT)[0].set_alpha(0.35)
         else:
             self.right.set_ylabel("what comes back")

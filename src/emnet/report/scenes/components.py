@@ -23,7 +23,7 @@ def scene(subject: Subject) -> Scene:
     asked = [j for j in columns if subject.fields[j].name in subject.show]
     best = plane.telling(subject.X[subject.drawn], chances, [j for j in columns if j not in asked])
     chosen = sorted([*asked, *best][:2])
-    return Components(subject, chosen) if len(chosen) == 2 else Curves(subject, chosen[0])
+    return (Components if len(chosen) == 2 else Curves)(subject, chosen)
 
 
 class Components(Scene):
@@ -39,8 +39,7 @@ class Components(Scene):
     )
 
     def __init__(self, subject: Subject, columns: list[int]):
-        super().__init__(subject)
-        self.columns = columns
+        super().__init__(subject, columns)
         first, second = (svg.text(subject.fields[j].name) for j in columns)
         k = len(np.asarray(subject.estimator.weights_))
         self.sees = (
@@ -54,8 +53,8 @@ class Components(Scene):
     def base(self, figure: Any) -> None:
         self.axes = figure.subplots()
         self.xy = self.subject.X[self.subject.drawn][:, self.columns]
-        self.axes.set_xlim(*plane.limits(self.xy[:, 0]))
-        self.axes.set_ylim(*plane.limits(self.xy[:, 1]))
+        self.axes.set_xlim(*self.ends(self.columns[0]))
+        self.axes.set_ylim(*self.ends(self.columns[1]))
         plane.label_axes(self.axes, self.subject.fields, self.columns)
 
     def posterior(self, estimator: Any) -> Artists:
@@ -77,10 +76,10 @@ class Curves(Scene):
     )
     m_says: ClassVar[str] = Components.m_says
 
-    def __init__(self, subject: Subject, column: int):
-        super().__init__(subject)
-        self.column, self.columns = column, [column]
-        name = svg.text(subject.fields[column].name)
+    def __init__(self, subject: Subject, columns: list[int]):
+        super().__init__(subject, columns)
+        (self.column,) = columns
+        name = svg.text(subject.fields[self.column].name)
         self.sees = (
             f"Curves are the components' densities over {name}, dotted their sum; the bars are how the rows are "
             "spread, and the disks some of them, in the colors of the components that they belong to."
@@ -90,8 +89,8 @@ class Curves(Scene):
     def base(self, figure: Any) -> None:
         self.axes = figure.subplots()
         own = self.subject.X[:, self.column]
-        self.axes.hist(own[np.isfinite(own)], bins=30, density=True, color=svg.FAINT, alpha=0.25)
-        self.axes.set_xlim(*plane.limits(own))
+        plane.histogram(self.axes, own, self.ends(self.column))
+        self.axes.set_xlim(*self.ends(self.column))
         self.axes.set_ylabel("density")
         plane.label_axes(self.axes, self.subject.fields, [self.column])
         self.top = self.axes.get_ylim()[1]

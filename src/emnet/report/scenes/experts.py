@@ -8,7 +8,7 @@ import numpy as np
 
 from emnet.report import svg
 from emnet.report.scenes import plane, regions
-from emnet.report.scenes.scene import Artists, Scene
+from emnet.report.scenes.scene import Artists, Over, Scene
 from emnet.report.subject import Subject
 
 
@@ -34,8 +34,7 @@ class Gate(Scene):
     )
 
     def __init__(self, subject: Subject, columns: list[int]):
-        super().__init__(subject)
-        self.columns = columns
+        super().__init__(subject, columns)
         names = " and ".join(svg.text(subject.fields[j].name) for j in columns)
         self.sees = (
             f"The background says whom the gate would ask at that place over {names}, the disks are rows in the colors "
@@ -78,8 +77,7 @@ class Lines(Scene):
     )
 
     def __init__(self, subject: Subject, columns: list[int]):
-        super().__init__(subject)
-        self.columns = columns
+        super().__init__(subject, columns)
         name = svg.text(subject.fields[columns[0]].name)
         self.sees = (
             f"Each line is what an expert predicts of {svg.text(subject.target)} from {name}, thick where the "
@@ -88,11 +86,14 @@ class Lines(Scene):
         ).strip()
         self.alt = f"Scatter plot of {svg.text(subject.target)} against {name} with the experts' lines."
 
+    def drawn_over(self) -> list[Over]:
+        return [*super().drawn_over(), (regions.target(self.subject), regions.target_ends(self.subject))]
+
     def base(self, figure: Any) -> None:
         self.axes = figure.subplots()
         regions.frame(self.axes, self.subject, self.columns)
         self.y = regions.target(self.subject)
-        self.axes.set_ylim(*plane.limits(self.y))
+        self.axes.set_ylim(*regions.target_ends(self.subject))
         self.axes.set_ylabel(svg.text(self.subject.target))
 
     def posterior(self, estimator: Any) -> Artists:

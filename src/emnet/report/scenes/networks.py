@@ -8,12 +8,12 @@ import numpy as np
 
 from emnet.report import svg
 from emnet.report.scenes import plane, regions
-from emnet.report.scenes.scene import Artists, Scene
+from emnet.report.scenes.scene import Artists, Over, Scene
 from emnet.report.subject import Subject
 
 
 def scene(subject: Subject) -> Scene | None:
-    return Network(subject)
+    return Network(subject, regions.two_inputs(subject))
 
 
 class Network(Scene):
@@ -29,9 +29,8 @@ class Network(Scene):
         "a regression on what was only guessed: the prediction on the right changes."
     )
 
-    def __init__(self, subject: Subject):
-        super().__init__(subject)
-        self.columns = regions.two_inputs(subject)
+    def __init__(self, subject: Subject, columns: list[int]):
+        super().__init__(subject, columns)
         order = subject.labels[subject.drawn] if subject.task.name == "classes" else regions.target(subject)
         self.order = np.argsort(order, kind="stable")
         m = subject.estimator.hidden_posterior(subject.some.X[:1]).shape[1]
@@ -42,6 +41,11 @@ class Network(Scene):
             f"{regions.others(subject, self.columns)}"
         ).strip()
         self.alt = f"Heat map of the posterior of {m} hidden units, and the prediction over {names}."
+
+    def drawn_over(self) -> list[Over]:
+        own = self.subject.task.name == "numbers" and len(self.columns) == 1
+        target = [(regions.target(self.subject), regions.target_ends(self.subject))] if own else []
+        return [*super().drawn_over(), *target]
 
     def base(self, figure: Any) -> None:
         self.left, self.axes = figure.subplots(1, 2, width_ratios=(1, 1.9))
@@ -63,17 +67,16 @@ class Network(Scene):
         regions.rows_by_class(self.axes, self.subject, self.columns, heights)
 
     def _base_of_numbers(self) -> None:
-        y = regions.target(self.subject)
-        self.ends = (float(y.min()), float(y.max()) if y.max() > y.min() else float(y.min()) + 1)
+        y, self.shades = regions.target(self.subject), regions.target_ends(self.subject)
         x = self.subject.X[self.subject.drawn]
         if len(self.columns) == 1:
-            self.axes.set_ylim(*plane.limits(y))
+            self.axes.set_ylim(*self.shades)
             self.axes.set_ylabel(svg.text(self.subject.target))
             plane.points(self.axes, x[:, self.columns[0]], y, svg.FAINT)
             return
         from matplotlib import colormaps
 
-        shades = colormaps["viridis"]((y - self.ends[0]) / (self.ends[1] - self.ends[0]))[:, :3]
+        shades = colormaps["viridis"]((y - self.shades[0]) / (self.shades[1] - self.shades[0]))[:, :3]
         plane.points(self.axes, x[:, self.columns[0]], x[:, self.columns[1]], shades)
 
     def posterior(self, estimator: Any) -> Artists:
@@ -92,4 +95,4 @@ class Network(Scene):
             return []
         if self.subject.task.name == "classes":
             return regions.class_regions(self.axes, self.subject, estimator, self.columns)
-        return regions.numbers_over(self.axes, self.subject, estimator, self.columns, self.ends)
+        return regions.numbers_over(self.axes, self.subject, estimator, self.columns, self.shades)

@@ -12,7 +12,9 @@ from emnet.report import svg
 from emnet.report.scenes.gaussians import Gaussians
 
 _WITHIN = 2.0  # standard deviations that an ellipse reaches: of 2 columns 86 % of a component's rows
-_STEPS = 160
+_STEPS, _BINS = 160, 30
+_TAIL = 0.02  # of the values at either end that may lie outside a picture
+_FEW = 10  # values, of which none is left outside
 
 
 def telling(X: np.ndarray, shares: np.ndarray, columns: Sequence[int]) -> list[int]:
@@ -45,11 +47,25 @@ def _few_ticks() -> Any:
 
 
 def limits(values: np.ndarray) -> tuple[float, float]:
-    """Of an axis, with some room."""
-    seen = values[np.isfinite(values)]
-    low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 1.0)
+    """Of an axis, with some room: of all values but a few that would squeeze the others.
+
+    What lies further beyond the middle 96 % of the values than these reach is left outside; `Scene.outside` counts it.
+    """
+    seen = np.sort(values[np.isfinite(values)], axis=None)
+    cut = int(np.ceil(_TAIL * seen.size)) if seen.size >= _FEW else 0
+    if cut and (reach := seen[-1 - cut] - seen[cut]) > 0:
+        seen = seen[(seen >= seen[cut] - reach) & (seen <= seen[-1 - cut] + reach)]
+    low, high = (float(seen[0]), float(seen[-1])) if seen.size else (0.0, 1.0)
     room = 0.06 * (high - low) or 0.5
     return low - room, high + room
+
+
+def histogram(axes: Any, values: np.ndarray, ends: tuple[float, float]) -> None:
+    """Of what lies between the ends, as a density of all that is known."""
+    seen = values[np.isfinite(values)]
+    bins = np.linspace(*ends, _BINS + 1)
+    share = np.full(seen.size, 1 / max(seen.size, 1) / (bins[1] - bins[0]))
+    axes.hist(seen, bins=bins, weights=share, color=svg.FAINT, alpha=0.25)
 
 
 def points(axes: Any, x: np.ndarray, y: np.ndarray, colors: Any, marker: str = "o") -> list[Any]:

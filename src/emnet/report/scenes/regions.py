@@ -138,3 +138,8 @@ def numbers_over(
 def target(subject: Subject) -> np.ndarray:
     """Of the drawn rows the number that is explained, the first of several."""
     return np.asarray(subject.rows.y, dtype=float).reshape(len(subject.X), -1)[subject.drawn, 0]
+
+
+def target_ends(subject: Subject) -> tuple[float, float]:
+    """The ends of its axis."""
+    return plane.limits(target(subject))

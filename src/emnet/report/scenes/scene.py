@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from emnet.report import svg
+from emnet.report.scenes import plane
 from emnet.report.subject import Subject
 
 Artists = list[Any]
+Over = tuple[np.ndarray, tuple[float, float]]  # what rows are drawn over, (n,), and the ends of that axis
 
 
 class Scene(ABC):
@@ -26,14 +28,38 @@ class Scene(ABC):
     """
 
     size: tuple[float, float] = (6.2, 4.4)
-    columns: Sequence[int] = ()
     sees: str
     alt: str
     e_says: ClassVar[str]
     m_says: ClassVar[str]
 
-    def __init__(self, subject: Subject):
-        self.subject = subject
+    def __init__(self, subject: Subject, columns: Sequence[int] = ()):
+        self.subject, self.columns = subject, columns
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on rows that the picture does not show."""
+        return [note for note in (self.not_drawn, self.outside) if note]
+
+    @property
+    def outside(self) -> str:
+        """A sentence on rows that lie outside the axes; empty where there is none."""
+        beyond = np.zeros(len(self.subject.drawn), dtype=bool)
+        for values, (low, high) in self.drawn_over():
+            beyond |= (values < low) | (values > high)
+        n = int(beyond.sum())
+        if not n:
+            return ""
+        return f"Of {len(beyond)} rows {n} lie{'s' * (n == 1)} outside the picture, which would squeeze the others."
+
+    def drawn_over(self) -> list[Over]:
+        """All that the rows are drawn over."""
+        X = self.subject.X
+        return [(X[self.subject.drawn, j], self.ends(j)) for j in self.columns]
+
+    def ends(self, j: int) -> tuple[float, float]:
+        """The ends of an axis of an input."""
+        return plane.limits(self.subject.X[:, j])
 
     @property
     def not_drawn(self) -> str:

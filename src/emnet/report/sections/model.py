@@ -29,8 +29,7 @@ def section(subject: Subject) -> Section | None:
 
     figure = Figure(svg.draw("model", scene.size, paint), scene.alt, wide=scene.size[0] > 6.5)
     parts = _parts(subject)
-    notes = [scene.not_drawn] if scene.not_drawn else []
-    return Section("model", "The model", scene.sees, [figure], [parts] if parts else [], notes=notes)
+    return Section("model", "The model", scene.sees, [figure], [parts] if parts else [], notes=scene.notes)
 
 
 def _parts(subject: Subject) -> Table | None:

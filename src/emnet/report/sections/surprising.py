@@ -13,13 +13,14 @@ from emnet.report.page import Section, Table
 from emnet.report.subject import Subject, rows_of
 from emnet.report.words import number
 
-_SHOWN, _COLUMNS, _REASONS, _USUAL = 10, 6, 2, 200
-_MOST_CELLS = 2000  # of the rows whose columns are asked one by one
+_SHOWN, _COLUMNS, _REASONS = 10, 6, 2
+_MOST_FIELDS = 100  # that are asked one by one
 
 
 def section(subject: Subject) -> Section | None:
     """Rows, or whole sequences by their mean a row."""
-    evidence = subject.evidence
+    judge = subject.judge
+    evidence = subject.evidence if judge is subject.estimator else subject.task.evidence(judge, subject.rows)
     lengths = subject.rows.lengths
     own = evidence if lengths is None else evidence / lengths
     if not np.isfinite(own).any():
@@ -76,13 +77,12 @@ def _targets(subject: Subject, order: np.ndarray) -> tuple[list[tuple[str, ...]]
 
 
 def _why(subject: Subject, order: np.ndarray) -> list[str]:
-    if len(subject.fields) * (_USUAL + _SHOWN) > _MOST_CELLS * 10:
+    if len(subject.fields) > _MOST_FIELDS:
         return []
-    rows = subject.rows.X
-    few = np.unique(np.linspace(0, len(subject.X) - 1, _USUAL).round().astype(int))
+    usual = subject.reference.X
     found = anomaly.excess(
-        anomaly.surprise(subject.estimator, rows_of(rows, order)),
-        anomaly.surprise(subject.estimator, rows_of(rows, few)),
+        anomaly.surprise(subject.judge, rows_of(subject.rows.X, order)),
+        anomaly.surprise(subject.judge, rows_of(usual, anomaly.some_of(len(usual)))),
     )
     names = [svg.text(field.name) for field in subject.fields]
     return [
