@@ -416,3 +416,11 @@ def test_compare_writes_its_table_and_curves(tmp_path):
     found = Outline((tmp_path / "c.html").read_text(encoding="utf-8"))
     assert found.sections == ["methods", "curves", "settings"]
     assert "EM, default" in found.text
+    page = (tmp_path / "c.html").read_text(encoding="utf-8")
+    assert page.index("The command:") < page.index("<pre") < page.index(">package<")
+
+
+def test_short_logarithmic_axes_have_more_ticks_than_one():
+    """Between 0.3 and 2 there is one power of ten; 0.5 and 2 are labels too, and powers no formulas."""
+    page = svg.draw("t", (4.0, 3.0), lambda figure: figure.subplots().semilogy([0.3, 2.0]))
+    assert {"0.5", "1", "2"} <= set(re.findall(r"<!-- (.+?) -->", page) + re.findall(r">([0-9.]+)<", page))

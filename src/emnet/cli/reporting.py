@@ -190,5 +190,7 @@ def _compared(talk: Talk) -> Section:
 
     tried = sorted(talk.compared, key=lambda own: (own.problem is not None, -own.evidence))
     rows = [(own.candidate.name, number(own.evidence), own.problem or "") for own in tried]
-    lead = "What was compared on rows held out: the mean log evidence of a row that the model had not seen, in nats."
-    return table_section("compared", "Why this model", lead, ("model", "log evidence", "problem"), rows)
+    lead = "What was compared: the mean log evidence of the rows, or sequences, that the model had not seen, in nats."
+    shown = 3 if any(own.problem for own in tried) else 2
+    header = ("model", "log evidence", "problem")[:shown]
+    return table_section("compared", "Why this model", lead, header, [row[:shown] for row in rows])

@@ -21,6 +21,7 @@ _LONG_NUMBER = re.compile(r"-?\d+\.\d{2,}")
 _FONT = re.compile(r"font: ([^;]*?)([\d.]+)px [^;]*")
 _ID, _REFERENCE = re.compile(r' id="([^"]*)"'), re.compile(r'(?:href="|url\()#([^")]*)')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]+")
+_FEW_POWERS = 30  # an axis from a to 30 a has one power of ten on it, or two
 _LONGEST = 28
 _ROOT_EMS_AN_INCH = 5.5  # how large a figure is drawn at most
 _SETTINGS: Any = {
@@ -64,20 +65,26 @@ def draw(
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         paint(figure)
-        _write_out_powers(figure)
+        write_out_powers(figure)
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _for_page(file.getvalue(), shown or {})
 
 
-def _write_out_powers(figure: Any) -> None:
+def write_out_powers(figure: Any) -> None:
     """Ticks of logarithmic axes as numbers: matplotlib writes them as formulas, which the page shows as they are."""
     from matplotlib.ticker import LogFormatter, NullFormatter, StrMethodFormatter
 
     for axis in (each for axes in figure.axes for each in (axes.xaxis, axes.yaxis)):
         if isinstance(axis.get_major_formatter(), LogFormatter):
             axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-            axis.set_minor_formatter(NullFormatter())
+            low, high = axis.get_view_interval()
+            axis.set_minor_formatter(_between if low > 0 and high < _FEW_POWERS * low else NullFormatter())
+
+
+def _between(x: float, place: int | None = None) -> str:
+    """The label of a tick between two powers of ten: 2, 3 and 5 say where one is."""
+    return f"{x:g}" if f"{x:e}"[0] in "235" else ""
 
 
 def layer(artists: Iterable[Any], name: str, version: int) -> None:
