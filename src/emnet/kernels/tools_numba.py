@@ -87,23 +87,23 @@ _LOG2_E, _MAGIC, _LOG_2_HIGH, _LOG_2_LOW = (
 
 
 @njit(fastmath={"contract"})
-def exp_single(x: float) -> float:
+def exp_single(x):  # type: ignore[no-untyped-def]
     """e^x of float32 for −87 < x < 87, likewise, to r⁷."""
     shifted = x * _LOG2_E + _MAGIC
     n = shifted - _MAGIC
     r = (x - n * _LOG_2_HIGH) - n * _LOG_2_LOW
     p = (((((((_C7 * r + _C6) * r + _C5) * r + _C4) * r + _C3) * r + _C2) * r + _C1) * r) + _C0
-    return p * two_to_the(shifted)  # type: ignore[call-arg, return-value]
+    return p * two_to_the(shifted)
 
 
-def exp_of_type(x: float) -> float:
+def exp_of_type(x):  # type: ignore[no-untyped-def]
     """`exp` or `exp_single`, as x is."""
     raise NotImplementedError("in compiled code only")
 
 
 @overload(exp_of_type, jit_options={"fastmath": {"contract"}})
-def _exp_of_type(x: float) -> float:  # as Numba calls it: of a type, and the function for it
-    return (exp_single if x == types.float32 else exp).py_func  # type: ignore[comparison-overlap, return-value]
+def _exp_of_type(x):  # type: ignore[no-untyped-def] # as Numba calls it: of a type, and the function for it
+    return (exp_single if x == types.float32 else exp).py_func
 
 
 # -- blocks of rows -------------------------------------------------------------------------------------------------
