@@ -8,12 +8,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from emnet.exceptions import FitInterrupted, FitTerminated
-
-if TYPE_CHECKING:
-    from emnet.distributed import Group
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _ORDINARY = (signal.SIG_DFL, signal.default_int_handler)  # what may be replaced: no handler that a program has set
@@ -47,9 +44,9 @@ class Requests:
         self.signal = number
         print(_ASKED, file=sys.stderr, flush=True)
 
-    def share(self, group: Group) -> bool:
-        """Whether any process of the group has been asked: then all of them have."""
-        number = group.largest(self.signal or 0)
+    def share(self, largest: Callable[[int], int]) -> bool:
+        """Whether any of many processes has been asked, of which `largest` gives the largest number: then all have."""
+        number = largest(self.signal or 0)
         if number and self.signal is None:
             self.signal = number
         return number > 0

@@ -159,7 +159,7 @@ class Journal:
         if self._news or not self.complete:
             self.complete = True
             self.write()
-        self.requests.share(self.group)
+        self.requests.share(self.group.largest)
 
     def leave(self) -> None:
         """The fit has not; a run that failed stays where it stood in the last checkpoint."""
@@ -217,7 +217,7 @@ class Journal:
         return None if record is None else self._restore(*record)
 
     def line(self) -> None:
-        asked = self.requests.share(self.group)
+        asked = self.requests.share(self.group.largest)
         if asked or time.monotonic() - self._written >= self._interval():
             self.write(self._capture)
         if asked:
