@@ -45,7 +45,7 @@ class Requests:
         print(_ASKED, file=sys.stderr, flush=True)
 
     def share(self, largest: Callable[[int], int]) -> bool:
-        """Whether any process has been asked: then all of them have. `largest` is over the processes."""
+        """Whether any of many processes has been asked, of which `largest` gives the largest number: then all have."""
         number = largest(self.signal or 0)
         if number and self.signal is None:
             self.signal = number
