@@ -77,11 +77,16 @@ class Table(Factor[Counts]):
 
     def maximize(self, statistics: Counts) -> None:
         """p_i ∝ n_i + α_i − 1, over the entries that are free."""
-        if not self.fixed:
-            pseudo, free = self._pseudo_counts(statistics), self._free
+        if self.fixed:
+            return
+        pseudo = self._pseudo_counts(statistics)
+        if self.held is None:  # most tables: half the operations
+            found, reached = _log(pseudo).log_softmax(-1), pseudo.sum(-1, keepdim=True) > 0
+        else:
+            free = self._free
             found = _log(pseudo).masked_fill(~free, float("-inf")).log_softmax(-1)
-            reached = torch.where(free, pseudo, 0.0).sum(-1, keepdim=True) > 0  # a row that nobody reaches stays
-            self.logits.data.copy_(torch.where(free & reached, found, self.logits))
+            reached = free & (torch.where(free, pseudo, 0.0).sum(-1, keepdim=True) > 0)
+        self.logits.data.copy_(torch.where(reached, found, self.logits))  # a row that nobody reaches stays
 
     def gradient(self, statistics: Counts) -> Tensor:
         pseudo = torch.where(self._free, self._pseudo_counts(statistics), 0.0)
@@ -93,10 +98,13 @@ class Table(Factor[Counts]):
         return float(((self.concentration - 1) * self.log_probabilities)[self._free].sum())
 
     def coordinates(self) -> Tensor:
-        return self.logits.detach()[self._free]
+        return self.logits.detach().flatten().clone() if self.held is None else self.logits.detach()[self._free]
 
     def set_coordinates(self, vector: Tensor) -> None:
-        self.logits.data[self._free] = vector
+        if self.held is None:
+            self.logits.data.copy_(vector.view_as(self.logits))
+        else:
+            self.logits.data[self._free] = vector
 
     @property
     def _free(self) -> Tensor:
