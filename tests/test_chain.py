@@ -197,7 +197,7 @@ def test_long_sequences_agree_with_themselves_in_pieces(backend):
 
 def test_the_kernels_agree_on_large_problems(monkeypatch):
     pytest.importorskip("numba")
-    for k, lengths in ((32, (3_000,)), (8, (70,) * 300), (100, (900, 100))):
+    for k, lengths in ((32, (3_000,)), (8, (70,) * 300), (100, (900, 100)), (4, (9_000, 1, 700, 30))):
         start, transition, x, offsets = problem(7, lengths=lengths, k=k)
         one = chain.forward_backward(start, transition, x, offsets)
         with monkeypatch.context() as patch:
@@ -221,8 +221,9 @@ def test_ten_thousand_steps_of_a_hundred_states_are_stable(spread):
     assert found.transitions.sum().item() == pytest.approx(9_999, rel=1e-11)
 
 
-def test_any_number_of_threads_gives_the_same_bits():
-    start, transition, x, offsets = problem(8, lengths=(500,) * 400, k=4)
+@pytest.mark.parametrize("lengths", [(500,) * 400, (30_000,)])
+def test_any_number_of_threads_gives_the_same_bits(lengths):
+    start, transition, x, offsets = problem(8, lengths=lengths, k=4)
     found = []
     before = torch.get_num_threads()
     try:
