@@ -102,6 +102,7 @@ def main() -> None:
         methods = METHODS | {
             "NeuralMixture, all by held-out evidence": _ours(best),
             "NeuralMixture, passes and rate of an earlier table": _ours(_EARLIER),
+            "the same, one start": _ours(_EARLIER | {"n_init": 1, "mixture_starts": 40}),
         }
         rows = [row for name, make in methods.items() for row in _rows(name, *measured(make, X, y))]
     body = markdown(["", "accuracy", "by seed", "seconds of a fit", "goal"], rows) + (
@@ -109,17 +110,19 @@ def main() -> None:
         "bound on the rows that are fitted is taken. In the first of our rows no label had a part in any choice: "
         "network and rate, passes alone, and passes of EM were taken one after another by the mean log evidence of a "
         f"fifth of the rows, held out, of one start each ({', '.join(said)}). The second has a network that was taken "
-        "so, () → 40 at a rate of 0.002, with 60 passes alone and 5 of EM that were found by looking at accuracies."
+        "so, () → 40 at a rate of 0.002, with 60 passes alone and 5 of EM that were found by looking at accuracies; "
+        "the third has a single start, and 40 of its mixture. The evidence does not know the digits: the start that it "
+        "takes is not the one with most of them right."
     )
     write("autoencoders.clustering", "Autoencoders: clusters of the digits", body)
 
 
 def _ours(options: dict[str, Any]) -> Method:
-    return lambda seed: NeuralMixture(10, n_init=_STARTS, random_state=seed, **{**_COMMON, **options})
+    return lambda seed: NeuralMixture(10, random_state=seed, **{"n_init": _STARTS, **_COMMON, **options})
 
 
 def _rows(name: str, reached: list[float], first: list[float], seconds: float) -> list[list[str]]:
-    goal = "" if not first else f"≥ {_GOAL:.0%}" + ("" if np.mean(reached) >= _GOAL else " MISSED")
+    goal = "" if name in METHODS else f"≥ {_GOAL:.0%}" + ("" if np.mean(reached) >= _GOAL else " MISSED")
     alone = [[f"{name}: the first of them", *_accuracies(first), "", ""]] if first else []
     return [[name, *_accuracies(reached), f"{seconds:.1f}", goal], *alone]
 
