@@ -151,7 +151,7 @@ X = np.random.RandomState(0).randn(N, 6)
         (nn.Linear(5, 4), "encoder does not take 6 inputs a row"),
         (nn.Conv1d(1, 4, 3), "encoder does not take 6 inputs a row"),
     ],
-    ids=str,
+    ids=["class", "lambda", "pair", "lstm", "five outputs", "five inputs", "convolution"],
 )
 def test_a_module_that_does_not_fit_is_named(encoder, message):
     with pytest.raises(InvalidInputError, match=message):
