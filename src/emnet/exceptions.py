@@ -83,8 +83,8 @@ class FitInterrupted(UnfinishedFit, KeyboardInterrupt):
     code = 130  # what the command line exits with
 
     def __init__(self, fit: Any, advice: str = ""):
-        super().__init__(advice, fit)
-        self.advice = advice
+        super().__init__(fit, advice)
+        self.fit, self.advice = fit, advice
 
     def __str__(self) -> str:
         kept = "there were none to keep yet" if self.fit is None else "the best parameters so far are kept"

@@ -26,6 +26,15 @@ def interrupted(fit: Any, cause: KeyboardInterrupt, advice: str = "") -> FitInte
     return (FitTerminated if isinstance(cause, Terminated) else FitInterrupted)(fit, advice)
 
 
+@contextmanager
+def one_of_several() -> Iterator[None]:
+    """The fit in the block is a part of a whole that is nothing without it: an interruption says that none is kept."""
+    try:
+        yield
+    except FitInterrupted as stop:
+        raise type(stop)(None, stop.advice) from stop
+
+
 def exit_code(interrupt: BaseException) -> int:
     """130 after Ctrl-C, 143 after SIGTERM."""
     return 143 if isinstance(interrupt, (Terminated, FitTerminated)) else 130

@@ -21,7 +21,7 @@ from emnet.estimators.resuming import resumable
 from emnet.estimators.standardize import location_scale_of_seen
 from emnet.estimators.table_input import check_table
 from emnet.estimators.validation import require_one_of, require_positive_integer
-from emnet.exceptions import InvalidInputError
+from emnet.exceptions import FitInterrupted, InvalidInputError
 
 _FLOOR = 3e-3  # variance added to every standardized column: what a column of few values would let collapse
 _MAX_ITER, _TOL = 200, 1e-3
@@ -119,7 +119,7 @@ class EMImputer(TransformerMixin, BaseEstimator):
             self.model_ = self._selected((used - self.location_) / self.scale_, sample_weight)
         else:
             self.location_, self.scale_ = np.zeros(used.shape[1]), np.ones(used.shape[1])
-            self.model_ = clone(self.model).fit(used, sample_weight=sample_weight)
+            self._fit_clone(self.model, used, sample_weight)
         return self
 
     def transform(self, X: Any) -> Any:
@@ -179,14 +179,24 @@ class EMImputer(TransformerMixin, BaseEstimator):
             if getattr(self, name) != usual:
                 raise InvalidInputError(f"{name} is for tables of numbers; this one has words. Leave it out.")
         X = check_table(self, X, reset=True)
-        self.selection_, self.model_ = None, self.model
+        self._kept, self._indicator = np.ones(self.n_features_in_, dtype=bool), None
+        self.selection_, model = None, self.model
         if isinstance(self.model, str):
             self.selection_ = chosen_density(X, self._sizes(), self.covariance_types, "bic", self._seed())
-            self.model_ = self.selection_.best
+            model = self.model_ = self.selection_.best
         if sample_weight is not None or self.selection_ is None:
-            self.model_ = clone(self.model_).fit(X, sample_weight=sample_weight)
-        self._kept, self._indicator = np.ones(self.n_features_in_, dtype=bool), None
+            self._fit_clone(model, X, sample_weight)
         return self
+
+    def _fit_clone(self, model: Any, X: Any, sample_weight: Any) -> None:
+        """Interrupted, too, it is what holes are filled by."""
+        own = clone(model)
+        try:
+            own.fit(X, sample_weight=sample_weight)
+        except FitInterrupted:
+            self.model_ = own
+            raise
+        self.model_ = own
 
     def _check_parameters(self) -> None:
         require_one_of("strategy", self.strategy, ("mean", "sample"))

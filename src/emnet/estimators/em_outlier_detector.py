@@ -17,7 +17,7 @@ from emnet.estimators.mixture_selection import Selection
 from emnet.estimators.pyod_names import PyODDetector
 from emnet.estimators.table_input import check_table
 from emnet.estimators.validation import require_one_of
-from emnet.exceptions import InvalidInputError
+from emnet.exceptions import FitInterrupted, InvalidInputError
 
 
 class EMOutlierDetector(OutlierMixin, BaseEstimator):
@@ -77,10 +77,18 @@ class EMOutlierDetector(OutlierMixin, BaseEstimator):
             seed = int(check_random_state(self.random_state).randint(2**31))
             sizes = sizes_of("n_components", self.n_components)
             self.selection_ = chosen_density(X, sizes, self.covariance_types, "bic", seed)
-            self.model_ = self.selection_.best
-        else:
-            self.model_ = clone(self.model).fit(X)
-        self._fitted_rows, self._usual = X, anomaly.without_lone_parts(self.model_, X)
+            return self._judging(X, self.selection_.best)
+        model = clone(self.model)
+        try:
+            model.fit(X)
+        except FitInterrupted:
+            self._judging(X, model)
+            raise
+        return self._judging(X, model)
+
+    def _judging(self, X: Any, model: Any) -> Self:
+        """With the threshold of the rows that the model was fitted to."""
+        self.model_, self._fitted_rows, self._usual = model, X, anomaly.without_lone_parts(model, X)
         self.offset_ = anomaly.outlier_threshold(self._usual.score_samples(X), float(self.contamination))
         return self
 

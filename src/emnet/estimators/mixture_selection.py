@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state
 
 from emnet.estimators.validation import require_one_of
 from emnet.exceptions import CollapsedComponentError, CollapsedComponentWarning, InvalidInputError
+from emnet.interruption import one_of_several
 
 CRITERIA = ("bic", "icl", "aic")
 
@@ -126,7 +127,8 @@ def _fit(candidate: Any, data: tuple[Any, ...], criteria: Sequence[str]) -> dict
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            candidate.fit(*data)
+            with one_of_several():
+                candidate.fit(*data)
         except CollapsedComponentError as error:
             nothing = dict.fromkeys(("log_likelihood", "parameters", *criteria), np.inf)
             return {**nothing, "converged": False, "problem": str(error)}

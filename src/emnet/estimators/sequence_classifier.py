@@ -22,6 +22,7 @@ from emnet.estimators.sequences import joined, require_lengths
 from emnet.estimators.streaming import require_alone, sequence_weights
 from emnet.estimators.validation import plain_labels
 from emnet.exceptions import InvalidInputError
+from emnet.interruption import one_of_several
 
 
 class SequenceClassifier(ClassifierMixin, BaseEstimator):
@@ -76,10 +77,11 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
             raise InvalidInputError(f"y must have a class for each of the {len(sequences)} sequences; it has {len(y)}.")
         self.classes_, index = np.unique(y, return_inverse=True)
         self.class_prior_ = self._prior(np.bincount(index) / len(index))
-        self.models_ = [
-            clone(self.model).fit([sequence for sequence, own in zip(sequences, index, strict=True) if own == number])
-            for number in range(len(self.classes_))
-        ]
+        with one_of_several():
+            self.models_ = [
+                clone(self.model).fit([each for each, own in zip(sequences, index, strict=True) if own == number])
+                for number in range(len(self.classes_))
+            ]
         return self
 
     def _fit_stream(self, stream: Stream) -> Self:
@@ -89,7 +91,8 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         shares = np.array([totals[label] for label in self.classes_.tolist()])
         self.class_prior_ = self._prior(shares / shares.sum())
         labels = self.classes_.tolist()
-        self.models_ = [clone(self.model).fit(replace(stream, chosen=OfClass(label))) for label in labels]
+        with one_of_several():
+            self.models_ = [clone(self.model).fit(replace(stream, chosen=OfClass(label))) for label in labels]
         return self
 
     def predict(self, X: Any, lengths: Any = None) -> np.ndarray:
