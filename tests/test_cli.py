@@ -264,7 +264,7 @@ def test_an_interrupt_ends_with_its_code(number, code):
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
-    assert errors.strip().endswith("Interrupted.")
+    assert errors.strip().endswith("Interrupted. To be able to go on after it give emnet fit --checkpoint FILE.")
 
 
 def test_help_is_light():

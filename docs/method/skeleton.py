@@ -97,8 +97,7 @@ class OneOfK(LatentModel[Discrete]):
     def posterior(self, batch: Batch) -> Discrete:
         """E: the exact posterior, and the evidence of each row; 1 to the last bit of a row that was not seen."""
         target = observed_target(batch)  # NaN for what was not observed
-        joint = self.emission.log_prob(target) + self.weights.log_weights().to(target.dtype)
-        log_evidence, responsibilities = normalized(joint)
+        log_evidence, responsibilities = normalized(self.emission.log_prob(target), self.weights.log_weights())
         return Discrete(log_evidence.masked_fill(target.isnan(), 0.0), EvidenceKind.EXACT, responsibilities)
 
     def statistics(self, batch: Batch, posterior: Discrete) -> ModelStatistics:

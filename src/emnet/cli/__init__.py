@@ -128,5 +128,6 @@ def main() -> None:
 
 
 def _leave(interrupt: BaseException) -> NoReturn:
-    click.echo(f"Interrupted. {getattr(interrupt, 'advice', '')}".strip(), err=True)
+    advice = getattr(interrupt, "advice", "") or "To be able to go on after it give emnet fit --checkpoint FILE."
+    click.echo(f"Interrupted. {advice}", err=True)
     sys.exit(exit_code(interrupt))
