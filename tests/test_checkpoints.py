@@ -205,7 +205,7 @@ def test_a_signal_finishes_the_iteration_and_says_how_to_go_on(number, tmp_path)
             signal.raise_signal(number)
 
     model = mixture(n_init=2, callbacks=[ask])
-    with pytest.raises(FitInterrupted, match="fit again with resume=True") as stopped:
+    with pytest.raises(FitInterrupted, match="fit with resume=True, goes on") as stopped:
         model.fit(X, checkpoint=path)
     assert stopped.value.code == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
     assert stopped.value.fit.n_iter == 3

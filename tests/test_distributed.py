@@ -127,7 +127,7 @@ def test_a_signal_to_the_process_that_started_the_others_ends_them(tmp_path):
     fit.send_signal(signal.SIGINT)
     said, complaints = fit.communicate(timeout=60)
     assert (fit.returncode, path.exists()) == (130, True), complaints
-    assert said.endswith("fit again with resume=True to go on.\n")
+    assert said.endswith("fit with resume=True, goes on.\n")
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
