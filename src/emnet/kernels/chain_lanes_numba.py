@@ -7,7 +7,6 @@ about the same step. How they are cut and grouped follows from lengths and state
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from emnet.kernels.compilation import compiled
 from emnet.kernels.lanes_numba import WIDTH
+from emnet.kernels.threads import in_threads
 from emnet.kernels.tools_numba import with_leading
 
 
@@ -197,5 +197,4 @@ class _Passes:
             run(slice(0, n))
             return
         cuts = np.linspace(0, n, min(n, LIMITS.tasks * threads) + 1).astype(int).tolist()
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(run, [slice(*pair) for pair in pairwise(cuts)]))
+        in_threads(run, [slice(*pair) for pair in pairwise(cuts)])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +13,7 @@ from numba.extending import overload
 from torch import Tensor
 
 from emnet.kernels.lanes_numba import two_to_the
+from emnet.kernels.threads import in_threads
 
 _GROUP_ELEMENTS, _MOST_GROUPS = 2**17, 64
 SUMS: Any = {"reassoc", "contract", "nsz"}  # sums may be reordered; NaN and ∞ keep their meaning
@@ -112,16 +112,6 @@ def _exp_of_type(x):  # type: ignore[no-untyped-def] # as Numba calls it: of a t
 def over_blocks(run: Callable[[slice], None], n: int, size: int) -> None:
     """Run every block of so many rows, side by side where there are threads for it."""
     in_threads(run, [slice(start, min(start + size, n)) for start in range(0, n, size)])
-
-
-def in_threads(run: Callable[[slice], None], every: Sequence[slice]) -> None:
-    threads = min(torch.get_num_threads(), len(every))
-    if threads <= 1:
-        for part in every:
-            run(part)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(run, every))
 
 
 # -- groups of sequences --------------------------------------------------------------------------------------------
