@@ -116,7 +116,8 @@ class HiddenMarkov(EmittingModel[Chain]):
     def _arrays(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         first = first_rows(batch)
         log_start = self.start.log_weights(given_of(batch, first))
-        return log_start, self._log_transition(batch), self.log_likelihood(batch), offsets(batch)
+        rows = self.log_likelihood(batch).contiguous()  # here, where what it may be a copy of is let go
+        return log_start, self._log_transition(batch), rows, offsets(batch)
 
     def _log_first(self, batch: Batch, steps: Tensor, at: Tensor | None) -> Tensor:
         """log p(state of each sequence's first row), (k,) or (s, k): of the start, or a step after `at`."""

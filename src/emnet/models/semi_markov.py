@@ -130,7 +130,8 @@ class HiddenSemiMarkov(EmittingModel[Segments]):
     def _arrays(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         log_start = self.start.log_weights(given_of(batch, first_rows(batch)))
         tables = self.transition.log_weights(batch.given), self.duration.log_weights(batch.given)
-        return log_start, *tables, self.log_likelihood(batch), offsets(batch)
+        rows = self.log_likelihood(batch).contiguous()  # here, where what it may be a copy of is let go
+        return log_start, *tables, rows, offsets(batch)
 
     def _exactly_one(self, batch: Batch, log_evidence: Tensor) -> Tensor:
         return exactly_one(batch, log_evidence) if self.censored else log_evidence
