@@ -91,6 +91,9 @@ def test_whatever_has_fit_takes_a_stream(name):
 def test_where_every_row_counts_once_a_stream_with_weights_is_refused(model):
     with pytest.raises(InvalidInputError, match="counts every row of the stream once: leave weight= out"):
         model.fit(emnet.stream(frame(), columns=INPUTS, weight="weight"))
+    rows = np.where(np.arange(200).reshape(100, 2) == 151, np.inf, 1.0)
+    with pytest.raises(InvalidInputError, match="row 15 of them, column 1 holds infinity"):
+        model.fit(emnet.stream(rows, batch_rows=30))
 
 
 def test_holes_of_a_stream_may_be_told_by_a_number_and_columns_be_empty():

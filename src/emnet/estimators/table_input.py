@@ -20,7 +20,10 @@ def check_table(estimator: Any, X: Any, reset: bool) -> Any:
     Raises InvalidInputError for too few rows, and for a frame that cannot be read.
     """
     if reset and isinstance(X, Stream):
-        check_table(estimator, example_of(X), reset=True)
+        table = example_of(X)
+        if isinstance(table, np.ndarray):
+            table = np.where(np.isinf(table), 0.0, table)  # the fit says in which row
+        check_table(estimator, table, reset=True)
         return X.through(without_targets)
     require_frame(X)
     if not (is_frame(X) or has_words(X)):
