@@ -22,7 +22,17 @@ from emnet.inference.amortized import Amortized
 from tests.distributed_faults import Share
 from tests.streamed import CASES, N, _members, frame
 
-_NAMES = ("gaussians-prior-squarem", "tables", "em-mlp-lbfgs", "experts", "chain", "factors", "factors-whole")
+_NAMES = (
+    "gaussians-prior-squarem",
+    "tables",
+    "em-mlp-lbfgs",
+    "experts",
+    "chain",
+    "factors",
+    "factors-whole",
+    "imputer",
+    "outliers",
+)
 
 
 def digests(share: Share) -> dict[str, str]:
@@ -34,7 +44,9 @@ def digests(share: Share) -> dict[str, str]:
 
 def _digest(case: Any, model: Any) -> str:
     numbers = [np.ascontiguousarray(part).tobytes() for part in case.parameters(model)]
-    return hashlib.sha256(b"".join([*numbers, np.float64(model.log_evidence_).tobytes()])).hexdigest()
+    return hashlib.sha256(
+        b"".join([*numbers, np.float64(getattr(model, "model_", model).log_evidence_).tobytes()])
+    ).hexdigest()
 
 
 class Noiseless(Amortized):

@@ -55,7 +55,8 @@ class Streamed:
     def compare(self, one: Any, other: Any, tolerance: float) -> None:
         for a, b in zip(self.parameters(one), self.parameters(other), strict=True):
             np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
-        np.testing.assert_allclose(one.log_evidence_, other.log_evidence_, rtol=tolerance)
+        evidence = [getattr(model, "model_", model).log_evidence_ for model in (one, other)]
+        np.testing.assert_allclose(*evidence, rtol=tolerance)
 
 
 def _mixture(name: str, estimator: Any, parameters: Callable[[Any], list[np.ndarray]], *inputs: str) -> Streamed:
@@ -90,12 +91,36 @@ def _sequences(name: str, estimator: Any, target: str | None, *inputs: str) -> S
     return Streamed(name, estimator, inputs, fit, roles, _members)
 
 
+def _once(name: str, estimator: Any, parameters: Callable[[Any], list[np.ndarray]], *inputs: str) -> Streamed:
+    """Of rows that count once each."""
+    return Streamed(name, estimator, inputs, lambda model, table: model.fit(table[list(inputs)]), {}, parameters)
+
+
 def _members(model: Any) -> list[np.ndarray]:
     return [member.coordinates().numpy() for member in model.members_]
 
 
 def _gaussians(model: Any) -> list[np.ndarray]:
     return [model.weights_, model.means_, model.covariances_]
+
+
+def _filled(model: Any) -> list[np.ndarray]:
+    columns = list(model.feature_names_in_)
+    return [model.transform(frame()[columns])[["first", "second"]].to_numpy()]
+
+
+def _imputed(model: Any) -> list[np.ndarray]:
+    return [model.location_, model.scale_, *_gaussians(model.model_), model.transform(frame()[model.feature_names_in_])]
+
+
+def _judged(model: Any) -> list[np.ndarray]:
+    rows = frame()[model.feature_names_in_]
+    return [model.offset_, model.score_samples(rows), model.surprise(rows)]
+
+
+def _clustered(model: Any) -> list[np.ndarray]:
+    criteria = [[line[name] for name in ("log_likelihood", "bic", "icl", "aic")] for line in model.table_]
+    return [model.labels_, model.predict_proba(frame()[model.feature_names_in_]), criteria]
 
 
 def _tables(model: Any) -> list[np.ndarray]:
@@ -106,6 +131,7 @@ def _linear(model: Any) -> list[np.ndarray]:
     return [model.mean_, model.get_covariance()]
 
 
+_AUTO = {"n_components": (1, 2), "covariance_types": ("diag",), "random_state": 0}
 _EM = {"algorithm": "em", "m_step": "mm", "max_iter": 8, "n_init": 1, "random_state": 0}
 _HMM = {"random_state": 0, "n_iter": 5}
 _CHAIN = {"max_iter": 3, "n_init": 1, "random_state": 0}
@@ -125,6 +151,14 @@ CASES = [
         "first",
         "color",
     ),
+    _mixture("imputer", emnet.EMImputer(**_AUTO, add_indicator=True), _imputed, "first", "second"),
+    _mixture("imputer-words", emnet.EMImputer(**_AUTO), _filled, "first", "second", "color"),
+    _mixture("imputer-given", emnet.EMImputer(emnet.GaussianMixture(2, random_state=0)), _imputed, "first", "second"),
+    _once("outliers", emnet.EMOutlierDetector(**_AUTO), _judged, "first", "second"),
+    _once("outliers-words", emnet.EMOutlierDetector(**_AUTO), _judged, "first", "color"),
+    _once("outliers-given", emnet.EMOutlierDetector(emnet.GaussianMixture(2, random_state=0)), _judged, "first", "q"),
+    _once("clusters", emnet.EMClusterer((2, 3), covariance_types=["tied"], random_state=0), _clustered, "first", "p"),
+    _once("clusters-words", emnet.EMClusterer(2, random_state=0), _clustered, "first", "color"),
     _mixture("factors", emnet.FactorAnalysis(1, max_iter=9, algorithm="em"), _linear, "first", "second", "real"),
     _mixture("factors-whole", emnet.FactorAnalysis(1, max_iter=9), _linear, "first", "p", "real"),
     _mixture("principal", emnet.ProbabilisticPCA(1, max_iter=9, algorithm="em"), _linear, "first", "second", "real"),

@@ -81,6 +81,17 @@ FITS: list[FitCase] = [
     FitCase(
         "EMImputer", lambda: emnet.EMImputer(n_components=(1, 2), covariance_types=("diag",), random_state=0), (_HOLES,)
     ),
+    FitCase(
+        "EMOutlierDetector",
+        lambda: emnet.EMOutlierDetector(n_components=(1, 2), covariance_types=("diag",), random_state=0),
+        (_HOLES,),
+    ),
+    FitCase("EMClusterer", lambda: emnet.EMClusterer((2, 3), covariance_types=("diag",), random_state=0), (_HOLES,)),
+    FitCase(
+        "EMClusterer-stream",
+        lambda: emnet.EMClusterer((1, 2), covariance_types=("diag",), random_state=0),
+        (emnet.stream(_HOLES, batch_rows=40),),
+    ),
     FitCase("FactorAnalysis", lambda: emnet.FactorAnalysis(2, algorithm="em", max_iter=9), (_HOLES,)),
     FitCase("ProbabilisticPCA", lambda: emnet.ProbabilisticPCA(2, algorithm="em", max_iter=9), (_HOLES,)),
     _autoencoder("joint", n_init=2, warm_up=0.5, early_stopping=True),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,16 +29,26 @@ class Reason:
     surprise: float
 
 
-def without_lone_parts(model: Any, X: Any) -> Any:
+def at_once(X: Any, wanted: Callable[[Any], np.ndarray]) -> np.ndarray:
+    return wanted(X)
+
+
+def without_lone_parts(model: Any, X: Any, end_to_end: Callable[..., np.ndarray] = at_once) -> Any:
     """The model without the components more than half of which is one row of X, (n, d): Σ_i r_ik < 2 max_i r_ik.
 
     A row so far from all others that EM gives it a component of its own would vouch for itself: its evidence would be
-    among the highest. A model without components, or of nothing but such, is returned as it is.
+    among the highest. A model without components, or of nothing but such, is returned as it is. `end_to_end`(X, wanted)
+    is what is wanted of rows after rows.
     """
     if not hasattr(model, "without_components"):
         return model
-    shares = model.predict_proba(X)
-    lone = shares.sum(axis=0) < 2 * shares.max(axis=0)
+
+    def sum_and_largest(rows: Any) -> np.ndarray:
+        shares = model.predict_proba(rows)
+        return np.stack((shares.sum(axis=0), shares.max(axis=0)))[None]
+
+    parts = end_to_end(X, sum_and_largest)
+    lone = parts[:, 0].sum(axis=0) < 2 * parts[:, 1].max(axis=0)
     return model.without_components(lone) if lone.any() and not lone.all() else model
 
 

@@ -49,6 +49,17 @@ def all_rows(parts: Parts) -> Parts:
     return parts
 
 
+@dataclass(frozen=True)
+class _Then:
+    """One change of rows after another."""
+
+    first: Callable[[Parts], Parts]
+    second: Callable[[Parts], Parts]
+
+    def __call__(self, parts: Parts) -> Parts:
+        return self.second(self.first(parts))
+
+
 @dataclass(frozen=True, eq=False)
 class Stream:
     """Chunks of a source, as often as they are asked for; made by `emnet.stream`.
@@ -78,6 +89,10 @@ class Stream:
     def as_frames(self) -> Stream:
         """The stream whose tables stay data frames, for what tells integers and booleans from other numbers."""
         return replace(self, columns=replace(self.columns, as_frames=True))  # type: ignore[type-var]
+
+    def through(self, change: Callable[[Parts], Parts]) -> Stream:
+        """The stream whose rows go through `change` last, which can be copied to another process."""
+        return replace(self, chosen=_Then(self.chosen, change), spool=None)
 
     def __iter__(self) -> Iterator[Chunk]:
         return prefetched(self._chunks(), self.prefetch)

@@ -7,10 +7,12 @@ from numbers import Integral
 from typing import Any
 
 from emnet.data.frames import column_names, has_words
+from emnet.data.stream import Stream
 from emnet.estimators.gaussian_mixture import GaussianMixture
 from emnet.estimators.mixture_blocks import automatic_families
 from emnet.estimators.mixture_model import MixtureModel
 from emnet.estimators.mixture_selection import Selection
+from emnet.estimators.stream_passes import example_of, number_of_rows
 from emnet.estimators.validation import require_positive_integer
 from emnet.exceptions import InvalidInputError
 
@@ -21,12 +23,16 @@ _MEASURED = ("gaussian", "poisson")
 def chosen_density(
     X: Any, sizes: tuple[int, ...], covariance_types: Iterable[str], criterion: str, seed: int
 ) -> Selection:
-    """Gaussian mixtures of tables of numbers, else mixtures of mixed type; the lowest criterion is the best."""
+    """Gaussian mixtures of tables of numbers, else mixtures of mixed type; the lowest criterion is the best.
+
+    X is a table, or a stream of one: then every candidate is fitted to the stream, and judged by a pass over it.
+    """
+    table, n = (example_of(X), number_of_rows(X.as_frames())) if isinstance(X, Stream) else (X, len(X))
     start: Any = GaussianMixture(prior="auto", max_iter=_MAX_ITER, tol=_TOL, random_state=seed)
     grid: dict[str, Any] = {"covariance_types": tuple(covariance_types)}
-    if has_words(X):
-        start, grid = MixtureModel(emissions=numbers_together(X), max_iter=_MAX_ITER, random_state=seed), {}
-    few = [size for size in sizes if size <= len(X)] or [1]
+    if has_words(table):
+        start, grid = MixtureModel(emissions=numbers_together(table), max_iter=_MAX_ITER, random_state=seed), {}
+    few = [size for size in sizes if size <= n] or [1]
     return start.select(X, n_components=few, criterion=criterion, **grid)  # type: ignore[no-any-return]
 
 

@@ -7,12 +7,14 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from emnet.applications.cluster import Profile, profiles
+from emnet.data.stream import Stream
 from emnet.estimators.auto_density import chosen_density, sizes_of
 from emnet.estimators.mixture_selection import CRITERIA
+from emnet.estimators.resuming import resumable
+from emnet.estimators.stream_passes import end_to_end, require_unweighted, seed_for
 from emnet.estimators.table_input import check_table
 from emnet.estimators.validation import require_one_of
 
@@ -64,16 +66,18 @@ class EMClusterer(ClusterMixin, BaseEstimator):
         self.covariance_types = covariance_types
         self.random_state = random_state
 
+    @resumable
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Fit to (n, d) rows, an array or a data frame; y is ignored."""
+        """Fit to (n, d) rows, an array, a data frame or an `emnet.stream` without weights; y is ignored."""
         require_one_of("criterion", self.criterion, CRITERIA)
         sizes = sizes_of("n_clusters", self._candidates())
+        require_unweighted(X, "EMClusterer")
         X = check_table(self, X, reset=True)
-        seed = int(check_random_state(self.random_state).randint(2**31))
+        seed = seed_for(self.random_state, X)
         selection = chosen_density(X, sizes, self.covariance_types, self.criterion, seed)
         self.model_, self.table_ = selection.best, selection.table
         self.n_clusters_ = int(self.model_.n_components)
-        self.labels_ = self.model_.predict(X)
+        self.labels_ = end_to_end(X.as_frames() if isinstance(X, Stream) else X, self.model_.predict)
         return self
 
     def predict(self, X: Any) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -12,19 +13,39 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from emnet.applications.impute import impute_many
+from emnet.data.columns import Parts
 from emnet.data.frames import has_words
+from emnet.data.sample import Units
+from emnet.data.stream import Chunk, Stream
 from emnet.estimators.auto_density import chosen_density, sizes_of
 from emnet.estimators.description import Inside
 from emnet.estimators.gaussian_mixture import GaussianMixture
 from emnet.estimators.mixture_selection import Selection
 from emnet.estimators.resuming import resumable
 from emnet.estimators.standardize import location_scale_of_seen
+from emnet.estimators.stream_passes import end_to_end, example_of, is_weighted, seed_for, that_count, without_weights
+from emnet.estimators.streaming import naming_the_rows, require_alone, survey
 from emnet.estimators.table_input import check_table
-from emnet.estimators.validation import require_one_of, require_positive_integer
+from emnet.estimators.validation import require_one_of, require_positive_integer, weights_of_some
 from emnet.exceptions import FitInterrupted, InvalidInputError
 
 _FLOOR = 3e-3  # variance added to every standardized column: what a column of few values would let collapse
 _MAX_ITER, _TOL = 200, 1e-3
+_NO_VALUES = "No column of X holds a value: there is nothing to learn from."
+
+
+@dataclass(frozen=True)
+class _Standardized:
+    """Rows of a stream as the mixture sees them: the columns that hold values, NaN for `missing`."""
+
+    missing: Any
+    used: np.ndarray
+    location: np.ndarray
+    scale: np.ndarray
+
+    def __call__(self, parts: Parts) -> Parts:
+        X = np.where(self.missing == parts.X, np.nan, parts.X)  # == is never true of NaN
+        return replace(parts, X=(X[:, self.used] - self.location) / self.scale, names=None)
 
 
 class EMImputer(TransformerMixin, BaseEstimator):
@@ -92,15 +113,19 @@ class EMImputer(TransformerMixin, BaseEstimator):
 
     @resumable
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Fit the model to what is there of (n, d) rows; y is ignored.
+        """Fit the model to what is there of (n, d) rows, or of an `emnet.stream`, whose weight= counts; y is ignored.
 
         Raises InvalidInputError where a parameter or the data cannot be used, CollapsedComponentError where a model of
         your own collapses onto too few rows.
         """
         self._check_parameters()
-        self._has_words = has_words(X)
+        if isinstance(X, Stream):
+            require_alone(None, sample_weight)
+        self._has_words = has_words(example_of(X) if isinstance(X, Stream) else X)
         if self._has_words:
             return self._fit_words(X, sample_weight)
+        if isinstance(X, Stream):
+            return self._fit_stream(check_table(self, X, reset=True).through(that_count))
         X = self._check_rows(X, reset=True)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
@@ -111,12 +136,15 @@ class EMImputer(TransformerMixin, BaseEstimator):
         self._empty = np.isnan(X).all(axis=0)
         used = X[:, ~self._empty]
         if not used.shape[1]:
-            raise InvalidInputError("No column of X holds a value: there is nothing to learn from.")
+            raise InvalidInputError(_NO_VALUES)
         self._indicator = MissingIndicator(error_on_new=False).fit(X) if self.add_indicator else None
         self.selection_: Selection | None = None
         if isinstance(self.model, str):
             self.location_, self.scale_ = location_scale_of_seen(used, sample_weight)
-            self.model_ = self._selected((used - self.location_) / self.scale_, sample_weight)
+            rows = (used - self.location_) / self.scale_
+            self.model_ = self._selected(rows, len(rows))
+            if sample_weight is not None:
+                self.model_ = clone(self.model_).fit(rows, sample_weight=sample_weight)
         else:
             self.location_, self.scale_ = np.zeros(used.shape[1]), np.ones(used.shape[1])
             self._fit_clone(self.model, used, sample_weight)
@@ -173,6 +201,33 @@ class EMImputer(TransformerMixin, BaseEstimator):
         kept = names[self._kept]
         return kept if self._indicator is None else np.r_[kept, self._indicator.get_feature_names_out(names)]
 
+    def _fit_stream(self, stream: Stream) -> Self:
+        """The fit of a stream of numbers, of rows that count: what is said of its columns is found by passes."""
+        found = survey(stream, self._checked_chunk)
+        self._empty = found.mass == 0
+        self._kept = np.ones(len(self._empty), dtype=bool) if self.keep_empty_features else ~self._empty
+        if self._empty.all():
+            raise InvalidInputError(_NO_VALUES)
+        self._indicator = None
+        if self.add_indicator:
+            holes = end_to_end(stream, lambda X: np.isnan(self._check_rows(X, reset=False)).any(axis=0)[None])
+            self._indicator = MissingIndicator(error_on_new=False).fit(np.where(holes.any(axis=0), np.nan, 0.0)[None])
+        auto, used = isinstance(self.model, str), ~self._empty
+        self.location_ = found.mean[used] if auto else np.zeros(used.sum())
+        self.scale_ = np.where(found.deviation > 0, found.deviation, 1.0)[used] if auto else np.ones(used.sum())
+        rows = stream.through(_Standardized(self.missing_values, used, self.location_, self.scale_))
+        self.selection_, model = None, self.model
+        if auto:
+            model = self.model_ = self._selected(rows.through(without_weights), found.n_rows)
+        if not auto or is_weighted(rows):
+            self._fit_clone(model, rows, None)
+        return self
+
+    def _checked_chunk(self, chunk: Chunk) -> Units:
+        with naming_the_rows(chunk):
+            X = self._check_rows(chunk.X, reset=False)
+            return Units(X, None, None if chunk.weights is None else weights_of_some(chunk.weights, X))
+
     def _fit_words(self, X: Any, sample_weight: Any) -> Self:
         """The fit of a table with words."""
         for name, usual in (("add_indicator", False), ("keep_empty_features", False)):
@@ -182,9 +237,13 @@ class EMImputer(TransformerMixin, BaseEstimator):
         self._kept, self._indicator = np.ones(self.n_features_in_, dtype=bool), None
         self.selection_, model = None, self.model
         if isinstance(self.model, str):
-            self.selection_ = chosen_density(X, self._sizes(), self.covariance_types, "bic", self._seed())
+            once = X.through(without_weights) if isinstance(X, Stream) else X
+            self.selection_ = chosen_density(
+                once, self._sizes(), self.covariance_types, "bic", seed_for(self.random_state, X)
+            )
             model = self.model_ = self.selection_.best
-        if sample_weight is not None or self.selection_ is None:
+        weighted = is_weighted(X) if isinstance(X, Stream) else sample_weight is not None
+        if weighted or self.selection_ is None:
             self._fit_clone(model, X, sample_weight)
         return self
 
@@ -210,18 +269,17 @@ class EMImputer(TransformerMixin, BaseEstimator):
     def _sizes(self) -> tuple[int, ...]:
         return sizes_of("n_components", self.n_components)
 
-    def _selected(self, rows: np.ndarray, sample_weight: Any) -> GaussianMixture:
-        start = GaussianMixture(reg_covar=_FLOOR, max_iter=_MAX_ITER, tol=_TOL, random_state=self._seed())
+    def _selected(self, rows: Any, n: int) -> GaussianMixture:
+        """Of n rows that count once each."""
+        seed = seed_for(self.random_state, rows)
+        start = GaussianMixture(reg_covar=_FLOOR, max_iter=_MAX_ITER, tol=_TOL, random_state=seed)
         self.selection_ = start.select(
             rows,
-            n_components=[k for k in self._sizes() if k <= len(rows)],
+            n_components=[k for k in self._sizes() if k <= n],
             covariance_types=tuple(self.covariance_types),
         )
         best: GaussianMixture = self.selection_.best
-        return best if sample_weight is None else clone(best).fit(rows, sample_weight=sample_weight)
-
-    def _seed(self) -> int:
-        return int(check_random_state(self.random_state).randint(2**31))
+        return best
 
     def _draw(self, rows: np.ndarray, random_state: Any) -> np.ndarray:
         return self.model_.sample_missing(rows, random_state)

@@ -8,13 +8,15 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin, clone
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from emnet.applications import anomaly
+from emnet.data.stream import Stream
 from emnet.estimators.auto_density import chosen_density, names_of, sizes_of
 from emnet.estimators.mixture_selection import Selection
 from emnet.estimators.pyod_names import PyODDetector
+from emnet.estimators.resuming import resumable
+from emnet.estimators.stream_passes import end_to_end, require_unweighted, seed_for, some_rows
 from emnet.estimators.table_input import check_table
 from emnet.estimators.validation import require_one_of
 from emnet.exceptions import FitInterrupted, InvalidInputError
@@ -68,13 +70,18 @@ class EMOutlierDetector(OutlierMixin, BaseEstimator):
         self.covariance_types = covariance_types
         self.random_state = random_state
 
+    @resumable
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Fit the model to (n, d) rows, an array or a data frame, in which cells may be missing; y is ignored."""
+        """Fit the model to (n, d) rows, an array or a data frame, in which cells may be missing; y is ignored.
+
+        Or to an `emnet.stream` without weights; then what is usual of a column (see `surprise`) is that of some rows.
+        """
         self._check_parameters()
+        require_unweighted(X, "EMOutlierDetector")
         X = check_table(self, X, reset=True)
         self.selection_: Selection | None = None
         if isinstance(self.model, str):
-            seed = int(check_random_state(self.random_state).randint(2**31))
+            seed = seed_for(self.random_state, X)
             sizes = sizes_of("n_components", self.n_components)
             self.selection_ = chosen_density(X, sizes, self.covariance_types, "bic", seed)
             return self._judging(X, self.selection_.best)
@@ -88,8 +95,11 @@ class EMOutlierDetector(OutlierMixin, BaseEstimator):
 
     def _judging(self, X: Any, model: Any) -> Self:
         """With the threshold of the rows that the model was fitted to."""
-        self.model_, self._fitted_rows, self._usual = model, X, anomaly.without_lone_parts(model, X)
-        self.offset_ = anomaly.outlier_threshold(self._usual.score_samples(X), float(self.contamination))
+        rows = X.as_frames() if isinstance(X, Stream) else X
+        self.model_, self._usual = model, anomaly.without_lone_parts(model, rows, end_to_end)
+        scores = end_to_end(rows, self._usual.score_samples)
+        self._fitted_rows = some_rows(rows, len(scores)) if isinstance(rows, Stream) else rows
+        self.offset_ = anomaly.outlier_threshold(scores, float(self.contamination))
         return self
 
     def score_samples(self, X: Any) -> np.ndarray:

@@ -148,6 +148,7 @@ class GaussianMixture(LearningGaussianMixture):
 
         Parameters
         ----------
+        X : (n, d), or an `emnet.stream` without weights.
         n_components, covariance_types : what to try.
         criterion : "bic", "icl" or "aic"; the lowest is the best.
         """

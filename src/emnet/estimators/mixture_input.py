@@ -89,10 +89,6 @@ class CheckedMixture(FittedMixture):
             require_columns_seen(~np.isnan(X).all(axis=0), self._column_name)
         return X, weights, labels
 
-    def _read(self, stream: Stream) -> Stream:
-        """The stream as its chunks are to come."""
-        return stream
-
     def _meet(self, stream: Stream) -> None:
         """Take down the columns of a stream, from its first chunk."""
         first = next((chunk for chunk in stream if len(chunk)), None)

@@ -199,6 +199,7 @@ class MixtureModel(LearningMixtureModel):
 
         Parameters
         ----------
+        X : a table, or an `emnet.stream` without weights.
         n_components : what to try.
         criterion : "bic", "icl" or "aic"; the lowest is the best.
         """

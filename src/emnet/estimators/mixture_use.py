@@ -13,8 +13,10 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import check_is_fitted
 
 from emnet.batch import Batch
+from emnet.data.stream import Stream
 from emnet.estimators import options
 from emnet.estimators.onnx_file import OnnxFile, Program, column_names, standardized
+from emnet.estimators.stream_passes import end_to_end, require_unweighted
 from emnet.exceptions import InvalidInputError
 from emnet.models.mixture import Mixture
 from emnet.models.portable import PosteriorOfStates
@@ -46,6 +48,15 @@ class FittedMixture(OnnxFile, DensityMixin, BaseEstimator):
     @abstractmethod
     def _draw_rows(self, n: int, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
         """Rows as `_check_rows` gives them, (n, d), and their components, (n,)."""
+
+    def _read(self, stream: Stream) -> Stream:
+        """The stream as its chunks are to come."""
+        return stream
+
+    def _end_to_end(self, X: Any, wanted: Callable[[Any], np.ndarray]) -> np.ndarray:
+        """wanted(X), of a stream chunk by chunk, (n,). Raises InvalidInputError for rows with weights."""
+        require_unweighted(X, "A criterion")
+        return end_to_end(self._read(X) if isinstance(X, Stream) else X, wanted)
 
     def _n_parameters(self) -> int:
         """Free parameters of the model."""
@@ -82,23 +93,24 @@ class FittedMixture(OnnxFile, DensityMixin, BaseEstimator):
         return float(np.mean(self.score_samples(X)))
 
     def _log_likelihood(self, X: Any) -> float:
-        return float(self.score_samples(X).sum())
+        return float(self._end_to_end(X, self.score_samples).sum())
 
     def bic(self, X: Any) -> float:
-        """Bayesian information criterion, the lower the better: −2 log L + parameters · log n."""
-        scores = self.score_samples(X)
+        """Bayesian information criterion of rows or a stream, the lower the better: −2 log L + parameters · log n."""
+        scores = self._end_to_end(X, self.score_samples)
         return float(-2 * scores.sum() + self._n_parameters() * np.log(len(scores)))
 
     def aic(self, X: Any) -> float:
         """Akaike's information criterion, the lower the better: −2 log L + 2 · parameters."""
-        return float(-2 * self.score_samples(X).sum() + 2 * self._n_parameters())
+        return float(-2 * self._log_likelihood(X) + 2 * self._n_parameters())
 
     def icl(self, X: Any) -> float:
         """Integrated completed likelihood (Biernacki, Celeux & Govaert 2000), the lower the better.
 
         BIC − 2 Σ_j log max_k p(k | x_j): clusters that overlap are paid for.
         """
-        return float(self.bic(X) - 2 * np.log(self.predict_proba(X).max(axis=1)).sum())
+        largest = self._end_to_end(X, lambda rows: self.predict_proba(rows).max(axis=1))
+        return float(self.bic(X) - 2 * np.log(largest).sum())
 
     def _programs(self) -> Mapping[str, Callable[[], Program]]:
         return {"responsibilities": self._program}

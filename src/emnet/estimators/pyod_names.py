@@ -15,7 +15,7 @@ class PyODDetector:
     Attributes
     ----------
     contamination : the detector's.
-    decision_scores_ : −log p of the training rows, (n,).
+    decision_scores_ : −log p of the training rows, (n,), of a stream those of some.
     threshold_ : the score above which a row is an outlier.
     labels_ : 0 and 1 of the training rows, (n,).
     """
@@ -28,7 +28,7 @@ class PyODDetector:
 
     def fit(self, X: Any, y: Any = None) -> Self:
         self.detector.fit(X)
-        self._publish(X)
+        self._publish(self.detector._fitted_rows)
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:

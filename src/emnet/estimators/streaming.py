@@ -26,7 +26,7 @@ from emnet.statistics import Moments
 SAMPLE_ROWS = 2**15  # of which starts are made, by k-means among others
 _CONSTANT = 10 * np.finfo(np.float64).eps  # of a column's reach: the deviation that rounding leaves of a constant
 _MOST_VALUES = 1000  # of a column of numbers that are looked at: a category has fewer
-_NO_ROWS = "The stream has no rows of a weight above 0."
+NO_ROWS = "The stream has no rows of a weight above 0."
 
 Checked = Callable[[Chunk], Units]
 """A chunk as numbers that have been checked, without units of weight 0."""
@@ -83,7 +83,7 @@ def survey(stream: Stream, checked: Checked, sample_rows: int | None = None) -> 
     unit, center = np.where(reach > 0, reach, 1.0), _means(whole)
     sums = _column_sums(stream, checked, unit, center)
     if not float(sums.weight) > 0:
-        raise InvalidInputError(_NO_ROWS)
+        raise InvalidInputError(NO_ROWS)
     mass = sums.mass.numpy()
     with np.errstate(invalid="ignore", divide="ignore"):
         away = np.nan_to_num(sums.first.numpy() / mass)
@@ -141,7 +141,7 @@ def require_same_pieces(stream: Stream) -> None:
 
 def _require_rows_for_all(rows: list[int], stream: Stream) -> None:
     if not sum(rows):
-        raise InvalidInputError(_NO_ROWS)
+        raise InvalidInputError(NO_ROWS)
     if not all(rows):
         raise InvalidInputError(
             f"Process {rows.index(0)} of {len(rows)} has no rows of the stream: its batches are too few. Take "
