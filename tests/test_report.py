@@ -333,6 +333,7 @@ def run(*arguments, code=0):
 COMMANDS = {
     "explain": ("{t}", "--model", "gmm", "--size", "2", "--show", "height"),
     "explain-bits": ("{t}", "--model", "em-mlp", "--size", "1", "--target", "sex", "--drop", "walk"),
+    "explain-experts": ("{t}", "--model", "moe", "--size", "2", "--target", "sex", "--drop", "walk"),
     "explain-chain": ("{t}", "--model", "hmm", "--size", "2", "--sequence", "walk"),
     "fit": ("{t}", "--target", "sex", "--model", "moe", "--size", "2", "--drop", "walk"),
     "predict": ("{m}", "{t}", "--out", "{o}"),
@@ -359,8 +360,11 @@ def test_commands_write_pages(name, table, tmp_path):
     found = Outline(source)
     assert {"data", "settings", OWN.get(name, "data")} <= set(found.sections)
     assert ("steps" in found.sections) == (name.startswith(("explain", "fit", "cluster")))
-    assert ("Fitted by E- and M-steps, to be looked at" in source) == (name == "explain-bits")
+    assert ("Fitted by E- and M-steps, to be looked at" in source) == (name in ("explain-bits", "explain-experts"))
     assert name == "fit" or "the parameters move" not in source
+    if name == "explain-chain":
+        section = source[source.index('id="surprising"') :]
+        assert 0 < len(set(re.findall(r">(w\d+)<", section[: section.index("</section>")]))) <= 5
     assert f"emnet {name.split('-')[0]} " in "".join(found.text)
     assert "--report" not in "".join(found.text)
 
