@@ -98,6 +98,8 @@ def test_the_page_has_what_the_model_can_say(outline):
     name, found = outline
     assert {"data", "evidence", "steps", "model", "criteria", "settings"} | ALSO.get(name, set()) <= set(found.sections)
     assert found.tags.count("h1") == 1
+    hidden = name in ("codes", "clusters_of_codes", "directions")  # of which no part has a mean in a column
+    assert not hidden or "Each part's mean ± standard deviation." not in found.text
     assert found.tags.count("h2") == len(found.sections)
 
 

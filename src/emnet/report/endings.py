@@ -16,7 +16,7 @@ _SENTENCES: dict[Any, str] = {
 }
 _PHRASES: dict[Any, str] = {
     Reason.CONVERGED: "converged",
-    Reason.MAX_ITER: "not converged",
+    Reason.MAX_ITER: "ended by max_iter",
     Reason.DECREASED: "ended by a fall of the evidence",
     Reason.DEGENERATE: "ended by degenerate parameters",
     Reason.INTERRUPTED: "interrupted",
