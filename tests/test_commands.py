@@ -10,6 +10,9 @@ from pathlib import Path
 
 import jsonschema
 import numpy as np
+import pyarrow
+import pyarrow.feather
+import pyarrow.parquet
 import pytest
 from click.testing import CliRunner
 
@@ -292,6 +295,38 @@ def test_sequences(tmp_path):
     assert max(agree, 1 - agree) > 0.9
     assert run("sample", tmp_path / "h.emnet", "-n", 4).stdout.count("\n") == 5
     assert "state 1" in run("info", tmp_path / "h.emnet").stdout
+
+
+def test_a_folder_that_cannot_be_read_is_told_with_a_pattern(tmp_path):
+    assert f"{tmp_path}: a folder without files; .parquet, " in run("fit", tmp_path, code=2).output
+    (tmp_path / "notes.txt").write_text("of whom")
+    for name in ("a.csv", "deep.csv"):
+        (tmp_path / name).write_text("x\n1\n2\n")
+    said = run("fit", tmp_path, code=2).output
+    assert f"found 2 .csv, 1 .txt. Give a pattern, such as '{tmp_path}/*.csv'." in said
+    (tmp_path / "more").mkdir()
+    (tmp_path / "deep.csv").rename(tmp_path / "more" / "deep.csv")
+    assert f"such as '{tmp_path}/**/*.csv'." in run("fit", tmp_path, code=2).output
+
+
+def test_a_target_of_too_many_words_is_told_how_to_be_taken(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("x,kind\n" + "".join(f"{i % 7}.5,k{i % 200}\n" for i in range(600)))
+    said = run("fit", path, "--target", "kind", code=2).output
+    assert "too many different words in it" in said
+    assert "--as 'kind'=category" in said
+
+
+@pytest.mark.parametrize("ending", ["parquet", "feather"])
+def test_names_in_many_files_are_without_spaces_around_them(tmp_path, ending):
+    rng = np.random.default_rng(0)
+    for k in range(2):
+        table = pyarrow.table({" a ": rng.normal(size=30), "b": rng.normal(size=30)})
+        write = pyarrow.parquet.write_table if ending == "parquet" else pyarrow.feather.write_feather
+        write(table, str(tmp_path / f"{k}.{ending}"))
+    run("fit", tmp_path, "--model", "gmm", "--size", 1, "--out", tmp_path.parent / f"{ending}.emnet")
+    assert emnet.load(tmp_path.parent / f"{ending}.emnet").schema.names == ["a", "b"]
+    run("score", tmp_path.parent / f"{ending}.emnet", tmp_path / f"0.{ending}")
 
 
 def test_a_column_that_counts_the_steps_of_its_sequence_is_left_out():

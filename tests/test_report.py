@@ -98,6 +98,8 @@ def test_the_page_has_what_the_model_can_say(outline):
     name, found = outline
     assert {"data", "evidence", "steps", "model", "criteria", "settings"} | ALSO.get(name, set()) <= set(found.sections)
     assert found.tags.count("h1") == 1
+    hidden = name in ("codes", "clusters_of_codes", "directions")  # of which no part has a mean in a column
+    assert not hidden or "Each part's mean ± standard deviation." not in found.text
     assert found.tags.count("h2") == len(found.sections)
 
 
@@ -333,6 +335,7 @@ def run(*arguments, code=0):
 COMMANDS = {
     "explain": ("{t}", "--model", "gmm", "--size", "2", "--show", "height"),
     "explain-bits": ("{t}", "--model", "em-mlp", "--size", "1", "--target", "sex", "--drop", "walk"),
+    "explain-experts": ("{t}", "--model", "moe", "--size", "2", "--target", "sex", "--drop", "walk"),
     "explain-chain": ("{t}", "--model", "hmm", "--size", "2", "--sequence", "walk"),
     "fit": ("{t}", "--target", "sex", "--model", "moe", "--size", "2", "--drop", "walk"),
     "predict": ("{m}", "{t}", "--out", "{o}"),
@@ -359,8 +362,11 @@ def test_commands_write_pages(name, table, tmp_path):
     found = Outline(source)
     assert {"data", "settings", OWN.get(name, "data")} <= set(found.sections)
     assert ("steps" in found.sections) == (name.startswith(("explain", "fit", "cluster")))
-    assert ("Fitted by E- and M-steps, to be looked at" in source) == (name == "explain-bits")
+    assert ("Fitted by E- and M-steps, to be looked at" in source) == (name in ("explain-bits", "explain-experts"))
     assert name == "fit" or "the parameters move" not in source
+    if name == "explain-chain":
+        section = source[source.index('id="surprising"') :]
+        assert 0 < len(set(re.findall(r">(w\d+)<", section[: section.index("</section>")]))) <= 5
     assert f"emnet {name.split('-')[0]} " in "".join(found.text)
     assert "--report" not in "".join(found.text)
 

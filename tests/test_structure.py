@@ -11,7 +11,7 @@ import emnet
 
 ROOT = Path(emnet.__file__).parent
 LAYERS = [  # a layer may import from its own and from those before it
-    {"exceptions", "extras", "interruption"},
+    {"exceptions", "extras", "interruption", "warning"},
     {"kernels", "batch"},
     {"statistics", "posteriors"},
     {"distributed", "spawning"},
@@ -34,6 +34,7 @@ CORE = (
     "exceptions",
     "distributed",
     "interruption",
+    "warning",
 )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -22,6 +21,7 @@ from emnet.interruption import interrupted
 from emnet.models.base import LatentModel
 from emnet.posteriors import EvidenceKind
 from emnet.statistics import ModelStatistics, Statistics
+from emnet.warning import warn
 
 keepable(EvidenceKind)
 _ROUNDING = 1e-9  # relative fall of the objective that is rounding (4e-16 a row is ordinary), not a fault
@@ -312,10 +312,9 @@ class _Loop:
         )
 
     def _warn_decreased(self, gain: float) -> None:
-        warnings.warn(
+        warn(
             f"Iteration {len(self.history)} lowered the log evidence (relative change {gain:.2e}); the parameters of "
             f"iteration {len(self.history) - 1} are kept and the run has not converged. With a gradient M-step take "
             "a smaller learning rate; else use float64.",
             EvidenceDecreasedWarning,
-            stacklevel=4,
         )

@@ -243,10 +243,12 @@ def said(figures: dict[str, float], model: TableModel) -> str:
 
 def training(model: TableModel) -> str:
     """How the fit went."""
+    from emnet.report.endings import phrase
+
     reason, iterations = model.training["reason"], model.training["iterations"]
     if iterations is None:
         return "fitted in one step"  # there is a closed form
-    return f"{'converged' if reason == 'converged' else f'ended ({reason})'} after {several(iterations, 'iteration')}"
+    return f"{phrase(model.estimator, reason)} after {several(iterations, 'iteration')}"
 
 
 def summary(model: TableModel) -> dict[str, Any]:

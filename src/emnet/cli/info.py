@@ -71,8 +71,10 @@ def info(model: str, report: str | None, as_json: bool, quiet: bool) -> None:
 
 def _kept(model: TableModel) -> list[tuple[str, str]]:
     """How the fit ended, as far as the file says."""
-    estimator = model.estimator
-    found: dict[str, Any] = {"iterations": model.training["iterations"], "end": model.training["reason"]}
+    from emnet.report.endings import sentence
+
+    estimator, end = model.estimator, model.training["reason"]
+    found: dict[str, Any] = {"iterations": model.training["iterations"], "end": sentence(estimator, end) or None}
     found["log evidence of the rows it was fitted to, nats"] = getattr(estimator, "log_evidence_", None)
     starts = len(getattr(estimator, "fits_", ()))
     found["starts"] = starts or None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import numpy as np
 
 from emnet.data.columns import require_names
 from emnet.data.csv_batches import CsvFile, TypedCsv, cells_by_name
-from emnet.data.guards import Version, require_plain, require_version, version_of
+from emnet.data.guards import Version, require_plain, require_unique, require_version, version_of
 from emnet.data.sources import Piece, Request, Table
 from emnet.exceptions import InvalidInputError, MissingDependencyError
 from emnet.extras import needed
@@ -27,6 +28,7 @@ _FORMATS = {
     ".arrow": "ipc",
     ".feather": "ipc",
 }
+_READ = (*_FORMATS, ".npy")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +44,7 @@ class Files:
     def __call__(self, request: Request) -> Sequence[Piece]:
         kinds = {Path(path).suffix.lower() for path in self.paths}
         if len(kinds) > 1:
-            raise InvalidInputError(f"A stream reads files of one format; those are of {', '.join(sorted(kinds))}.")
+            raise InvalidInputError(f"A stream reads files of one format; {_several_formats(self.paths)}")
         self._require_versions(self.paths)
         pieces = self._pieces(next(iter(kinds)), request)
         return [Piece(piece.label, self._unchanging(piece), piece.path) for piece in pieces]
@@ -86,13 +88,22 @@ class Dataset:
     dataset: Any
 
     def __call__(self, request: Request) -> list[Piece]:
-        names = request.columns.read()
-        require_names(names or (), self.dataset.schema.names)
+        wanted, own = request.columns.read(), self._own_names(request)
+        require_names(wanted or (), list(own))
+        names = None if wanted is None else [own[name] for name in wanted]
         return [
             Piece(label, self._reader(fragment, request, names, label), fragment.path)
             for whole in self.dataset.get_fragments()
             for label, fragment in self._divided(whole, request, names)
         ]
+
+    def _own_names(self, request: Request) -> dict[str, str]:
+        """{name: as it stands in the files}: without spaces around it where cells are wanted, as in other files."""
+        if not request.columns.as_cells:
+            return {name: name for name in self.dataset.schema.names}
+        names = [name.strip() for name in self.dataset.schema.names]
+        require_unique(Path(getattr(self.dataset, "files", ["."])[0]), names)
+        return dict(zip(names, self.dataset.schema.names, strict=True))
 
     def _divided(self, fragment: Any, request: Request, names: Any) -> Iterator[tuple[str, Any]]:
         """Neighboring row groups of a Parquet file together, as many as have not more than a batch of rows."""
@@ -121,7 +132,7 @@ class Dataset:
             yield _labeled(path, own), fragment.subset(row_group_ids=own)
 
     def _reader(self, fragment: Any, request: Request, names: Any, label: str) -> Callable[[], Iterator[Any]]:
-        def read() -> Iterator[Any]:
+        def tables() -> Iterator[Any]:
             with _readable(label):
                 if hasattr(fragment, "row_groups"):
                     yield from _in_batches(fragment, self.dataset.schema, names, request.batch_rows)
@@ -135,7 +146,13 @@ class Dataset:
                     use_threads=False,
                 )
 
-        return read
+        return (lambda: map(_without_spaces, tables())) if request.columns.as_cells else tables
+
+
+def _without_spaces(table: Any) -> Any:
+    """The table, or batch of one, without spaces around its names."""
+    names = [name.strip() for name in table.schema.names]
+    return table if names == table.schema.names else type(table).from_arrays(table.columns, names=names)
 
 
 def _in_batches(fragment: Any, schema: Any, names: Sequence[str] | None, size: int) -> Iterator[Any]:
@@ -160,11 +177,25 @@ def matching(pattern: str) -> list[str]:
     """The files that a path, a folder or a pattern stands for, in the order of their names."""
     if os.path.isdir(pattern):
         found = [str(path) for path in Path(pattern).rglob("*") if path.is_file() and path.name[0] not in "._"]
+        if not found:
+            raise InvalidInputError(f"{pattern}: a folder without files; {', '.join(_READ)} files were expected in it.")
     else:
         found = [pattern] if os.path.exists(pattern) else glob.glob(pattern, recursive=True)
     if not found:
         raise InvalidInputError(f"{pattern}: no such file, and no file that the pattern names.")
     return sorted(found)
+
+
+def _several_formats(paths: Sequence[str]) -> str:
+    """What was found, and a pattern for the most frequent of what can be read."""
+    counts = Counter(Path(path).suffix.lower() for path in paths)
+    found = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in sorted(counts.items()))
+    best = max(counts.keys() & set(_READ), key=lambda ending: (counts[ending], ending), default=None)
+    if best is None:
+        return f"found {found}, none of which is {', '.join(_READ)}."
+    folder = Path(os.path.commonpath([os.path.dirname(path) for path in paths]))
+    deep = any(Path(path).parent != folder for path in paths if path.lower().endswith(best))
+    return f"found {found}. Give a pattern, such as '{folder / '**' if deep else folder}/*{best}'."
 
 
 def _labeled(path: str, groups: list[int]) -> str:

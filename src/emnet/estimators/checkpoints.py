@@ -32,6 +32,7 @@ from emnet.estimators.history import fit_from_json, fit_to_json
 from emnet.estimators.validation import require_not_negative, require_one_of
 from emnet.exceptions import CheckpointError, CheckpointWarning, InvalidInputError, ModelFileError
 from emnet.interruption import Requests, finishing_iterations
+from emnet.warning import warn
 
 EVERY = 60.0  # seconds
 _CLASS = "Checkpoint"
@@ -195,9 +196,7 @@ class Journal:
         message = f"No checkpoint could be written to {self.path}: {error}."
         if self.errors == "raise":
             raise CheckpointError(f"{message} The one before it is whole.") from error
-        warnings.warn(
-            f"{message} The fit goes on without; the one before it is whole.", CheckpointWarning, stacklevel=8
-        )
+        warn(f"{message} The fit goes on without; the one before it is whole.", CheckpointWarning)
 
     def _require_same(self, told: dict[str, str]) -> None:
         for name in sorted({*told, *self.told}):
@@ -289,11 +288,10 @@ class Journal:
         then, now = state["circumstances"], _circumstances(self._run.best)
         other = [f"{name} {then[name]} → {now[name]}" for name in now if then[name] != now[name]]
         if other:
-            warnings.warn(
+            warn(
                 f"The checkpoint was written under other circumstances ({', '.join(other)}): the fit may differ from "
                 "an uninterrupted one in the last digits.",
                 CheckpointWarning,
-                stacklevel=8,
             )
 
 
@@ -306,7 +304,7 @@ def _last_whole(path: Path) -> envelope.State:
         if not last.exists():
             raise
         found = _checked(last)
-        warnings.warn(f"{error} The one before it, {last}, is taken.", CheckpointWarning, stacklevel=6)
+        warn(f"{error} The one before it, {last}, is taken.", CheckpointWarning)
         return found
 
 

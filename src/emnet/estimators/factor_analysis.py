@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
@@ -13,6 +12,7 @@ from emnet.estimators.rotation import canonical, simplified
 from emnet.estimators.validation import require_one_of
 from emnet.exceptions import HeywoodCaseWarning, InvalidInputError
 from emnet.factors.least_squares import ConjugatePrior
+from emnet.warning import warn
 
 _HEYWOOD = 1e-5  # of a column's variance: less noise than that is as good as none
 
@@ -103,11 +103,10 @@ class FactorAnalysis(LearningLinearGaussian):
         share = self.noise_variance_ / self.get_covariance().diagonal()
         if self.prior is None and not self.fixed and share.min() < _HEYWOOD:
             names = [repr(self._column_name(j)) for j in np.flatnonzero(share < _HEYWOOD)]
-            warnings.warn(
+            warn(
                 f"A Heywood case: the factors explain column {', '.join(names)} to the last, and its noise goes to 0. "
                 "Take fewer factors, or give prior='auto'.",
                 HeywoodCaseWarning,
-                stacklevel=4,
             )
 
     def _usual_components(self, rank: int, d: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from emnet.exceptions import CollapsedComponentWarning, InvalidInputError
 from emnet.factors.covariances import Covariance, Diagonal, Full, Spherical, Tied
 from emnet.factors.gaussian import Gaussian
 from emnet.kernels.quantiles import mixture_quantiles
+from emnet.warning import warn
 
 STRUCTURES: Mapping[str, Callable[[torch.Tensor], Covariance]] = {
     "spherical": Spherical,
@@ -123,10 +123,9 @@ def warn_of_lifted(model: torch.nn.Module, min_covar: float) -> None:
     """Say which covariances of a model's Gaussian `min_covar` kept from being singular."""
     for factor in model.modules():
         if isinstance(factor, Gaussian) and factor.lifted:
-            warnings.warn(
+            warn(
                 f"The covariance of component {', '.join(map(str, factor.lifted))} would be singular; "
                 f"min_covar={min_covar:g} was added to its diagonal, and the likelihood means little. Decrease "
                 "n_components, take covariance_type='diag', or give a covars_prior that is a multiple of the identity.",
                 CollapsedComponentWarning,
-                stacklevel=6,
             )

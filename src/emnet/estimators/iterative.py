@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 from abc import abstractmethod
 from collections.abc import Iterable
 from typing import Any, Generic, Self, TypeVar
@@ -40,6 +39,7 @@ from emnet.estimators.validation import (
 )
 from emnet.exceptions import InvalidInputError, UnfinishedFit
 from emnet.models.base import LatentModel
+from emnet.warning import warn
 
 M = TypeVar("M", bound=LatentModel)
 
@@ -301,11 +301,10 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
 
     def _warn_not_converged(self) -> None:
         if self.reason_ == Reason.MAX_ITER and not self._is_sampled() and not self.batch_size:
-            warnings.warn(
+            warn(
                 f"EM stopped at max_iter={self._passes()} before tol={self.tol} was met. Raise max_iter or tol, or "
                 "give a stronger prior.",
                 ConvergenceWarning,
-                stacklevel=7,
             )
 
     def _check_inputs(self, X: Any) -> np.ndarray:

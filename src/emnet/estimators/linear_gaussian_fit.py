@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Self
@@ -42,6 +41,7 @@ from emnet.factors.least_squares import ConjugatePrior
 from emnet.factors.linear_decoder import LinearDecoder
 from emnet.inference.exact import Exact
 from emnet.models.linear_gaussian import LinearGaussian
+from emnet.warning import warn
 
 _AUTO = ConjugatePrior(residual=0.1)
 
@@ -218,11 +218,10 @@ class LearningLinearGaussian(StreamedLinearGaussian):
 
     def _warn(self) -> None:
         if self.reason_ == Reason.MAX_ITER:
-            warnings.warn(
+            warn(
                 f"EM stopped at max_iter={self.max_iter} before tol={self.tol} was met. Raise max_iter or tol, or give "
                 "prior='auto': a column whose noise goes to 0 is approached slowly.",
                 ConvergenceWarning,
-                stacklevel=4,
             )
 
     # -- input ------------------------------------------------------------------------------------------------------

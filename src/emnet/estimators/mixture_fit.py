@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -39,6 +38,7 @@ from emnet.inference.exact import Exact
 from emnet.models.mixture import Mixture
 from emnet.posteriors import Discrete, EvidenceKind
 from emnet.statistics import ModelStatistics
+from emnet.warning import warn
 
 
 class LearningMixture(CheckedMixture):
@@ -339,11 +339,10 @@ class LearningMixture(CheckedMixture):
     def _warn_if_not_converged(self) -> None:
         estimated = bool(self.history_) and self.history_[0]["kind"] == EvidenceKind.ESTIMATE  # which ends no run
         if self.max_iter > 0 and not self.converged_ and self.reason_ == Reason.MAX_ITER and not estimated:
-            warnings.warn(
+            warn(
                 "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
                 "tol, or check for degenerate data.",
                 ConvergenceWarning,
-                stacklevel=6,
             )
 
     # -- files ------------------------------------------------------------------------------------------------------

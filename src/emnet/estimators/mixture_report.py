@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from emnet.algorithms.base import Fit
 from emnet.exceptions import CollapsedComponentError, CollapsedComponentWarning
+from emnet.warning import warn
 
 _FEW_ROWS = 1.5
 _NO_ROWS = 1e-6  # expected rows of a state that nothing is learned of
@@ -54,11 +54,10 @@ def shifted(line: dict[str, Any], amount: float) -> dict[str, Any]:
 
 def warn_of_failed_starts(failures: Sequence[CollapsedComponentError], n_init: int) -> None:
     if failures:
-        warnings.warn(
+        warn(
             f"{len(failures)} of {n_init} starts ended in a collapsed component and do not count. The first said: "
             f"{failures[0]}",
             CollapsedComponentWarning,
-            stacklevel=6,
         )
 
 
@@ -77,12 +76,11 @@ def warn_of_collapse(counts: np.ndarray, covariances: np.ndarray, reg_covar: flo
         f"component {i} ({counts[i]:.3g} rows, smallest variance {variances[i].min():.3g})"
         for i in np.flatnonzero(collapsed)
     ]
-    warnings.warn(
+    warn(
         f"Collapsed onto few rows or none: {', '.join(parts)}. The density there is what reg_covar={reg_covar:g} "
         "allows, and the likelihood means little. Decrease n_components, raise reg_covar or n_init, or give "
         "prior='auto'.",
         CollapsedComponentWarning,
-        stacklevel=6,
     )
 
 
@@ -90,9 +88,8 @@ def warn_of_idle_states(counts: Any) -> None:
     """Name states of chains that no row is expected to have had, of expected rows (k,)."""
     idle = np.flatnonzero(counts.cpu().numpy() < _NO_ROWS)
     if len(idle):
-        warnings.warn(
+        warn(
             f"State {', '.join(map(str, idle))} has no expected rows, so nothing was learned of it and it is where it "
             "started. Decrease n_components, start its parameters nearer to the data, raise n_init, or give priors.",
             CollapsedComponentWarning,
-            stacklevel=4,
         )

@@ -258,6 +258,7 @@ KINDS: Mapping[str, Kind] = {
         "target",
         True,
         _moe,
+        to_show={"algorithm": "em"},
     ),
     "hmm": Kind(
         "sequences of numbers that go through hidden states",

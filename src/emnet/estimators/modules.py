@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from emnet.exceptions import EmnetWarning, InvalidInputError
+from emnet.warning import warn
 
 _DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
@@ -59,9 +59,8 @@ def _warn_of_modes(name: str, module: nn.Module) -> None:
         if getattr(part, "track_running_stats", False) or (isinstance(part, _DROPOUT) and part.p)
     }
     if kinds:
-        warnings.warn(
+        warn(
             f"{name} has layers that act as in evaluation while it learns ({', '.join(sorted(kinds))}): dropout "
             "leaves nothing out, and running means and variances do not move. Take a precision, or LayerNorm.",
             EmnetWarning,
-            stacklevel=6,
         )

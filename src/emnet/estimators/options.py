@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -34,6 +33,7 @@ from emnet.inference.exact import Exact
 from emnet.inference.gibbs import Gibbs
 from emnet.inference.importance import Importance
 from emnet.inference.mean_field import MeanField
+from emnet.warning import warn
 
 M_STEPS: Mapping[str, Callable[[], MStep]] = {"newton": Newton, "mm": FixedBound, "gradient": GradientStep}
 EXPERT_M_STEPS: Mapping[str, Callable[[], MStep]] = {**M_STEPS, "ecm": ClassByClass, "irls": Irls}
@@ -187,7 +187,7 @@ def device_at_hand(device: Any) -> Any:
     try:
         choose_device(device)
     except InvalidInputError:
-        warnings.warn(f"The model was fitted on {device!r}, which this machine lacks; it uses 'auto'.", stacklevel=4)
+        warn(f"The model was fitted on {device!r}, which this machine lacks; it uses 'auto'.", UserWarning)
         return "auto"
     return device
 

@@ -18,6 +18,7 @@ from emnet.estimators.mixture_blocks import chosen_columns, coding_of
 from emnet.estimators.table_coding import ColumnCoding, TableCoding, infinite
 from emnet.exceptions import EmnetWarning, InvalidInputError
 from emnet.factors.cells import CellLikelihood
+from emnet.warning import warn
 
 _PIECE = 2**20  # cells looked at together
 _CONSTANT = 10 * np.finfo(np.float64).eps
@@ -236,12 +237,11 @@ def with_units(coding: RowCoding, mean: np.ndarray, deviation: np.ndarray, each:
     constant = deviation == 0
     if each and constant.any():
         names = [coding.coding.columns[j].name for j in np.flatnonzero(constant)]
-        warnings.warn(
+        warn(
             f"Columns with one value alone: {listed(names)}. They are kept, numbers with scale 1, and say nothing of "
             "the latent vector; leave them out to spare the decoder, or where columns are alike, as pixels are, take "
             "standardize=False.",
             EmnetWarning,
-            stacklevel=5,
         )
     if not own.any():
         return coding

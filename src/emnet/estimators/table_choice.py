@@ -14,7 +14,7 @@ import numpy as np
 
 from emnet.algorithms.base import Callback
 from emnet.applications.select import Candidate, Tried, select
-from emnet.data.kinds import is_missing
+from emnet.data.kinds import TEXT, is_missing
 from emnet.data.reading import Columns
 from emnet.data.schema import Schema, listed, with_classes
 from emnet.distributed import ALONE, Group
@@ -31,6 +31,7 @@ _MOST_CLASSES = 20  # different whole numbers in a target that are taken as clas
 _FILLER_COMPONENTS = 3
 _TO_SHOW = "Fitted by E- and M-steps, to be looked at; emnet fit --model {} takes a faster way up the same evidence."
 _NO_TARGET = {"date": "dates in it", "text": "too many different words in it", "empty": "nothing in it"}
+_IF_CLASSES = " If they are classes: --as {!r}=category."
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,7 @@ def _with_target(columns: Columns, schema: Schema, request: Request) -> Schema:
     if own.kind in _NO_TARGET:
         raise InvalidInputError(
             f"The target {own.name!r} has {_NO_TARGET[own.kind]}; a number or a category was expected."
+            f"{_IF_CLASSES.format(own.name) if own.kind == TEXT else ''}"
         )
     different = {cell for cell in columns[own.name] if not is_missing(cell)}
     labels = own.kind == "whole" and len(different) <= min(_MOST_CLASSES, max(2, len(columns[own.name]) // 10))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Protocol
 
 import torch
@@ -15,6 +14,7 @@ from emnet.kernels import sampling
 from emnet.kernels.logistic import softplus
 from emnet.models.bernoulli_network import BernoulliNetwork
 from emnet.posteriors import EvidenceKind, SampledBits
+from emnet.warning import warn
 
 _COLLAPSED = 1.5  # effective samples of the mean row: one sample decides
 
@@ -122,11 +122,10 @@ class Importance:
     def _warn_if_collapsed(self, posterior: SampledBits) -> None:
         effective = posterior.diagnostics["effective_samples"]
         if effective < min(_COLLAPSED, self.samples):
-            warnings.warn(
+            warn(
                 f"Of {self.samples} samples a row, the weights leave {effective:.1f} effective ones. Draw more, use "
                 "Importance(proposal=Recognition()) or the Gibbs E-step, or give a stronger prior.",
                 SampleCollapseWarning,
-                stacklevel=3,
             )
 
 

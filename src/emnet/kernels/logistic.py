@@ -12,7 +12,6 @@ Böhning 1992; and a gradient step.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from emnet.exceptions import SeparationWarning
+from emnet.warning import warn
 
 _ARMIJO = 1e-4
 _MAX_HALVINGS = 30
@@ -184,11 +184,10 @@ def newton(regression: Regression, start: Tensor, *, max_steps: int = 100, tol: 
             return torch.where(regression.objective(polished) >= value - rounding, polished, weights)
         weights, value = _halve_until_better(regression.objective, weights, value, direction, promised)
     if _is_separated(regression, weights):
-        warnings.warn(
+        warn(
             "The classes are separable and some weights have no prior: their maximum lies at infinity, and Newton "
             "stopped on the way. Give a prior (a precision above 0).",
             SeparationWarning,
-            stacklevel=2,
         )
     return weights
 

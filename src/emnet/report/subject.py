@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from emnet.data.frames import cells_of, column_names, is_frame, kind_of, missing_cells
-from emnet.data.kinds import CATEGORY, NUMBER, Field, kind_of_column
+from emnet.data.kinds import CATEGORY, NUMBER, Field, is_missing, kind_of_column
 from emnet.data.reading import Columns
 from emnet.estimators.sequences import joined_targets
 from emnet.estimators.table_model import TableModel, coded_rows, sequence_order
@@ -38,6 +38,7 @@ class Subject:
     usual : whether the model was fitted to these rows, None where nobody knows.
     fitted_to : the rows that say what is usual, None for these.
     settings : what to write down so that it can be done again, by name.
+    sequences : what the sequences are called; without names they are numbered from 1.
     """
 
     estimator: Any
@@ -57,6 +58,7 @@ class Subject:
     settings: Mapping[str, Any] = field(default_factory=dict)
     show: tuple[str, ...] = ()
     note: str = ""
+    sequences: tuple[str, ...] = ()
 
     def can(self, *names: str) -> bool:
         """Whether the estimator has all of those attributes, and they are not None."""
@@ -151,8 +153,16 @@ def of_table(model: TableModel, columns: Columns, **more: Any) -> Subject:
         target or "y",
         left_out=model.schema.left_out,
         note=model.note,
+        sequences=_names(model.schema.cleared(columns), model.schema.sequence),
         **more,
     )
+
+
+def _names(columns: Columns, sequence: str | None) -> tuple[str, ...]:
+    """What the sequences are called, in the order in which they come first."""
+    if sequence is None:
+        return ()
+    return tuple("–" if is_missing(name) else str(name) for name in dict.fromkeys(columns[sequence]))
 
 
 def of_model(model: TableModel, **more: Any) -> Subject:

@@ -23,7 +23,9 @@ class Gaussians:
 
 
 def gaussians_of(estimator: Any, d: int) -> Gaussians | None:
-    """The components of an estimator of d columns; None of one that has none."""
+    """The components of an estimator of d columns; None of one that has none, or whose are of hidden vectors."""
+    if hasattr(estimator, "transform"):
+        return None
     for needed, found in _WAYS:
         if all(hasattr(estimator, name) for name in needed):
             return found(estimator, d)

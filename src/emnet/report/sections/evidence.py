@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from emnet.algorithms.base import Reason
 from emnet.report import svg
+from emnet.report.endings import sentence
 from emnet.report.film import fits_of
 from emnet.report.page import Figure, Section
 from emnet.report.subject import Subject
 from emnet.report.words import number, several
 
 _FLATTENED = 8.0  # times the range of the rest
-_REASONS = {
-    Reason.CONVERGED: "It converged: the last iteration brought less than the tolerance.",
-    Reason.MAX_ITER: "It ended at the largest number of iterations, before it converged: more may bring more.",
-    Reason.DECREASED: "It ended because the evidence fell; the best parameters are kept.",
-    Reason.DEGENERATE: "It ended because the parameters became degenerate; the last good ones are kept.",
-    Reason.INTERRUPTED: "It was interrupted; the best parameters are kept.",
-    Reason.STOPPED: "A callback ended it.",
-}
 _KINDS = {
     "exact": "The evidence is exact. An M-step never lowers it; where there is a prior, the sum of both.",
     "bound": "What is drawn is a lower bound of the evidence.",
@@ -35,11 +27,11 @@ def section(subject: Subject) -> Section | None:
     shift = _shift(subject)
     others = [[line.log_evidence + shift for line in fit.history] for fit in fits_of(subject.estimator)]
     best = [line["log_evidence"] for line in history]
-    reason: Any = getattr(subject.estimator, "reason_", None)
+    ended = sentence(subject.estimator, getattr(subject.estimator, "reason_", None))
     starts = f" It is the best of {several(len(others), 'start')}." if len(others) > 1 else ""
     lead = (
         f"How well the model explains the rows: log evidence {number(best[0])} nats at the start, {number(best[-1])} "
-        f"after {several(len(best) - 1, 'iteration')}. {_REASONS.get(reason, '')}{starts}"
+        f"after {several(len(best) - 1, 'iteration')}. {ended}{starts}"
     )
     return Section("evidence", "How the fit went", lead, [_figure(best, others)], notes=[_KINDS[history[-1]["kind"]]])
 

@@ -14,6 +14,7 @@ from emnet.report.subject import Subject, rows_of
 from emnet.report.words import number
 
 _SHOWN, _COLUMNS, _REASONS = 10, 6, 2
+_SEQUENCES = 5  # at most, and not more than half of them
 _MOST_FIELDS = 100  # that are asked one by one
 
 
@@ -27,7 +28,7 @@ def section(subject: Subject) -> Section | None:
         return None
     order = np.argsort(own, kind="stable")[: min(_SHOWN, len(own))]
     if lengths is not None:
-        return _of_sequences(own, lengths, order) if len(own) > 1 else None
+        return _of_sequences(subject, own, order[: min(_SEQUENCES, len(own) // 2)]) if len(own) > 1 else None
     lead = f"{_LEADS[subject.task.name]} The usual row has {number(float(np.nanmedian(own)))} nats."
     return Section("surprising", "The most surprising rows", lead, tables=[_table(subject, own, order)])
 
@@ -98,8 +99,10 @@ def _cell(field: Field, x: Any) -> str:
     return number(cell) if isinstance(cell, float) else svg.text(cell, 40)
 
 
-def _of_sequences(evidence: np.ndarray, lengths: np.ndarray, order: np.ndarray) -> Section:
-    rows = [(str(i + 1), number(float(evidence[i])), str(int(lengths[i]))) for i in order]
+def _of_sequences(subject: Subject, evidence: np.ndarray, order: np.ndarray) -> Section:
+    lengths, names = subject.rows.lengths, subject.sequences or range(1, len(evidence) + 1)
+    assert lengths is not None
+    rows = [(svg.text(names[i], 40), number(float(evidence[i])), str(int(lengths[i]))) for i in order]
     table = Table(("sequence", "log p a row, nats", "rows"), rows)
     usual = number(float(np.nanmedian(evidence)))
     lead = f"The sequences that the model explains least well, row for row. The usual one has {usual} nats a row."
