@@ -37,8 +37,8 @@ def without_lone_parts(model: Any, X: Any, end_to_end: Callable[..., np.ndarray]
     """The model without the components more than half of which is one row of X, (n, d): Σ_i r_ik < 2 max_i r_ik.
 
     A row so far from all others that EM gives it a component of its own would vouch for itself: its evidence would be
-    among the highest. A model without components, or of nothing but such, is returned as it is. `end_to_end`(X, wanted)
-    is what is wanted of rows after rows.
+    among the highest. A model without components, or of nothing but such, is returned as it is. `end_to_end` gives
+    what is wanted of X, rows after rows.
     """
     if not hasattr(model, "without_components"):
         return model
