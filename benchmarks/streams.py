@@ -167,7 +167,7 @@ def main(gigabytes: float = 1.0) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         memory, processes, readers = beside_memory(folder), ranks(folder), csv_readers(folder)
-        np.save(folder / "rows.npy", np.load(folder / "rows.npy", mmap_mode="r")[:_EPOCH_ROWS])
+        np.save(folder / "rows.npy", np.load(folder / "rows.npy")[:_EPOCH_ROWS])
         networks = autoencoders(folder)
     report(memory, processes, readers, networks, larger_than_memory(gigabytes))
 
