@@ -74,7 +74,7 @@ def test_what_is_encoded_comes_back(cells):
     assert not unseen
     assert math.isnan(codes[-1])
     back = field.decode(codes)
-    numbers = {"1,5": 1.5, "2,25": 2.25, "1.5": 1.5, "2.25": 2.25, "-3.00": -3.0}
+    numbers = {"1.5": 1.5, "2.25": 2.25, "-3.00": -3.0}
     assert back == [*(numbers.get(cell, cell) if isinstance(cell, str) else cell for cell in cells), None]
 
 
@@ -126,6 +126,29 @@ def test_a_schema_makes_numbers_of_a_table_and_a_table_of_numbers():
     assert Schema.from_json(schema.to_json()) == schema
     with pytest.raises(InvalidInputError, match="The table lacks the column 'tag'"):
         schema.encode({name: cells for name, cells in COLUMNS.items() if name != "tag"})
+
+
+@pytest.mark.parametrize(
+    ("cells", "written"),
+    [
+        (["1,5", "", "2,25"], "1,8"),
+        (["1.234,5", "", "2,0"], "1,8"),
+        (["33,483", "", "1,250,000", "7"], "2"),
+        ([1.5, None, 2.25], 1.8),
+    ],
+)
+def test_what_is_filled_in_is_written_as_the_column_is(tmp_path, cells, written):
+    columns = {"x": cells}
+    schema = schema_of(columns)
+    X, _ = schema.encode(columns)
+    filled = schema.filled(columns, np.where(np.isnan(X), 1.8, X))
+    assert filled["x"] == [cells[0], written, *cells[2:]]
+    numbers = schema.encode(filled)[0][:, 0].tolist()
+    assert numbers == [X[0, 0], pytest.approx(1.8, abs=0.2), *X[2:, 0]]
+    write_columns(str(tmp_path / "t.parquet"), filled, schema)
+    assert read_columns(str(tmp_path / "t.parquet"))["x"] == numbers
+    of_floats = {"x": [1.5, math.nan, 2.5]}  # a table of numbers for a model of text gets numbers
+    assert isinstance(schema.filled(of_floats, np.array([[1.5], [1.8], [2.5]]))["x"][1], (int, float))
 
 
 def test_what_is_not_there_is_named():

@@ -15,7 +15,7 @@ from emnet.cli.reporting import recording, report_option, table_section, write_r
 from emnet.cli.talk import WIDTH, Talk, number
 
 if TYPE_CHECKING:
-    from emnet.data.kinds import Field
+    from emnet.data.field import Field
     from emnet.estimators.table_model import TableModel
 
 _COLUMNS = "What the model knows of a table. No rows are kept in a model file, so this page shows none."

@@ -11,7 +11,7 @@ from emnet.cli.talk import number, percent
 if TYPE_CHECKING:
     import numpy as np
 
-    from emnet.data.kinds import Field
+    from emnet.data.field import Field
     from emnet.estimators.table_model import TableModel
 
 _MOST_COLUMNS, _MOST_VALUES, _APART = 30, 3, 3

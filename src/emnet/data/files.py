@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emnet.data.kinds import is_missing
+from emnet.data.cells import is_missing
 from emnet.data.reading import Columns, read_columns, without_words
 from emnet.data.schema import listed, schema_of
 from emnet.data.table import Table

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from emnet.data.kinds import CATEGORY, DATE, LEFT_OUT, STEP, WHOLE, Field, kind_of_column
+from emnet.data.field import CATEGORY, DATE, LEFT_OUT, STEP, WHOLE, Field
+from emnet.data.kinds import kind_of_column
 from emnet.data.reading import Columns, without_words
 from emnet.exceptions import InvalidInputError
 
@@ -94,8 +95,9 @@ class Schema:
         for j, field in enumerate(self.inputs):
             missing = np.isnan(field.encode(known[field.name])[0])
             cells = list(columns[field.name])
+            alike = field if any(isinstance(cell, str) for cell in known[field.name]) else field.of_numbers
             for row in np.flatnonzero(missing):
-                cells[row] = field.decode(X[row : row + 1, j])[0]
+                cells[row] = alike.decode(X[row : row + 1, j])[0]
             out[field.name] = cells
         return out
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from emnet.algorithms.base import Callback
 from emnet.applications.select import Candidate, Tried, select
-from emnet.data.kinds import TEXT, is_missing
+from emnet.data.cells import is_missing
+from emnet.data.field import TEXT
 from emnet.data.reading import Columns
 from emnet.data.schema import Schema, listed, with_classes
 from emnet.distributed import ALONE, Group

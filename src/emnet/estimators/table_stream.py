@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from emnet.data.cells import is_missing
 from emnet.data.columns import Columns as Roles
 from emnet.data.columns import Parts, cells_of
-from emnet.data.kinds import CATEGORY, EMPTY, is_missing
+from emnet.data.field import CATEGORY, EMPTY
 from emnet.data.reading import Columns
 from emnet.data.sample import Sample, Units
 from emnet.data.schema import Schema, schema_of

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from emnet.data.cells import is_missing
+from emnet.data.field import CATEGORY, NUMBER, Field
 from emnet.data.frames import cells_of, column_names, is_frame, kind_of, missing_cells
-from emnet.data.kinds import CATEGORY, NUMBER, Field, is_missing, kind_of_column
+from emnet.data.kinds import kind_of_column
 from emnet.data.reading import Columns
 from emnet.estimators.sequences import joined_targets
 from emnet.estimators.table_model import TableModel, coded_rows, sequence_order

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from emnet.data.kinds import DATE, Field
+from emnet.data.field import DATE, Field
 from emnet.report import svg
 from emnet.report.page import Figure, Section, Table
 from emnet.report.subject import Subject

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from emnet.applications import anomaly
-from emnet.data.kinds import Field
+from emnet.data.field import Field
 from emnet.report import svg
 from emnet.report.page import Section, Table
 from emnet.report.subject import Subject, rows_of
