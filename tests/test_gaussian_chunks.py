@@ -5,7 +5,7 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from emnet.kernels import gaussian
-from emnet.kernels.sums import over_rows
+from emnet.kernels.sums import may_hold_nan, over_rows
 
 N, D, K = 5000, 7, 3  # chunks have at most 4096 rows
 
@@ -30,7 +30,9 @@ def test_chunks_are_the_definition(monkeypatch, diagonal, compiled, dtype):
     full = inverse.diag_embed() if diagonal else inverse
     exact = MultivariateNormal(means, precision_matrix=full.mT @ full).log_prob(x.double()[:, None])
     close = {"rtol": 1e-10, "atol": 1e-10} if dtype == torch.float64 else {"rtol": 1e-4, "atol": 1e-3}
-    torch.testing.assert_close(gaussian.log_density(x, means, inverse, []).double(), exact, **close)
+    density = gaussian.log_density(x, means, inverse, [])
+    torch.testing.assert_close(density.double(), exact, **close)
+    assert torch.equal(gaussian.log_density(x.T.contiguous().T, means, inverse, []), density)  # column by column
 
     counts, first, second = gaussian.moments(x, weights, torch.zeros_like(means), [], diagonal=diagonal, shared=False)
     r, rows = weights.double(), x.double()
@@ -47,3 +49,10 @@ def test_sums_over_rows_are_in_float64(dtype):
     torch.testing.assert_close(over_rows(values), values.double().sum(0), rtol=1e-6, atol=0)
     torch.testing.assert_close(over_rows(values, weights), weights.double() @ values.double(), rtol=1e-6, atol=0)
     assert over_rows(values).dtype == torch.float64
+
+
+def test_a_sum_tells_of_a_hole():
+    x = problem(torch.float64)[0]
+    assert not may_hold_nan(x)
+    x[N // 2, D // 2] = torch.nan
+    assert may_hold_nan(x)

@@ -182,17 +182,33 @@ def require_names(wanted: Iterable[Any], names: Sequence[str]) -> None:
 
 def _inputs(frame: Any, names: Sequence[str]) -> np.ndarray:
     """The columns as one float64 array, (n, d)."""
+    columns = _real_columns(frame.to_native(), names) or _number_columns(frame, names)
+    out = np.empty((len(names), len(frame))).T  # column by column, as tables have their cells and kernels take them
+    for j, cells in enumerate(columns):
+        out[:, j] = cells
+    return out
+
+
+def _real_columns(table: Any, names: Sequence[str]) -> list[np.ndarray] | None:
+    """Those of an Arrow table of real numbers, None of others: to make narwhals' of them takes as long as to copy."""
+    if not type(table).__module__.startswith("pyarrow"):
+        return None
+    import pyarrow.types
+
+    columns = [table.column(name) for name in names]
+    return [c.to_numpy() for c in columns] if all(pyarrow.types.is_floating(c.type) for c in columns) else None
+
+
+def _number_columns(frame: Any, names: Sequence[str]) -> list[np.ndarray]:
+    """Those of any frame. Raises InvalidInputError for a column of other things than numbers."""
     import narwhals as nw
 
     columns = list(frame.select(names).iter_columns())  # asked for one by one they would take longer than to copy
     for name, column in zip(names, columns, strict=True):
         if not column.dtype.is_numeric() and column.dtype != nw.Boolean:
             raise InvalidInputError(_NO_NUMBERS.format(name, column.dtype, _first_word(column)))
-    out = np.empty((len(names), len(frame))).T  # column by column, as tables have their cells and kernels take them
-    for j, column in enumerate(columns):
-        cells = column.to_numpy()
-        out[:, j] = cells if cells.dtype != object else column.cast(nw.Float64).to_numpy()
-    return out
+    plain = (column.to_numpy() for column in columns)
+    return [c if c.dtype != object else o.cast(nw.Float64).to_numpy() for c, o in zip(plain, columns, strict=True)]
 
 
 def _first_word(column: Any) -> str:

@@ -166,8 +166,13 @@ def _in_batches(fragment: Any, schema: Any, names: Sequence[str] | None, size: i
     names = list(names or schema.names)
     wanted = pyarrow.schema([schema.field(name) for name in names])
     own = [group.id for group in fragment.row_groups]
-    file = ParquetFile(fragment.path, filesystem=fragment.filesystem, pre_buffer=False, buffer_size=_READ_AT_ONCE)
-    with file:
+    with ParquetFile(
+        fragment.path,
+        metadata=fragment.metadata,  # as it has been read already
+        filesystem=fragment.filesystem,
+        pre_buffer=False,
+        buffer_size=_READ_AT_ONCE,
+    ) as file:
         for batch in file.iter_batches(size, row_groups=own, columns=names, use_threads=False):
             table = pyarrow.Table.from_batches([batch]).select(names)
             yield table if table.schema.equals(wanted) else table.cast(wanted)

@@ -18,6 +18,7 @@ from emnet.factors.gaussian_moments import GaussianMoments, Rows
 from emnet.factors.gaussian_priors import GaussianPrior
 from emnet.factors.portable import PortableGaussian
 from emnet.kernels import gaussian, gaussian_halves, gaussian_holes, gaussian_missing
+from emnet.kernels.sums import may_hold_nan
 
 _ROUNDING = 1e-14  # share of a column's variance that is none
 _PSEUDO_ROWS = 10 * torch.finfo(torch.float64).eps
@@ -76,11 +77,10 @@ class Gaussian(Emission[GaussianMoments]):
 
     @staticmethod
     def prepare(target: Tensor) -> Rows:
-        missing = target.isnan()
-        holes = bool(missing.any())
-        values = target.masked_fill(missing, 0.0) if holes else target
-        reach = values.abs().amax(0).double() if len(values) else values.new_zeros(values.shape[1]).double()
-        return Rows(values, ~missing if holes else None, reach)
+        if not may_hold_nan(target) or not bool((missing := target.isnan()).any()):
+            return Rows(target, None, _reach(target))
+        values = target.masked_fill(missing, 0.0)
+        return Rows(values, ~missing, _reach(values))
 
     def log_prob(self, target: Tensor | Rows, given: Tensor | None = None) -> Tensor:
         """(n, d) → (n, k): of a row with holes the density of what is there, of an empty one 0."""
@@ -307,6 +307,13 @@ class Gaussian(Emission[GaussianMoments]):
         variances = scatter if self.covariance.diagonal else scatter.diagonal(dim1=1, dim2=2)
         variances.add_(amount.unsqueeze(1))
         return scatter
+
+
+def _reach(values: Tensor) -> Tensor:
+    """The largest |x| of each column, (d,), in float64; without a copy of all."""
+    if not len(values):
+        return values.new_zeros(values.shape[1], dtype=torch.float64)
+    return torch.maximum(values.amax(0), -values.amin(0)).double()
 
 
 def _is_definite(scatter: Tensor, counts: Tensor) -> Tensor:

@@ -230,7 +230,7 @@ class _Features:
 
     def of(self, x: Tensor) -> Tensor:
         if self.passes:
-            self.passes.pack_features(x.contiguous(), self.memory)
+            self.passes.pack_features(x, self.memory)
             return self.all
         self.columns.copy_(x.T)
         for left, right, out in self.products:

@@ -8,7 +8,7 @@ from torch import Tensor
 from emnet.kernels.tools_numba import arrays, compiled
 
 
-@compiled([types.void(real[:, ::1], real[:, ::1]) for real in (types.float32, types.float64)])
+@compiled([types.void(real[:, :], real[:, ::1]) for real in (types.float32, types.float64)])
 def _pack_features(x, out):  # type: ignore[no-untyped-def]
     n, d = x.shape
     first = d * (d + 1) // 2
@@ -24,5 +24,5 @@ def _pack_features(x, out):  # type: ignore[no-untyped-def]
 
 
 def pack_features(x: Tensor, out: Tensor) -> None:
-    """x_i x_j for i ≤ j, then x, of rows (n, d), in the first rows of `out`, (width, n)."""
+    """x_i x_j for i ≤ j, then x, of rows (n, d) in either order in memory, in the first rows of `out`, (width, n)."""
     _pack_features(*arrays(x, out))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from emnet.batch import Batch, Data
 from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor
+from emnet.kernels.sums import may_hold_nan
 from emnet.models.base import LatentModel, P
 from emnet.statistics import ModelStatistics, Statistics
 
@@ -54,6 +55,8 @@ class EmittingModel(LatentModel[P]):
     def prepare(self, batch: Batch) -> None:
         for name in self.emissions:
             self._target(name, batch)
+        if batch.labels is None:
+            batch.derived(unseen)
 
     def log_likelihood(self, batch: Batch) -> Tensor:
         """log p(row | k, x), −∞ for the states that the batch's labels exclude: (n, k)."""
@@ -121,6 +124,8 @@ def _prepared(batch: Batch, prepare: Callable[[Tensor], Any], columns: Columns) 
 def unseen(batch: Batch) -> Tensor | None:
     """Which rows have nothing observed, (n,); None if there are none."""
     target = batch.derived(observed_target)
+    if target.is_floating_point() and not may_hold_nan(target):
+        return None
     missing = target.isnan() if target.is_floating_point() else target < 0
     rows = missing.view(len(batch), -1).all(1)
     return rows if bool(rows.any()) else None
