@@ -39,7 +39,7 @@ from emnet.estimators.validation import (
 )
 from emnet.exceptions import InvalidInputError, UnfinishedFit
 from emnet.models.base import LatentModel
-from emnet.warning import warn
+from emnet.warning import saying_once, warn
 
 M = TypeVar("M", bound=LatentModel)
 
@@ -146,7 +146,7 @@ class IterativeEstimator(CallbackSupportMixin, BaseEstimator, Generic[M]):
         sklearn_callbacks = SklearnCallbacks(self, len(seeds), given, target, self._reconstruct)
         self.members_: list[M] = []
         self.fits_: list[Fit] = []
-        with options.few_threads(self._elements(len(train))):
+        with options.few_threads(self._elements(len(train))), saying_once():
             for seed, model in zip(seeds, starts, strict=True):
                 try:
                     fit = self._run(model, train, held_out, seed, sklearn_callbacks.restart(), data)
