@@ -12,7 +12,8 @@ from emnet.batch import Batch
 from emnet.data.sample import Units
 from emnet.data.stream import Chunk, Stream
 from emnet.estimators import options
-from emnet.estimators.iterative import IterativeEstimator, M
+from emnet.estimators.iterative import IterativeEstimator
+from emnet.estimators.iterative_results import M
 from emnet.estimators.streaming import StreamedBatches, Survey, naming_the_rows, survey
 from emnet.estimators.validation import merge_repeated_rows
 from emnet.exceptions import InvalidInputError
