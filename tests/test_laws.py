@@ -9,6 +9,8 @@ import torch
 
 from emnet.algorithms.base import e_step, evaluate, run
 from emnet.batch import Batch
+from emnet.factors.composite import Composite
+from emnet.factors.neural import NeuralFactor
 from emnet.factors.regression import GradientStep, Newton
 from emnet.inference.exact import Exact
 from tests.cases import ALGORITHMS, CASES
@@ -22,6 +24,18 @@ algorithms = pytest.mark.parametrize("algorithm", ALGORITHMS, ids=str)
 def gradient_of(model, batch) -> torch.Tensor:
     """∇Q: two statistics are the same if Q is the same function, and here if its gradients agree everywhere tried."""
     return model.gradient(model.statistics(batch, model.posterior(batch)))
+
+
+def heights_of_networks(factors, statistics) -> list[float]:
+    """Q + log prior of each network among factors by name."""
+    found = []
+    for name, factor in factors.items():
+        if isinstance(factor, Composite):
+            parts = {str(number): part for number, part in enumerate(factor.parts)}
+            found += heights_of_networks(parts, statistics[name])
+        elif isinstance(factor, NeuralFactor):
+            found.append(factor.objective(factor.coordinates(), factor.rows_of(statistics[name]))[0])
+    return found
 
 
 @cases
@@ -69,9 +83,13 @@ def test_3_weight_two_is_the_row_twice_and_weight_zero_no_row(case):
 def test_4_maximize_does_not_lower_q_and_ends_where_its_gradient_vanishes(case):
     model, batch = case.make(1, F64), case.data(1, F64)
     statistics = model.statistics(batch, model.posterior(batch))
-    before = model.gradient(statistics).norm()
+    before, heights = model.gradient(statistics).norm(), heights_of_networks(model.factors, statistics)
     ways = [getattr(factor, "m_step", GradientStep()) for factor in model.factors.values()]
-    if all(way.needs_rows for way in ways):
+    if heights:
+        model.m_step(statistics)
+        pairs = zip(heights, heights_of_networks(model.factors, statistics), strict=True)
+        assert all(after > height for height, after in pairs)
+    elif all(way.needs_rows for way in ways):
         for _ in range(30 if all(isinstance(way, Newton) for way in ways) else 600):  # what is not Newton is linear
             model.m_step(statistics)
         assert model.gradient(statistics).norm() < 1e-7 * before

@@ -31,6 +31,15 @@ def test_a_warning_points_at_the_line_of_the_user(fit):
     assert {warning.filename for warning in caught} == {__file__}
 
 
+def test_a_fit_says_the_same_once():
+    """Newton finds the classes separable in each M-step of each start."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = emnet.MixtureOfExpertsClassifier(2, prior=0.0, n_init=2, max_iter=8, m_step="newton", random_state=0)
+        model.fit(X, X[:, 0] > 0)
+    assert [warning.category for warning in caught].count(emnet.SeparationWarning) == 1
+
+
 @pytest.mark.parametrize("reason", Reason)
 def test_every_end_has_words(reason):
     plain, early = SimpleNamespace(), SimpleNamespace(early_stopping=True, n_iter_no_change=7)

@@ -81,8 +81,8 @@ def require_constant_size(statistics: Statistics) -> None:
     if (growing := statistics.growing()) is not None:
         raise InvalidInputError(
             f"An M-step asks for the rows themselves ({type(growing).__name__}), which are kept neither of streams nor "
-            "from pass to pass, and which processes do not exchange. Take m_step='mm' or 'gradient', or "
-            "algorithm='lbfgs'."
+            "from pass to pass, and which processes do not exchange. Take m_step='mm' or 'gradient' (of networks "
+            "'gradient'), or algorithm='lbfgs'."
         )
 
 

@@ -21,7 +21,7 @@ from emnet.factors.tables import MixingWeights
 from emnet.models.mixture import Mixture
 from tests.cases.case import Case
 from tests.cases.gaussians import random_covariances, weak_prior
-from tests.cases.networks import labelled, measured
+from tests.cases.networks import FEW, labelled, measured
 from tests.oracles import (
     enumerate_mixture,
     leaf_probabilities,
@@ -52,10 +52,8 @@ def drawn(module: torch.nn.Module, generator: torch.Generator, dtype: torch.dtyp
     return module.to(dtype)
 
 
-def experts(
-    seed: int, dtype: torch.dtype, *, gate="softmax", kind="linear", levels=(3,), p=2, d=2, m_step=None, rate=1e-3
-):
-    """A mixture of experts. Every M-step that has a rate has one at which it does not overshoot."""
+def experts(seed: int, dtype: torch.dtype, *, gate="softmax", kind="linear", levels=(3,), p=2, d=2, m_step=None):
+    """A mixture of experts."""
     generator = torch.Generator().manual_seed(seed)
     m_step, k = m_step or Newton(), torch.tensor(levels).prod().item()
     noise = torch.rand(k, d, generator=generator, dtype=torch.float64) + 0.5
@@ -77,22 +75,17 @@ def experts(
         ),
         "neural": lambda: ModuleExperts(
             [
-                ModuleGaussian(
-                    random_module(generator, dtype, p, d), own, residual=1.5, precision=1.0, learning_rate=5e-3
-                )
+                ModuleGaussian(random_module(generator, dtype, p, d), own, residual=1.5, precision=1.0, m_step=FEW)
                 for own in noise
             ]
         ),
         "neural-classes": lambda: ClassExperts(
-            [
-                ModuleOutput(random_module(generator, dtype, p, 3), p, 3, precision=0.3, learning_rate=1e-3)
-                for _ in range(k)
-            ]
+            [ModuleOutput(random_module(generator, dtype, p, 3), p, 3, precision=0.3, m_step=FEW) for _ in range(k)]
         ),
     }[kind]()
     weights = {
         "softmax": lambda: softmax_gate(generator, dtype, levels, p, m_step),
-        "neural": lambda: ModuleGate(random_module(generator, dtype, p, k), k, precision=0.3, learning_rate=rate),
+        "neural": lambda: ModuleGate(random_module(generator, dtype, p, k), k, precision=0.3, m_step=FEW),
         "constant": lambda: MixingWeights(torch.rand(k, generator=generator, dtype=torch.float64) + 0.5),
         "gaussian": lambda: MixingWeights(torch.rand(k, generator=generator, dtype=torch.float64) + 0.5),
     }[gate]()

@@ -7,6 +7,7 @@ import torch
 from emnet.batch import Batch, with_constant
 from emnet.factors.gaussian_output import GaussianOutput
 from emnet.factors.module import ModuleOutput, ModuleUnits
+from emnet.factors.neural import Ascent
 from emnet.factors.regression import BernoulliUnits, FixedBound, MStep, Newton, SoftmaxOutput
 from emnet.models.bernoulli_network import BernoulliNetwork
 from tests.cases.case import Case
@@ -16,6 +17,8 @@ from tests.oracles import (
     enumerate_regression,
     enumerate_table,
 )
+
+FEW = Ascent(steps=2)  # of a network's M-step: two ways of adding up the same rows stay together for some iterations
 
 
 def network(seed: int, dtype: torch.dtype, *, widths=(3,), p=2, g=3, m_step: MStep, precision=0.3) -> BernoulliNetwork:
@@ -95,8 +98,8 @@ def neural(seed: int, dtype: torch.dtype, *, p=2, m=3, g=3) -> BernoulliNetwork:
         for parameter in module.parameters():
             parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(dtype)
     return BernoulliNetwork(
-        [ModuleUnits(hidden, m, precision=0.3, learning_rate=1e-3)],
-        ModuleOutput(output, m, g, precision=0.3, learning_rate=1e-3),
+        [ModuleUnits(hidden, m, precision=0.3, m_step=FEW)],
+        ModuleOutput(output, m, g, precision=0.3, m_step=FEW),
     )
 
 

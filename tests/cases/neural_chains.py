@@ -19,7 +19,7 @@ from tests.cases.case import Case
 from tests.cases.chains import hidden_markov, in_sequences, paths_oracle, seen_rows
 from tests.cases.experts import branches, drawn, expert_density, experts, random_module
 from tests.cases.gaussians import some_labels
-from tests.cases.networks import labelled
+from tests.cases.networks import FEW, labelled
 from tests.oracles import leaf_probabilities, log_regression
 
 
@@ -76,16 +76,16 @@ def neural_emission(kind: str, seed: int, dtype: torch.dtype, *, k=3, d=2, p=2):
     generator = torch.Generator().manual_seed(8000 + seed)
     return {
         "density": lambda: ModuleDensity(
-            drawn(MixtureDensity(d, k, 2, n_past=p, hidden_units=2), generator, dtype), precision=3.0, steps=5
+            drawn(MixtureDensity(d, k, 2, n_past=p, hidden_units=2), generator, dtype), precision=3.0, m_step=FEW
         ),
         "constant-density": lambda: ModuleDensity(
-            drawn(MixtureDensity(d, k, 2), generator, dtype), precision=3.0, steps=5
+            drawn(MixtureDensity(d, k, 2), generator, dtype), precision=3.0, m_step=FEW
         ),
         "scaled": lambda: ScaledLikelihood(
             random_module(generator, dtype, d, k),
             3 * torch.randn(20, d, generator=generator, dtype=torch.float64).to(dtype),
             precision=3.0,
-            steps=5,
+            m_step=FEW,
         ),
         "autoregressive": lambda: experts(seed, dtype, gate="constant", levels=(k,), p=p, d=d).emissions["emission"],
     }[kind]()
@@ -147,7 +147,7 @@ CASES = [
     _input_output_case("classes", kind="classes"),
     _input_output_case("classes-symbols", kind="classes", symbols=True),
     _input_output_case("classes-bound", kind="classes", m_step=FixedBound()),
-    _input_output_case("neural", inputs="neural", kind="neural", k=2, d=1, rate=5e-3),
+    _input_output_case("neural", inputs="neural", kind="neural", k=2, d=1),
     _input_output_case("neural-classes-symbols", inputs="neural", kind="neural-classes", symbols=True),
     _neural_chain_case("autoregressive", "autoregressive", closed=True),
     _neural_chain_case("autoregressive-holes", "autoregressive", missing=0.3),

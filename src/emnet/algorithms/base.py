@@ -21,7 +21,7 @@ from emnet.interruption import interrupted
 from emnet.models.base import LatentModel
 from emnet.posteriors import EvidenceKind
 from emnet.statistics import ModelStatistics, Statistics
-from emnet.warning import warn
+from emnet.warning import saying_once, warn
 
 keepable(EvidenceKind)
 _ROUNDING = 1e-9  # relative fall of the objective that is rounding (4e-16 a row is ordinary), not a fault
@@ -198,7 +198,7 @@ def run(
     if ended is not None:
         return ended
     try:
-        with torch.no_grad():
+        with torch.no_grad(), saying_once():
             fit = loop.end(_climb(loop, data, algorithm, inference, max_iter, tol, recorder))
     except KeyboardInterrupt as interrupt:
         loop.restore()

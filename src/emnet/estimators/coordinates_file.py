@@ -10,7 +10,7 @@ import torch
 
 from emnet import serialization
 from emnet.estimators.history import fit_from_json
-from emnet.estimators.iterative import M
+from emnet.estimators.iterative_results import M
 from emnet.estimators.partial_fits import PartialFits
 from emnet.estimators.validation import require_tensors
 

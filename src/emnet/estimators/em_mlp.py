@@ -169,7 +169,8 @@ class EMMLPClassifier(ClassifierMixin, ClassTargets, NetworkEstimator):
         if self.output_network is not None:
             module = fresh_module("output_network", self.output_network, dtype, seed + 1)
             require_shape("output_network", module, self._widths()[-1], len(self.classes_), dtype)
-            top = ModuleOutput(module, self._widths()[-1], len(self.classes_), precision=self.prior_[1])
+            own: dict[str, Any] = {"precision": self.prior_[1], "m_step": self._network_m_step()}
+            top = ModuleOutput(module, self._widths()[-1], len(self.classes_), **own)
         return BernoulliNetwork(self._units(hidden, m_step, seed), top).to(options.choose_device(self.device))
 
     # -- use --------------------------------------------------------------------------------------------------------

@@ -143,7 +143,8 @@ class EMMLPRegressor(RegressorMixin, RealTargets, NetworkEstimator):
         if self.output_network is not None:
             module = fresh_module("output_network", self.output_network, weights.dtype, seed + 1)
             require_shape("output_network", module, self._widths()[-1], len(variance), weights.dtype)
-            top = ModuleGaussian(module, variance, precision=self.prior_[1])
+            own: dict[str, Any] = {"precision": self.prior_[1], "m_step": self._network_m_step()}
+            top = ModuleGaussian(module, variance, **own)
         return BernoulliNetwork(self._units(hidden, m_step, seed), top).to(options.choose_device(self.device))
 
     def _weights_of(self, model: BernoulliNetwork) -> dict[str, Any]:

@@ -11,8 +11,7 @@ from torch import nn
 
 from emnet.algorithms.adam import Adam
 from emnet.batch import Batch
-from emnet.factors.module import ModuleFactor
-from emnet.factors.module_density import NetworkEmission
+from emnet.factors.neural import NeuralFactor
 from emnet.models.base import LatentModel, holding
 from emnet.models.markov import HiddenMarkov, offsets
 from emnet.models.mixture import Mixture
@@ -52,7 +51,7 @@ def random_responsibilities(n: int, levels: Sequence[int], seed: int) -> np.ndar
 
 
 def prime(model: Mixture, batch: Batch, shares: np.ndarray) -> None:
-    """M-steps on given responsibilities, of networks a hundred of Adam's: a gradient step of a fixed rate diverges."""
+    """M-steps on given responsibilities; of networks a hundred of Adam's, which go further than an M-step."""
     own = torch.as_tensor(shares, dtype=batch.target.dtype if batch.given is None else batch.given.dtype)
     own = own.to(batch.target.device)
     posterior = Discrete(torch.zeros_like(own[:, 0]).double(), EvidenceKind.ESTIMATE, own)
@@ -65,7 +64,7 @@ def prime(model: Mixture, batch: Batch, shares: np.ndarray) -> None:
 def prime_chain(model: HiddenMarkov, batch: Batch, shares: np.ndarray) -> None:
     """The same for a chain with constant transitions, with pairs counted as if steps were independent.
 
-    Networks take Adam's steps alone: over long sequences a gradient step of a fixed rate leads anywhere.
+    Where there are networks, all take Adam's steps.
     """
     own = torch.as_tensor(shares, dtype=batch.target.dtype, device=batch.target.device)
     ends = offsets(batch)
@@ -92,7 +91,7 @@ def _adam_steps(model: LatentModel, batch: Batch, posterior: Posterior) -> None:
 
 
 def _has_networks(module: nn.Module) -> bool:
-    return any(isinstance(part, (ModuleFactor, NetworkEmission)) for part in module.modules())
+    return any(isinstance(part, NeuralFactor) for part in module.modules())
 
 
 class _Given:

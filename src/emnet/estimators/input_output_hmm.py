@@ -60,7 +60,8 @@ class InputOutputHMM(FittedInputOutput):
         p → classes or targets, of which each state has a copy.
     start : p(z₁ | x₁). "softmax", or "constant" for a start that does not depend on x₁.
     m_step : of softmax gates and experts, for the algorithms "em" and "squarem": "newton" ("auto"), "irls", "ecm",
-        "mm", "gradient", or an object. Modules take gradient steps.
+        "mm", "gradient", or an object. Modules take gradient steps, halved until Q rises, but with "gradient",
+        whose rate is fixed.
     algorithm : "auto", "em", "squarem", "lbfgs" (quasi-Newton on the evidence, whose gradient is that of EM's Q) or
         "adam". "auto" is "adam" with a `batch_size`, "squarem" where an `m_step` is asked for, else "lbfgs".
     prior : precision of the Gaussian prior on all weights but the biases: a number, a pair (chain, emission), or
@@ -270,6 +271,7 @@ class InputOutputHMM(FittedInputOutput):
             p,
             self.emission if isinstance(self.emission, nn.Module) else None,
             options.choose_expert_m_step(self._m_step_for_data()),
+            self._network_m_step(),
             self.prior_[1],
             self.noise_prior,
             options.DTYPES[self.dtype],
@@ -285,7 +287,8 @@ class InputOutputHMM(FittedInputOutput):
             return [self._softmax_gate(generator) for _ in range(k)]
         copies = [fresh_module("transition", self.transition, dtype, seed + before) for before in range(k)]
         require_shape("transition", copies[0], p, k, dtype)
-        return [ModuleGate(own, k, precision=self.prior_[0]) for own in copies]
+        own: dict[str, Any] = {"precision": self.prior_[0], "m_step": self._network_m_step()}
+        return [ModuleGate(network, k, **own) for network in copies]
 
     def _softmax_gate(self, generator: torch.Generator) -> SoftmaxGate:
         k, p = self.n_components, self.n_features_in_

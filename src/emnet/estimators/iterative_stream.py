@@ -6,13 +6,18 @@ from typing import Any, Self
 
 import numpy as np
 
+from emnet.algorithms.adam import Adam
+from emnet.algorithms.gradient import LBFGS
 from emnet.batch import Batch
 from emnet.data.sample import Units
 from emnet.data.stream import Chunk, Stream
-from emnet.estimators.iterative import IterativeEstimator, M
+from emnet.estimators import options
+from emnet.estimators.iterative import IterativeEstimator
+from emnet.estimators.iterative_results import M
 from emnet.estimators.streaming import StreamedBatches, Survey, naming_the_rows, survey
 from emnet.estimators.validation import merge_repeated_rows
 from emnet.exceptions import InvalidInputError
+from emnet.factors.neural import NetworkMStep
 
 NO_TARGETS = "The stream has no targets: name their column, emnet.stream(…, target=…), or give batches (X, y)."
 
@@ -45,6 +50,11 @@ class StreamedFits(IterativeEstimator[M]):
         """`m_step`; of a stream "auto" is the fixed bound, which needs no rows."""
         auto = isinstance(self.m_step, str) and self.m_step == "auto"
         return "mm" if auto and self._streams else self.m_step
+
+    def _network_m_step(self) -> NetworkMStep:
+        """That of networks; an algorithm by gradients keeps no rows of a stream."""
+        by_gradients = isinstance(self._algorithm(0), (LBFGS, Adam))
+        return options.choose_network_m_step(self.m_step, has_rows=not (self._streams and by_gradients))
 
     def _require_streamable(self) -> None:
         for name in ("early_stopping", "batch_size"):

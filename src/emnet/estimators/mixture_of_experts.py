@@ -192,7 +192,7 @@ class MixtureOfExperts(CoordinatesInFile, FittedMixtureOfExperts):
         if isinstance(self.gate, nn.Module):
             network = fresh_module("gate", self.gate, dtype, seed)
             require_shape("gate", network, p, k, dtype)
-            return ModuleGate(network, k, precision=self.prior_[0])
+            return ModuleGate(network, k, precision=self.prior_[0], m_step=self._network_m_step())
         if not self._is_softmax():
             return _even(k)
         m_step = options.choose_expert_m_step(self._m_step_for_data())

@@ -42,7 +42,8 @@ class MixtureOfExpertsClassifier(ClassifierMixin, ClassTargets, MixtureOfExperts
         parameters drawn anew.
     m_step : of softmax gates and experts, for the algorithms "em" and "squarem": "newton" ("auto"), "irls" (damped;
         Jordan & Jacobs 1994), "ecm" (a class at a time; Ng & McLachlan 2004), "mm" (Böhning's bound), "gradient", or an
-        object such as ``emnet.factors.regression.Newton(max_steps=5)``. Modules take gradient steps.
+        object such as ``emnet.factors.regression.Newton(max_steps=5)``. Modules take gradient steps, halved until Q
+        rises, but with "gradient", whose rate is fixed.
     algorithm : "auto", "em", "squarem", "lbfgs" (quasi-Newton on the evidence, whose gradient is that of EM's Q) or
         "adam". "auto" is "adam" with a `batch_size`, "squarem" where an `m_step` is asked for, else
         "lbfgs".
@@ -151,7 +152,8 @@ class MixtureOfExpertsClassifier(ClassifierMixin, ClassTargets, MixtureOfExperts
         if isinstance(self.expert, nn.Module):
             copies = [fresh_module("expert", self.expert, dtype, seed + 1 + state) for state in range(k)]
             require_shape("expert", copies[0], p, g, dtype)
-            return ClassExperts([ModuleOutput(copy, p, g, precision=self.prior_[1]) for copy in copies])
+            own: dict[str, Any] = {"precision": self.prior_[1], "m_step": self._network_m_step()}
+            return ClassExperts([ModuleOutput(copy, p, g, **own) for copy in copies])
         m_step, blank = options.choose_expert_m_step(self._m_step_for_data()), torch.zeros(g, 1 + p, dtype=dtype)
         return ClassExperts([SoftmaxOutput(blank, precision=self.prior_[1], m_step=m_step) for _ in range(k)])
 

@@ -64,7 +64,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, RealTargets, MixtureOfExperts):
         in X is a missing value, integrated out exactly, in fit, predict and sample.
     m_step : of softmax gates and experts, for the algorithms "em" and "squarem": "newton" ("auto"), "irls" (damped;
         Jordan & Jacobs 1994), "ecm" (a class at a time; Ng & McLachlan 2004), "mm" (Böhning's bound), "gradient", or an
-        object such as ``emnet.factors.regression.Newton(max_steps=5)``. Modules take gradient steps.
+        object such as ``emnet.factors.regression.Newton(max_steps=5)``. Modules take gradient steps, halved until Q
+        rises, but with "gradient", whose rate is fixed.
     algorithm : "auto", "em", "squarem", "lbfgs" (quasi-Newton on the evidence, whose gradient is that of EM's Q) or
         "adam". "auto" is "adam" with a `batch_size`, "squarem" where an `m_step` is asked for or nothing is a module,
         else "lbfgs".
@@ -200,8 +201,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, RealTargets, MixtureOfExperts):
             )
         copies = [fresh_module("expert", self.expert, dtype, seed + 1 + state) for state in range(k)]
         require_shape("expert", copies[0], p, d, dtype)
-        parts = zip(copies, noise, strict=True)
-        return ModuleExperts([ModuleGaussian(f, s, residual=residual, precision=precision) for f, s in parts])
+        own: dict[str, Any] = {"residual": residual, "precision": precision, "m_step": self._network_m_step()}
+        return ModuleExperts([ModuleGaussian(f, s, **own) for f, s in zip(copies, noise, strict=True)])
 
     def _as_features(self, target: Tensor) -> np.ndarray:
         return target.double().cpu().numpy()

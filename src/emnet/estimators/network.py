@@ -133,7 +133,8 @@ class NetworkEstimator(PredictionFile, PartialFits[BernoulliNetwork]):
         if self.hidden_network is not None:
             network = fresh_module("hidden_network", self.hidden_network, dtype, seed)
             require_shape("hidden_network", network, self.n_features_in_, self._widths()[0], dtype)
-            units[0] = ModuleUnits(network, self._widths()[0], precision=self.prior_[0])
+            own: dict[str, Any] = {"precision": self.prior_[0], "m_step": self._network_m_step()}
+            units[0] = ModuleUnits(network, self._widths()[0], **own)
         return units
 
     @property

@@ -17,6 +17,7 @@ from emnet.factors.least_squares import ConjugatePrior
 from emnet.factors.mixture_density import MixtureDensity
 from emnet.factors.module import ModuleGaussian
 from emnet.factors.module_density import ModuleDensity, ScaledLikelihood
+from emnet.factors.neural import NetworkMStep
 
 _REFERENCE_ROWS = 2000  # that stand for the distribution of the data
 
@@ -36,7 +37,7 @@ class Plan:
     dtype: torch.dtype
     seed: int
     rows: Tensor  # (r, d), standardized rows of the data, none missing
-    keeps_rows: bool = True  # whether a network's statistics are rows
+    m_step: NetworkMStep  # of networks
 
     def fresh(self, module: nn.Module, more: int = 0) -> nn.Module:
         return fresh_module("network", module, self.dtype, self.seed + more)
@@ -50,15 +51,14 @@ def autoregressive(plan: Plan) -> Factor[Any]:
         return GaussianExperts(weights, variance, prior=ConjugatePrior(plan.precision, plan.noise))
     copies = [plan.fresh(plan.network, state) for state in range(plan.k)]
     require_shape("network", copies[0], plan.p, plan.d, plan.dtype)
-    return ModuleExperts(
-        [ModuleGaussian(own, variance[0], residual=plan.noise, precision=plan.precision) for own in copies]
-    )
+    options: dict[str, Any] = {"residual": plan.noise, "precision": plan.precision, "m_step": plan.m_step}
+    return ModuleExperts([ModuleGaussian(own, variance[0], **options) for own in copies])
 
 
 def mixture_density(plan: Plan) -> Factor[Any]:
     """Mixtures of Gaussians whose parameters one network makes of the past for all states."""
     blank = MixtureDensity(plan.d, plan.k, plan.n_mixtures, n_past=plan.p, hidden_units=plan.hidden_units)
-    return ModuleDensity(plan.fresh(blank), precision=plan.precision, keeps_rows=plan.keeps_rows)
+    return ModuleDensity(plan.fresh(blank), precision=plan.precision, m_step=plan.m_step)
 
 
 def discriminative(plan: Plan) -> Factor[Any]:
@@ -68,7 +68,7 @@ def discriminative(plan: Plan) -> Factor[Any]:
     )
     network = plan.fresh(given)
     require_shape("network", network, plan.d, plan.k, plan.dtype)
-    return ScaledLikelihood(network, plan.rows, precision=plan.precision, keeps_rows=plan.keeps_rows)
+    return ScaledLikelihood(network, plan.rows, precision=plan.precision, m_step=plan.m_step)
 
 
 def of_module(module: nn.Module) -> Callable[[Plan], Factor[Any]]:
@@ -77,7 +77,7 @@ def of_module(module: nn.Module) -> Callable[[Plan], Factor[Any]]:
     def make(plan: Plan) -> Factor[Any]:
         network = plan.fresh(module)
         _require_density(network, plan)
-        return ModuleDensity(network, precision=plan.precision, keeps_rows=plan.keeps_rows)
+        return ModuleDensity(network, precision=plan.precision, m_step=plan.m_step)
 
     return make
 

@@ -31,8 +31,6 @@ from emnet.factors.experts import GaussianExperts
 from emnet.factors.tables import MixingWeights, Transitions
 from emnet.models.markov import HiddenMarkov
 
-_BY_GRADIENT = ("auto", "lbfgs", "adam")  # algorithms that ask for no M-step of a network
-
 
 class NeuralHMM(FittedNeural):
     """A hidden path of states, what they emit being said by networks or by the rows before, fitted by EM.
@@ -268,7 +266,7 @@ class NeuralHMM(FittedNeural):
             options.DTYPES[self.dtype],
             seed,
             self._reference,
-            keeps_rows=not (self._streams and self.algorithm in _BY_GRADIENT),
+            self._network_m_step(),
         )
 
     def _start(self, seed: int, batch: Batch) -> HiddenMarkov:

@@ -27,6 +27,7 @@ from emnet.factors.factor_analysis import FactorAnalytic
 from emnet.factors.gaussian_priors import NormalInverseWishart
 from emnet.factors.least_squares import ConjugatePrior
 from emnet.factors.multinomial_steps import ClassByClass, Irls
+from emnet.factors.neural import Ascent, NetworkMStep
 from emnet.factors.regression import FixedBound, GradientStep, MStep, Newton
 from emnet.inference.base import EStep
 from emnet.inference.exact import Exact
@@ -118,6 +119,13 @@ def choose_m_step(value: Any, n_classes: int, n_units: int, e_step: EStep, algor
 def choose_expert_m_step(value: Any) -> MStep:
     """`auto`: Newton, as gates and experts are small."""
     return choose("m_step", value, {"auto": Newton, **EXPERT_M_STEPS}, MStep)  # type: ignore[no-any-return]
+
+
+def choose_network_m_step(value: Any, has_rows: bool) -> NetworkMStep:
+    """Of networks: steps that never lower Q, but of a fixed rate where they are asked for or there are no rows."""
+    if isinstance(value, GradientStep):
+        return value
+    return GradientStep() if value == "gradient" or not has_rows else Ascent()
 
 
 def choose_e_step(value: Any, widths: Sequence[int], seed: int) -> EStep:

@@ -14,7 +14,7 @@ from emnet.algorithms.adam import Adam
 from emnet.algorithms.base import Algorithm, Fit, Iteration, Reason, evaluate
 from emnet.algorithms.stepwise import Stepwise
 from emnet.batch import Batch, Data, MiniBatches, total_weight
-from emnet.estimators.iterative import M
+from emnet.estimators.iterative_results import M
 from emnet.estimators.iterative_stream import StreamedFits
 from emnet.exceptions import DegenerateFitError, InvalidInputError
 from emnet.inference.exact import Exact

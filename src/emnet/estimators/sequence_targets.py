@@ -20,6 +20,7 @@ from emnet.factors.base import Factor
 from emnet.factors.experts import ClassExperts, GaussianExperts, ModuleExperts
 from emnet.factors.least_squares import ConjugatePrior
 from emnet.factors.module import ModuleGaussian, ModuleOutput
+from emnet.factors.neural import NetworkMStep
 from emnet.factors.regression import MStep, SoftmaxOutput
 from emnet.kernels.quantiles import mixture_quantiles
 
@@ -31,7 +32,8 @@ class Blueprint:
     k: int
     p: int
     module: nn.Module | None  # None for linear ones
-    m_step: MStep
+    m_step: MStep  # of linear ones
+    network_m_step: NetworkMStep
     precision: float
     noise: float  # residual of the prior on σ
     dtype: torch.dtype
@@ -138,7 +140,8 @@ class LabelTargets:
         g = len(self.classes)
         if plan.module is not None:
             copies = plan.networks(g)
-            return ClassExperts([ModuleOutput(own, plan.p, g, precision=plan.precision) for own in copies])
+            options: dict[str, Any] = {"precision": plan.precision, "m_step": plan.network_m_step}
+            return ClassExperts([ModuleOutput(own, plan.p, g, **options) for own in copies])
         generator = torch.Generator().manual_seed(plan.seed)
         starts = torch.randn(plan.k, g, 1 + plan.p, generator=generator, dtype=torch.float64).to(plan.dtype)
         return ClassExperts([SoftmaxOutput(own, precision=plan.precision, m_step=plan.m_step) for own in starts])
@@ -216,9 +219,10 @@ class NumberTargets:
     def experts(self, plan: Blueprint) -> GaussianExperts | ModuleExperts:
         d = len(self.center)
         if plan.module is not None:
-            options = {"residual": plan.noise, "precision": plan.precision}
-            variance = torch.ones(d, dtype=torch.float64)
-            return ModuleExperts([ModuleGaussian(own, variance, **options) for own in plan.networks(d)])
+            residual, variance = plan.noise, torch.ones(d, dtype=torch.float64)
+            options: dict[str, Any] = {"precision": plan.precision, "m_step": plan.network_m_step}
+            copies = plan.networks(d)
+            return ModuleExperts([ModuleGaussian(own, variance, residual=residual, **options) for own in copies])
         weights, variance = torch.zeros(plan.k, d, 1 + plan.p, dtype=plan.dtype), torch.ones(plan.k, d)
         return GaussianExperts(weights, variance.double(), prior=ConjugatePrior(plan.precision, plan.noise))
 

@@ -46,7 +46,9 @@ class ClassOutput(ABC):
         return torch.multinomial(self.predictor(given).softmax(1), 1, generator=generator)[:, 0]
 
 
-def log_softmax_of(target: Tensor, logits: Tensor) -> Tensor:
-    """log softmax of each row's own class: (n,) class indices, (…, n, g) → (…, n)."""
-    index = target.expand(logits.shape[:-1])[..., None]
-    return logits.gather(-1, index)[..., 0] - logits.logsumexp(-1)
+def log_softmax_of(target: Tensor, predictor: Tensor) -> Tensor:
+    """Of logits, (…, n, g), the log softmax at each row's class, (n,), or expected under distributions, (…, n, g)."""
+    if target.dim() > 1:
+        return (target * predictor.log_softmax(-1)).sum(-1)
+    index = target.expand(predictor.shape[:-1])[..., None]
+    return predictor.gather(-1, index)[..., 0] - predictor.logsumexp(-1)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from emnet.exceptions import InvalidInputError
 from emnet.factors.base import require_given
+from emnet.factors.classes import log_softmax_of
 from emnet.factors.composite import Composite, bundle
-from emnet.factors.module import Gradient, ModuleFactor
+from emnet.factors.module import ModuleFactor
 from emnet.factors.regression import SoftmaxOutput
 from emnet.statistics import ModelStatistics
 
@@ -68,29 +69,20 @@ class SoftmaxGate(Composite):
 
 
 class ModuleGate(ModuleFactor):
-    """p(state | x) = softmax of what a network gives: p → k."""
+    """p(state | x) = softmax of what a network gives: p → k.
 
-    def __init__(self, network: nn.Module, n_states: int, *, precision: float = 0.0, learning_rate: float = 0.01):
-        super().__init__(network, precision=precision, learning_rate=learning_rate)
+    Its statistics are taken of the responsibilities, (n, k), and the rows' weights, (n,).
+    """
+
+    log_prob_of_predictor = staticmethod(log_softmax_of)
+
+    def __init__(self, network: nn.Module, n_states: int, **options: Any):
+        super().__init__(network, **options)
         self.n_states = n_states
 
     def log_weights(self, given: Tensor | None = None) -> Tensor:
         """log p(state | x): (n, 1 + p) → (n, k)."""
         return self.predictor(require_given(given)).log_softmax(-1)
-
-    def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:
-        """log p(state | x) of states by index: (n,) → (n,)."""
-        weights = self.log_weights(given)
-        return self.log_prob_of_predictor(one_hot(target, self.n_states).to(weights), weights)
-
-    def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> Gradient:
-        """From the responsibilities, (n, k), and the rows' weights, (n,)."""
-        return super().statistics(target, weights, given)
-
-    @staticmethod
-    def log_prob_of_predictor(target: Tensor, predictor: Tensor) -> Tensor:
-        """`target` are distributions over the states, (n, k)."""
-        return (target * predictor.log_softmax(-1)).sum(-1)
 
 
 def _spans(levels: Sequence[int]) -> list[tuple[int, int, int]]:

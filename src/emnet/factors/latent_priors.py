@@ -11,10 +11,9 @@ from torch import Generator, Tensor, nn
 
 from emnet.factors.base import Factor, S
 from emnet.factors.composite import Composite, bundle
-from emnet.factors.differentiable import DifferentiableFactor
+from emnet.factors.differentiable import DifferentiableFactor, Gradient
 from emnet.factors.gaussian import Gaussian
 from emnet.factors.gaussian_moments import GaussianMoments
-from emnet.factors.module import Gradient
 from emnet.factors.tables import MixingWeights
 from emnet.kernels import diagonal_gaussian
 from emnet.statistics import ModelStatistics

@@ -1,53 +1,35 @@
-"""Any torch network as a factor: its statistics are the gradient of Q, its M-step a gradient step."""
+"""Any torch network as a factor: of units, of classes, of real targets."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from emnet.batch import with_constant
 from emnet.exceptions import InvalidInputError
-from emnet.factors.base import Factor, require_given
+from emnet.factors.base import require_given
 from emnet.factors.classes import ClassOutput, log_softmax_of
 from emnet.factors.least_squares import ConjugatePrior, log_density
+from emnet.factors.neural import Known, NeuralFactor
+from emnet.factors.regression import ConfigurationCounts
 from emnet.kernels.configurations import all_configurations
 from emnet.kernels.logistic import softplus
-from emnet.statistics import Moments
+from emnet.statistics import Observations
 
 _SAMPLED_ONLY = "With real targets and a module for the output, take the importance or the Gibbs E-step."
+_NO_ROWS = 1e-10  # expected rows of a target that has none: its noise stays as it is
 
 
-@dataclass(frozen=True, eq=False)
-class Gradient(Moments):
-    """∇Q at the θ of the E-step, without the prior's part: additive, of constant size, used for one step."""
-
-    vector: Tensor
-
-
-def learned(network: nn.Module) -> list[nn.Parameter]:
-    """The parameters that are learned."""
-    return [parameter for parameter in network.parameters() if parameter.requires_grad]
-
-
-class ModuleFactor(Factor[Gradient]):
-    """p(target | network(given)). `given` carries the constant 1 first, which the network does not see.
+class ModuleFactor(NeuralFactor):
+    """p(target | network(given)).
 
     Parameters
     ----------
-    network : a torch module, deterministic (no dropout in training), of which all parameters that require a gradient
-        are learned.
-    precision : of a Gaussian prior on all of them.
-    learning_rate : η of the M-step θ ← θ + η ∇(Q + log prior). L-BFGS and Adam take no M-steps.
+    network, precision, m_step : as of `NeuralFactor`.
     """
-
-    def __init__(self, network: nn.Module, *, precision: float = 0.0, learning_rate: float = 0.01):
-        super().__init__()
-        self.network = network
-        self.precision, self.learning_rate = float(precision), learning_rate
 
     @staticmethod
     @abstractmethod
@@ -68,40 +50,19 @@ class ModuleFactor(Factor[Gradient]):
     def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:
         return self.log_prob_of_predictor(target, self.predictor(require_given(given)))
 
-    def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> Gradient:
-        own = next(self.network.parameters())
-        given = require_given(given).to(own.dtype)
-        target = target.to(own.dtype) if target.is_floating_point() else target
-        with torch.enable_grad():
-            terms = self.log_prob_of_predictor(target, self.network(given[..., 1:]))
-            return self._gradient_of(terms.sum() if weights is None else (terms * weights.detach().to(terms)).sum())
+    def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> Known:
+        given = require_given(given)
+        return self._collect(target, given[:, 1:], given.new_ones(len(given)) if weights is None else weights)
 
-    def _gradient_of(self, total: Tensor) -> Gradient:
-        parts = torch.autograd.grad(total, learned(self.network), allow_unused=True, materialize_grads=True)
-        return Gradient(parameters_to_vector(parts).double())
-
-    def maximize(self, statistics: Gradient) -> None:
-        self.set_coordinates(self.coordinates() + self.learning_rate * self.gradient(statistics))
-
-    def gradient(self, statistics: Gradient) -> Tensor:
-        return statistics.vector - self.precision * self.coordinates()
-
-    def log_prior(self) -> float:
-        return -0.5 * self.precision * float(self.coordinates().square().sum())
-
-    def coordinates(self) -> Tensor:
-        return parameters_to_vector(learned(self.network)).detach().double().clone()
-
-    def set_coordinates(self, vector: Tensor) -> None:
-        own = learned(self.network)
-        vector_to_parameters(vector.to(own[0].dtype), own)
+    def _log_likelihood(self, target: Tensor, given: Tensor) -> Tensor:
+        return self.log_prob_of_predictor(target, self.network(given))
 
 
 class ModuleUnits(ModuleFactor):
     """m Bernoulli units whose logits a network gives: p → m."""
 
-    def __init__(self, network: nn.Module, n_units: int, *, precision: float = 0.0, learning_rate: float = 0.01):
-        super().__init__(network, precision=precision, learning_rate=learning_rate)
+    def __init__(self, network: nn.Module, n_units: int, **options: Any):
+        super().__init__(network, **options)
         self.n_units = n_units
 
     @staticmethod
@@ -116,20 +77,13 @@ class ModuleGaussian(ModuleFactor):
 
     Parameters
     ----------
+    network, precision, m_step : as of `NeuralFactor`.
     variance : (d,), the start of σ², float64.
     residual : s of the prior, 0 for none.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        variance: Tensor,
-        *,
-        residual: float = 0.0,
-        precision: float = 0.0,
-        learning_rate: float = 0.01,
-    ):
-        super().__init__(network, precision=precision, learning_rate=learning_rate)
+    def __init__(self, network: nn.Module, variance: Tensor, *, residual: float = 0.0, **options: Any):
+        super().__init__(network, **options)
         self.log_variance = nn.Parameter(variance.double().log())
         self.prior = ConjugatePrior(residual=residual)
 
@@ -144,36 +98,38 @@ class ModuleGaussian(ModuleFactor):
         terms = log_density(known, torch.where(seen, predictor, 0.0).double(), self.log_variance.exp())
         return (terms * seen).sum(-1)
 
-    def gradient(self, statistics: Gradient) -> Tensor:
-        slope = statistics.vector - self.precision * self.coordinates()
-        d = len(self.log_variance)
-        rows = int(self.prior.residual > 0)
-        slope[-d:] = statistics.vector[-d:] + 0.5 * (self.prior.residual**2 / self.variance - rows)
-        return slope
+    def maximize(self, statistics: Known) -> None:
+        """Network and noise together, and then the noise alone, whose maximum is closed where there are rows."""
+        super().maximize(statistics)
+        if isinstance(statistics, Observations):
+            self._maximize_noise(statistics)
 
-    def maximize(self, statistics: Gradient) -> None:
-        """The step of the network is that of its squared error, ησ̄² times the gradient, whatever the noise is."""
-        step = self.learning_rate * self.gradient(statistics)
-        step[: -len(self.log_variance)] *= self.variance.mean()
-        self.set_coordinates(self.coordinates() + step)
+    def _maximize_noise(self, rows: Observations) -> None:
+        """σ² = (Σ w (y − f)² + s²) / (Σ w + 1), without the 1 where there is no prior."""
+        with torch.no_grad():
+            away = (rows.target - self.network(rows.given)).double()
+        weights = rows.weights.double()[:, None] * ~away.isnan()
+        squares = (weights * away.nan_to_num(0.0).square()).sum(0) + self.prior.residual**2
+        count = weights.sum(0) + self._rows_of_prior()
+        found = (squares / count.clamp_min(_NO_ROWS)).clamp_min(torch.finfo(squares.dtype).tiny).log()
+        self.log_variance.data.copy_(torch.where(count > _NO_ROWS, found, self.log_variance))
+
+    def theta(self) -> list[nn.Parameter]:
+        return [*super().theta(), self.log_variance]
+
+    def slope_of_prior(self) -> Tensor:
+        slope, d = super().slope_of_prior(), len(self.log_variance)
+        slope[-d:] = 0.5 * (self.prior.residual**2 / self.variance - self._rows_of_prior())
+        return slope
 
     def log_prior(self) -> float:
         network = self.coordinates()[: -len(self.log_variance)]
         of_noise = self.prior.log_density(torch.zeros_like(self.log_variance)[:, None], self.variance)
         return of_noise - 0.5 * self.precision * float(network.square().sum())
 
-    def coordinates(self) -> Tensor:
-        return torch.cat((super().coordinates(), self.log_variance.detach()))
-
-    def set_coordinates(self, vector: Tensor) -> None:
-        d = len(self.log_variance)
-        super().set_coordinates(vector[:-d])
-        self.log_variance.data.copy_(vector[-d:])
-
-    def _gradient_of(self, total: Tensor) -> Gradient:
-        own = [*learned(self.network), self.log_variance]
-        parts = torch.autograd.grad(total, own, allow_unused=True, materialize_grads=True)
-        return Gradient(torch.cat([part.flatten().double() for part in parts]))
+    def _rows_of_prior(self) -> int:
+        """By how many rows the prior counts for σ."""
+        return int(self.prior.residual > 0)
 
     # -- as an output above bits: no row's likelihood is linear in them, so the E-step is sampled ---------------------
 
@@ -207,10 +163,10 @@ class ModuleGaussian(ModuleFactor):
     def log_scale(self, target: Tensor) -> Tensor:
         raise InvalidInputError(_SAMPLED_ONLY)
 
-    def statistics_of_bits(self, target: Tensor, weights: Tensor | None, mean: Tensor, counts: Tensor) -> Gradient:
+    def statistics_of_bits(self, target: Tensor, weights: Tensor | None, mean: Tensor, counts: Tensor) -> Known:
         raise InvalidInputError(_SAMPLED_ONLY)
 
-    def statistics_of_means(self, target: Tensor, weights: Tensor | None, means: Tensor) -> Gradient:
+    def statistics_of_means(self, target: Tensor, weights: Tensor | None, means: Tensor) -> Known:
         raise InvalidInputError(_SAMPLED_ONLY)
 
 
@@ -220,38 +176,28 @@ class ModuleOutput(ModuleFactor, ClassOutput):
     Above bits, exact EM asks it of 2^m configurations, not of rows.
     """
 
-    def __init__(
-        self, network: nn.Module, n_bits: int, n_classes: int, *, precision: float = 0.0, learning_rate: float = 0.01
-    ):
-        super().__init__(network, precision=precision, learning_rate=learning_rate)
+    log_prob_of_predictor = staticmethod(log_softmax_of)
+
+    def __init__(self, network: nn.Module, n_bits: int, n_classes: int, **options: Any):
+        super().__init__(network, **options)
         self.n_bits, self._n_classes = n_bits, n_classes
 
     @property
     def n_classes(self) -> int:
         return self._n_classes
 
-    def statistics_of_means(self, target: Tensor, weights: Tensor | None, means: Tensor) -> Gradient:
+    def statistics_of_means(self, target: Tensor, weights: Tensor | None, means: Tensor) -> Known:
         raise InvalidInputError(
             "The mean-field E-step is for a linear output; take the exact or the importance E-step."
         )
 
-    @staticmethod
-    def log_prob_of_predictor(target: Tensor, predictor: Tensor) -> Tensor:
-        """`target` are class indices, (n,)."""
-        return log_softmax_of(target, predictor)
-
     def log_table(self) -> Tensor:
         """log p(y = i | z) for all configurations, (g, 2^m)."""
+        states = all_configurations(self.n_bits, dtype=self.dtype, device=next(self.network.parameters()).device)
         with torch.no_grad():
-            return self._log_table()
+            return self.network(states).log_softmax(1).T.contiguous()
 
-    def _log_table(self) -> Tensor:
-        own = next(self.network.parameters())
-        states = all_configurations(self.n_bits, dtype=own.dtype, device=own.device)
-        return self.network(states).log_softmax(1).T.contiguous()
-
-    def statistics_of_bits(self, target: Tensor, weights: Tensor | None, mean: Tensor, counts: Tensor) -> Gradient:
+    @staticmethod
+    def statistics_of_bits(target: Tensor, weights: Tensor | None, mean: Tensor, counts: Tensor) -> ConfigurationCounts:
         """From the rows' weight in each class and configuration, (g, 2^m)."""
-        with torch.enable_grad():
-            table = self._log_table()
-            return self._gradient_of((table * counts.to(table)).sum())
+        return ConfigurationCounts(counts)

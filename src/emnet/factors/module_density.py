@@ -3,54 +3,30 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from emnet.exceptions import InvalidInputError
-from emnet.factors.base import Factor
 from emnet.factors.mixture_density import Gaussians
-from emnet.factors.module import Gradient, learned
-from emnet.kernels.ascent import ascend
-from emnet.statistics import Observations
-
-Known = Observations | Gradient
-"""What an E-step leaves of the rows."""
+from emnet.factors.neural import Known, NeuralFactor
 
 
-class NetworkEmission(Factor[Any]):
+class NetworkEmission(NeuralFactor):
     """log p(target | state, given) of all states at once, (n, k). A row that is NaN throughout is not observed.
-
-    Its statistics are the rows with their responsibilities, so the M-step sees Q and never lowers it; or for streams
-    ∇Q, whose size is constant, and which L-BFGS and Adam need alone.
 
     Parameters
     ----------
-    network : a torch module, deterministic (no dropout in training), of which all parameters that require a gradient
-        are learned.
-    precision : of a Gaussian prior on all of them.
-    steps : gradient steps of an M-step. L-BFGS and Adam take no M-steps.
-    keeps_rows : whether the statistics are rows.
+    network, precision, m_step : as of `NeuralFactor`.
     """
-
-    def __init__(self, network: nn.Module, *, precision: float = 0.0, steps: int = 10, keeps_rows: bool = True):
-        super().__init__()
-        self.network = network
-        self.precision, self.steps, self.keeps_rows = float(precision), steps, keeps_rows
-
-    @abstractmethod
-    def _log_density(self, target: Tensor, given: Tensor) -> Tensor:
-        """(n, d) rows that are there, (n, p) what they are given, p = 0 of nothing → (n, k), with a graph behind it."""
 
     def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:
         """(n, d) → (n, k), 0 of a row that is not observed."""
+        seen, rows, past = self._seen(target, given)
         with torch.no_grad():
-            seen, rows, past = self._seen(target, given)
-            found = self._log_density(rows, past)
+            found = self._log_likelihood(rows.to(self.dtype), past.to(self.dtype))
         out = found.new_zeros(len(target), found.shape[1])
         out[seen] = found
         return out.to(target.dtype)
@@ -60,50 +36,13 @@ class NetworkEmission(Factor[Any]):
         seen, rows, past = self._seen(target, given)
         if weights is None:
             weights = torch.ones_like(self.log_prob(target, given))
-        found = Observations(rows, past, weights.detach()[seen])
-        if self.keeps_rows:
-            return found
-        return Gradient(self.gradient(found) + self.precision * self.coordinates())
+        return self._collect(rows, past, weights[seen])
 
-    def maximize(self, statistics: Known) -> None:
-        """Raises InvalidInputError where the statistics are ∇Q alone."""
-        if isinstance(statistics, Gradient):
-            raise InvalidInputError("An M-step of a network asks for rows, and there is ∇Q alone: take 'lbfgs'.")
-        length = 1 / float(statistics.weights.abs().sum().clamp_min(1.0))
-        start = self.coordinates()
-        self.set_coordinates(ascend(lambda at: self._objective(at, statistics), start, length=length, steps=self.steps))
-
-    def gradient(self, statistics: Known) -> Tensor:
-        if isinstance(statistics, Gradient):
-            return statistics.vector - self.precision * self.coordinates()
-        return self._objective(self.coordinates(), statistics)[1]
-
-    def log_prior(self) -> float:
-        return -0.5 * self.precision * float(self.coordinates().square().sum())
-
-    def coordinates(self) -> Tensor:
-        return parameters_to_vector(learned(self.network)).detach().double().clone()
-
-    def set_coordinates(self, vector: Tensor) -> None:
-        parameters = learned(self.network)
-        vector_to_parameters(vector.to(parameters[0].dtype), parameters)
-
-    def _objective(self, vector: Tensor, statistics: Observations) -> tuple[float, Tensor]:
-        """Q + log prior at a vector of coordinates, which stays in the network, and its gradient."""
-        self.set_coordinates(vector)
-        with torch.enable_grad():
-            found = self._log_density(statistics.target, statistics.given)
-            total = (found.double() * statistics.weights.double()).sum()
-            parts = torch.autograd.grad(total, learned(self.network), allow_unused=True, materialize_grads=True)
-        slope = parameters_to_vector(parts).double() - self.precision * vector
-        return float(total.detach()) + self.log_prior(), slope
-
-    def _seen(self, target: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Which rows are there, as indices; them, and what they are given without the constant 1."""
-        own = next(self.network.parameters()).dtype
+    @staticmethod
+    def _seen(target: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Which rows are there, as indices; them, and what they are given without the constant 1, p = 0 of nothing."""
         seen = torch.nonzero(~target.isnan().all(1)).flatten()
-        past = target.new_zeros(len(seen), 0) if given is None else given[seen, 1:]
-        return seen, target[seen].to(own), past.to(own)
+        return seen, target[seen], target.new_zeros(len(seen), 0) if given is None else given[seen, 1:]
 
 
 class ModuleDensity(NetworkEmission):
@@ -117,7 +56,7 @@ class ModuleDensity(NetworkEmission):
         the distribution of a forecast gaussians(given) → `Gaussians`.
     """
 
-    def _log_density(self, target: Tensor, given: Tensor) -> Tensor:
+    def _log_likelihood(self, target: Tensor, given: Tensor) -> Tensor:
         return self.network(target, given) if given.shape[1] else self.network(target)  # type: ignore[no-any-return]
 
     def draw(self, states: Tensor, given: Tensor | None, generator: torch.Generator) -> Tensor:
@@ -165,7 +104,7 @@ class ScaledLikelihood(NetworkEmission):
     ----------
     network : (n, d) rows → (n, k) logits.
     reference : (r, d), rows that stand for the distribution of the data, none missing.
-    options : `precision`, `steps` and `keeps_rows` of any network emission.
+    options : `precision` and `m_step` of any network.
     """
 
     reference: Tensor
@@ -178,5 +117,5 @@ class ScaledLikelihood(NetworkEmission):
         """log p(state), the network's mean over the reference rows: (k,)."""
         return self.network(self.reference).log_softmax(1).logsumexp(0) - math.log(len(self.reference))  # type: ignore[no-any-return]
 
-    def _log_density(self, target: Tensor, given: Tensor) -> Tensor:
+    def _log_likelihood(self, target: Tensor, given: Tensor) -> Tensor:
         return self.network(target).log_softmax(1) - self.log_prior_of_states()  # type: ignore[no-any-return]

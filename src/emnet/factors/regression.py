@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +73,7 @@ class MStep(Protocol):
     needs_gram: bool  # whether Σ_j c_j x_j x_jᵀ is
 
     def __call__(self, factor: LinearFactor, statistics: Rows) -> Tensor:
-        """The new weights, (k, 1 + p), float64."""
+        """The new weights, (k, 1 + p) or flat, float64."""
         ...
 
 
@@ -112,9 +112,9 @@ class GradientStep:
     needs_rows = False
     needs_gram = False
 
-    def __call__(self, factor: LinearFactor, statistics: Rows) -> Tensor:
-        gradient = factor.score(statistics).gradient - factor.precision * factor.weights64()
-        return factor.weights64() + self.learning_rate * gradient
+    def __call__(self, factor: Factor[Any], statistics: Any) -> Tensor:
+        """The new coordinates, of a network's factor too."""
+        return factor.coordinates() + self.learning_rate * factor.gradient(statistics)
 
 
 class LinearFactor(Factor[Rows]):
@@ -174,7 +174,7 @@ class LinearFactor(Factor[Rows]):
     def bound_direction(gram: Tensor, gradient: Tensor, precision: Tensor) -> Tensor: ...
 
     def maximize(self, statistics: Rows) -> None:
-        self._write(self.m_step(self, statistics))
+        self.set_coordinates(self.m_step(self, statistics))
 
     def gradient(self, statistics: Rows) -> Tensor:
         gradient = self.score(statistics).gradient - self.precision * self.weights64()
@@ -187,7 +187,7 @@ class LinearFactor(Factor[Rows]):
         return self.weights64().flatten().clone()
 
     def set_coordinates(self, vector: Tensor) -> None:
-        self._write(vector.view(self.weights.shape))
+        self._write(vector.reshape(self.weights.shape))
 
     def _collect(self, rows: Observations) -> Rows:
         """The rows, or where the M-step needs no value of Q their gradient, whose size does not grow with n."""

@@ -148,7 +148,7 @@ class Autoencoder(VariationalModel[EncodedVector]):
         with torch.enable_grad():
             objective = self._objective(batch, posterior)
             weights = None if batch.weights is None else batch.weights.to(objective)
-            return factor.gradient_of(objective.sum() if weights is None else objective @ weights)
+            return factor.gradient_of(objective.sum() if weights is None else objective @ weights, retain_graph=True)
 
     def _objective(self, batch: Batch, posterior: EncodedVector) -> Tensor:
         """The posterior's, with a graph behind it."""
