@@ -64,7 +64,7 @@ class Covariance(nn.Module):
         held = (*self._parameters.values(), *self._buffers.values())
         now = [(tensor, tensor._version, tensor.device) for tensor in held if tensor is not None]
         if self._inverse is None or not _same(now, self._inverse[0]):
-            self._inverse = (now, self._inverted(self.factor(*self.parameters()).detach()))
+            self._inverse = (now, self._inverted(self.factor(*self._values())))
         return self._inverse[1]
 
     def _inverted(self, factor: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ class Covariance(nn.Module):
 
     def lower(self) -> Tensor:
         """L with Σ = LLᵀ of every state, (k, d, d)."""
-        factor = self.factor(*self.parameters()).detach()
+        factor = self.factor(*self._values())
         return (factor.diag_embed() if self.diagonal else factor).expand(self.n_states, -1, -1)
 
     def covariances(self) -> Tensor:
@@ -84,12 +84,16 @@ class Covariance(nn.Module):
         return lower @ lower.mT
 
     def coordinates(self) -> Tensor:
-        return torch.cat([parameter.detach().flatten() for parameter in self.parameters()])
+        return torch.cat([values.flatten() for values in self._values()])
 
     def set_coordinates(self, vector: Tensor) -> None:
-        sizes = [parameter.numel() for parameter in self.parameters()]
-        for parameter, part in zip(self.parameters(), vector.split(sizes), strict=True):
-            parameter.copy_(part.view(parameter.shape))
+        own = self._values()
+        for values, part in zip(own, vector.split([values.numel() for values in own]), strict=True):
+            values.copy_(part.view(values.shape))
+
+    def _values(self) -> list[Tensor]:
+        """The parameters without their graph; a structure has no modules within it, where torch would look for more."""
+        return [parameter.detach() for parameter in self._parameters.values() if parameter is not None]
 
 
 @lru_cache
