@@ -17,7 +17,6 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from emnet.exceptions import CollapsedComponentError
 from emnet.kernels.triangles import pack, triangle
@@ -144,8 +143,8 @@ def to_log_cholesky(matrices: Tensor) -> Tensor:
     CollapsedComponentError : a matrix is not positive definite; the message names the component.
     """
     factor, failed = torch.linalg.cholesky_ex(matrices)
-    values = pack(factor)
-    vector = torch.where(triangle(matrices.shape[1], matrices.device).on_diagonal, values.log(), values)
+    factor.diagonal(dim1=1, dim2=2).log_()
+    vector = pack(factor)
     if not math.isfinite(float(vector.sum())) or bool(failed.any()):
         require_definite((failed == 0) & vector.isfinite().all(1), matrices)
     return vector
@@ -153,15 +152,18 @@ def to_log_cholesky(matrices: Tensor) -> Tensor:
 
 def from_log_cholesky(vector: Tensor, d: int) -> Tensor:
     """The inverse: (k, d (d + 1)/2) → lower triangular (k, d, d)."""
-    layout = triangle(d, vector.device)
-    values = torch.where(layout.on_diagonal, (vector * layout.on_diagonal).exp(), vector)
-    return pad(values, (0, 1)).index_select(1, layout.triangular).view(-1, d, d)
+    flat = vector.new_zeros(len(vector), d * d).index_copy(1, triangle(d, vector.device).lower, vector)
+    factor = flat.view(-1, d, d)
+    factor.diagonal(dim1=1, dim2=2).exp_()
+    return factor
 
 
 def to_log_variances(variances: Tensor) -> Tensor:
     """log of (k, d) variances, all of which must be positive."""
-    require_definite((variances > 0).all(1) & variances.isfinite().all(1), variances)
-    return variances.log()
+    logs = variances.log()
+    if not math.isfinite(float(logs.sum())):
+        require_definite((variances > 0).all(1) & variances.isfinite().all(1), variances)
+    return logs
 
 
 def require_definite(good: Tensor, matrices: Tensor) -> None:
