@@ -74,6 +74,9 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
         alike = self._spread.diag_embed().expand(k, d, d)
         first = self._mixture(np.full(k, 1 / k), np.zeros((k, d)), alike, fixed=())
         statistics = statistics_of(first, data, found)
+        if self._none_given():
+            first.m_step(statistics)
+            return first
         if self.precisions_init is not None:
             first.weights.maximize(statistics["weights"])
             moments: Any = statistics["emission"]
@@ -164,6 +167,9 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
 
     def _all_given(self) -> bool:
         return all(value is not None for value in (self.weights_init, self.means_init, self.precisions_init))
+
+    def _none_given(self) -> bool:
+        return all(value is None for value in (self.weights_init, self.means_init, self.precisions_init))
 
     def _given_weights(self) -> np.ndarray:
         return gaussian_parameters.require_weights(self.weights_init, self.n_components)

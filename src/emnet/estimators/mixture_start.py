@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from sklearn import config_context
 
 from emnet.exceptions import InvalidInputError
 
@@ -18,7 +19,8 @@ Start = Callable[[np.ndarray, int, np.random.RandomState, np.ndarray | None], np
 def k_means(X: np.ndarray, k: int, rng: np.random.RandomState, weights: np.ndarray | None) -> np.ndarray:
     from sklearn.cluster import KMeans
 
-    return one_hot(KMeans(n_clusters=k, n_init=1, random_state=rng).fit(X, sample_weight=weights).labels_, k)
+    with config_context(skip_parameter_validation=True):  # a sixth of the time of a small start
+        return one_hot(KMeans(n_clusters=k, n_init=1, random_state=rng).fit(X, sample_weight=weights).labels_, k)
 
 
 def random(X: np.ndarray, k: int, rng: np.random.RandomState, weights: np.ndarray | None) -> np.ndarray:

@@ -23,7 +23,7 @@ from emnet.models.portable import PosteriorOfStates
 from emnet.posteriors import Discrete
 
 _FEWEST_ROWS, _MOST_ROWS = 2**12, 2**16  # of a batch, whose responsibilities are in memory at a time
-_BATCH_ELEMENTS = 2**20  # of them: few enough to stay in cache from the E-step to the M-step
+_BATCH_BYTES = 2**23  # of them: few enough to stay in cache from the E-step to the M-step
 
 
 class FittedMixture(OnnxFile, DensityMixin, BaseEstimator):
@@ -155,7 +155,7 @@ class FittedMixture(OnnxFile, DensityMixin, BaseEstimator):
     ) -> Iterator[Batch]:
         """Centered rows in batches on the device, in the estimator's type or another; centered in float64."""
         dtype, device = dtype or options.DTYPES[self.dtype], options.choose_device(self.device)
-        size = min(_MOST_ROWS, max(_FEWEST_ROWS, _BATCH_ELEMENTS // self.n_components))
+        size = min(_MOST_ROWS, max(_FEWEST_ROWS, _BATCH_BYTES // (self.n_components * dtype.itemsize)))
         for start in range(0, len(X), size):
             rows = slice(start, start + size)
             centered = X[rows] - self._center

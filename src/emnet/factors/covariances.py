@@ -17,7 +17,6 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from emnet.exceptions import CollapsedComponentError
 from emnet.kernels.triangles import pack, triangle
@@ -64,7 +63,7 @@ class Covariance(nn.Module):
         held = (*self._parameters.values(), *self._buffers.values())
         now = [(tensor, tensor._version, tensor.device) for tensor in held if tensor is not None]
         if self._inverse is None or not _same(now, self._inverse[0]):
-            self._inverse = (now, self._inverted(self.factor(*self.parameters()).detach()))
+            self._inverse = (now, self._inverted(self.factor(*self._values())))
         return self._inverse[1]
 
     def _inverted(self, factor: Tensor) -> Tensor:
@@ -75,7 +74,7 @@ class Covariance(nn.Module):
 
     def lower(self) -> Tensor:
         """L with Σ = LLᵀ of every state, (k, d, d)."""
-        factor = self.factor(*self.parameters()).detach()
+        factor = self.factor(*self._values())
         return (factor.diag_embed() if self.diagonal else factor).expand(self.n_states, -1, -1)
 
     def covariances(self) -> Tensor:
@@ -84,12 +83,16 @@ class Covariance(nn.Module):
         return lower @ lower.mT
 
     def coordinates(self) -> Tensor:
-        return torch.cat([parameter.detach().flatten() for parameter in self.parameters()])
+        return torch.cat([values.flatten() for values in self._values()])
 
     def set_coordinates(self, vector: Tensor) -> None:
-        sizes = [parameter.numel() for parameter in self.parameters()]
-        for parameter, part in zip(self.parameters(), vector.split(sizes), strict=True):
-            parameter.copy_(part.view(parameter.shape))
+        own = self._values()
+        for values, part in zip(own, vector.split([values.numel() for values in own]), strict=True):
+            values.copy_(part.view(values.shape))
+
+    def _values(self) -> list[Tensor]:
+        """The parameters without their graph; a structure has no modules within it, where torch would look for more."""
+        return [parameter.detach() for parameter in self._parameters.values() if parameter is not None]
 
 
 @lru_cache
@@ -140,8 +143,8 @@ def to_log_cholesky(matrices: Tensor) -> Tensor:
     CollapsedComponentError : a matrix is not positive definite; the message names the component.
     """
     factor, failed = torch.linalg.cholesky_ex(matrices)
-    values = pack(factor)
-    vector = torch.where(triangle(matrices.shape[1], matrices.device).on_diagonal, values.log(), values)
+    factor.diagonal(dim1=1, dim2=2).log_()
+    vector = pack(factor)
     if not math.isfinite(float(vector.sum())) or bool(failed.any()):
         require_definite((failed == 0) & vector.isfinite().all(1), matrices)
     return vector
@@ -149,15 +152,18 @@ def to_log_cholesky(matrices: Tensor) -> Tensor:
 
 def from_log_cholesky(vector: Tensor, d: int) -> Tensor:
     """The inverse: (k, d (d + 1)/2) → lower triangular (k, d, d)."""
-    layout = triangle(d, vector.device)
-    values = torch.where(layout.on_diagonal, (vector * layout.on_diagonal).exp(), vector)
-    return pad(values, (0, 1)).index_select(1, layout.triangular).view(-1, d, d)
+    flat = vector.new_zeros(len(vector), d * d).index_copy(1, triangle(d, vector.device).lower, vector)
+    factor = flat.view(-1, d, d)
+    factor.diagonal(dim1=1, dim2=2).exp_()
+    return factor
 
 
 def to_log_variances(variances: Tensor) -> Tensor:
     """log of (k, d) variances, all of which must be positive."""
-    require_definite((variances > 0).all(1) & variances.isfinite().all(1), variances)
-    return variances.log()
+    logs = variances.log()
+    if not math.isfinite(float(logs.sum())):
+        require_definite((variances > 0).all(1) & variances.isfinite().all(1), variances)
+    return logs
 
 
 def require_definite(good: Tensor, matrices: Tensor) -> None:

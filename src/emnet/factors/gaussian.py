@@ -296,6 +296,7 @@ class Gaussian(Emission[GaussianMoments]):
         return scatter, counts + prior.rows(means, self.covariance.shared)
 
     def _regularized(self, scatter: Tensor, counts: Tensor) -> Tensor:
+        """The scatter with what reg_covar and the floor add to its diagonal, in its own memory."""
         amount = self.reg_covar * counts
         if self.floor > 0:
             singular = ~_is_definite(scatter, counts)
@@ -303,7 +304,6 @@ class Gaussian(Emission[GaussianMoments]):
             self.lifted = tuple(torch.nonzero(singular).flatten().tolist())
         if self.reg_covar == 0 and self.floor == 0:
             return scatter
-        scatter = scatter.clone()
         variances = scatter if self.covariance.diagonal else scatter.diagonal(dim1=1, dim2=2)
         variances.add_(amount.unsqueeze(1))
         return scatter

@@ -111,5 +111,6 @@ class GaussianMoments(Statistics):
         if self.second.dim() == 2:
             change = shift * (moved - self.first)
         else:
-            change = moved.unsqueeze(2) * shift.unsqueeze(1) - shift.unsqueeze(2) * self.first.unsqueeze(1)
+            change = moved.unsqueeze(2) * shift.unsqueeze(1)
+            change.addcmul_(shift.unsqueeze(2), self.first.unsqueeze(1), value=-1)
         return self.second + (change.sum(0, keepdim=True) if len(self.second) < len(means) else change)

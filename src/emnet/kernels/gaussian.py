@@ -125,7 +125,7 @@ def _expanded_packed(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor
         precision = inverse.square().expand_as(means)
         linear, quadratic = precision * means, -0.5 * precision
     else:
-        precision = inverse.mT @ inverse
+        precision = torch.bmm(inverse.mT, inverse)
         linear = torch.bmm(precision, means.unsqueeze(2)).squeeze(2)
         quadratic = pack(precision) * _shares(x.shape[1], x.device)
     bias = torch.sub(constant, (linear * means).sum(1), alpha=0.5)

@@ -30,8 +30,10 @@ def normalized(joint: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
         top, total = passes.normalize(joint, log_weights.contiguous(), _NEGLIGIBLE[joint.dtype])
         return top.add_(total.log_()), joint
     joint.add_(log_weights)  # fresh memory costs more than the sum
-    parts = [_normalized(rows) for rows in joint.split(max(1, _CHUNK_ELEMENTS // joint.shape[1]))]
-    return parts[0] if len(parts) == 1 else torch.cat(parts), joint
+    if joint.numel() <= _CHUNK_ELEMENTS:
+        return _normalized(joint), joint
+    parts = joint.split(max(1, _CHUNK_ELEMENTS // joint.shape[1]))
+    return torch.cat([_normalized(rows) for rows in parts]), joint
 
 
 def _passes(joint: Tensor) -> Any:

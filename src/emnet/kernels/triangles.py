@@ -17,7 +17,6 @@ class Triangle(NamedTuple):
     on_diagonal: Tensor  # whether i = j
     lower: Tensor  # the place of (j, i) in the flattened matrix
     symmetric: Tensor  # (d²,), the packed entry that stands at each place of a symmetric matrix
-    triangular: Tensor  # (d²,), the same of a lower triangular one; what is 0 is the entry after the last
 
 
 @lru_cache
@@ -28,9 +27,7 @@ def triangle(d: int, device: torch.device) -> Triangle:
         entries = torch.arange(len(rows), device=device)
         symmetric = torch.empty(d, d, dtype=torch.int64, device=device)
         symmetric[rows, columns] = symmetric[columns, rows] = entries
-        triangular = torch.full((d, d), len(rows), device=device)
-        triangular[columns, rows] = entries
-        return Triangle(rows, columns, rows == columns, columns * d + rows, symmetric.flatten(), triangular.flatten())
+        return Triangle(rows, columns, rows == columns, columns * d + rows, symmetric.flatten())
 
 
 def pack(matrices: Tensor) -> Tensor:

@@ -43,7 +43,8 @@ class LatentModel(nn.Module, ABC, Generic[P]):
     @property
     def learned(self) -> Mapping[str, Factor[Any]]:
         """The factors that are not held."""
-        return {name: factor for name, factor in self.factors.items() if name not in self.held}
+        own = self.factors
+        return {name: factor for name, factor in own.items() if name not in self.held} if self.held else own
 
     def prepare(self, batch: Batch) -> None:
         """Have the batch keep what every pass needs of it and no parameter changes, if there is such: see `derived`."""
@@ -67,8 +68,9 @@ class LatentModel(nn.Module, ABC, Generic[P]):
 
     def set_coordinates(self, vector: Tensor) -> None:
         """Write θ from such a vector."""
-        sizes = [len(factor.coordinates()) for factor in self.learned.values()]
-        for factor, part in zip(self.learned.values(), vector.split(sizes), strict=True):
+        factors = self.learned.values()
+        sizes = [len(factor.coordinates()) for factor in factors]
+        for factor, part in zip(factors, vector.split(sizes), strict=True):
             factor.set_coordinates(part)
 
 
