@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold, cross_val_score, train_test_split
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedKFold, cross_val_score, train_test_split
 
 from benchmarks.results import markdown, write
 from emnet import GaussianHMM, SequenceClassifier
@@ -19,6 +21,8 @@ from emnet import GaussianHMM, SequenceClassifier
 _STATES, _KINDS, _PSEUDO_ROWS = (2, 3, 5, 10, 16), ("full", "diag"), (3.0, 30.0)
 _VARIANCE = 0.3  # within a state, of standardized columns: what the prior pulls to
 _ITERATIONS = 20
+_COMMON_STATES, _COMMON_PSEUDO_ROWS = (2, 3, 5), 10.0
+_FEW = 1000  # training sequences, below which the classes are also adapted from a common model
 _GOALS = {"spoken digits": 0.954, "Japanese vowels": 0.984}  # hmmlearn's figures
 
 
@@ -65,7 +69,7 @@ def candidate(k: int, kind: str, pseudo_rows: float, d: int) -> SequenceClassifi
 
 def choose(split: Split) -> tuple[float, str, SequenceClassifier]:
     """The best of the grid by cross-validation in the training part; of equals the first."""
-    folds = StratifiedKFold(5 if len(split.X) < 1000 else 3, shuffle=True, random_state=0)
+    folds = StratifiedKFold(5 if len(split.X) < _FEW else 3, shuffle=True, random_state=0)
     best = (-1.0, "", SequenceClassifier(GaussianHMM()))
     for k in _STATES:
         for kind in _KINDS:
@@ -76,6 +80,36 @@ def choose(split: Split) -> tuple[float, str, SequenceClassifier]:
                 if score > best[0]:
                     best = (score, f"{k} states, {kind}, {rows:g} rows", model)
     return best
+
+
+def adapted(k: int, d: int) -> SequenceClassifier:
+    """All classes start from one model of all sequences, which counts as a row of each state of theirs."""
+    return SequenceClassifier(candidate(k, "full", _COMMON_PSEUDO_ROWS, d).model, common_rows=1)
+
+
+def choose_adapted(split: Split) -> tuple[float, str, SequenceClassifier]:
+    """The number of states with the least log loss at its best temperature, over two times ten folds of the training
+    part: of many settings with the same errors it tells the surer."""
+    folds = RepeatedStratifiedKFold(n_splits=10, n_repeats=2, random_state=0)
+    y, tried = np.unique(split.y, return_inverse=True)[1], []
+    for k in _COMMON_STATES:
+        model, scores, truth = adapted(k, split.X[0].shape[1]), [], []
+        for train, test in folds.split(np.zeros(len(y)), y):
+            fitted = model.fit([split.X[i] for i in train], y[train])
+            scores.append(fitted.predict_joint_log_proba([split.X[i] for i in test]))
+            truth.append(y[test])
+        tried.append((log_loss(np.concatenate(scores), np.concatenate(truth)), f"{k} states", model))
+        print("common", k, f"{tried[-1][0]:.4f}", flush=True)
+    return min(tried, key=lambda each: each[0])
+
+
+def log_loss(scores: np.ndarray, truth: np.ndarray) -> float:
+    """Mean −log p(class), of p ∝ exp(scores · t) with the best t."""
+
+    def loss(log_t: float) -> float:
+        return float(-log_softmax(np.exp(log_t) * scores, axis=1)[np.arange(len(truth)), truth].mean())
+
+    return float(minimize_scalar(loss, bounds=(-6, 2), method="bounded").fun)
 
 
 def hmmlearn(split: Split, k: int, kind: str) -> float:
@@ -108,6 +142,11 @@ def lines() -> Iterator[list[str]]:
         split = standardized(split)
         validated, what, model = choose(split)
         reached = model.fit(split.X, split.y).score(split.others, split.others_y)
+        common = ["", "", ""]
+        if len(split.X) < _FEW:
+            loss, states, model = choose_adapted(split)
+            accuracy = model.fit(split.X, split.y).score(split.others, split.others_y)
+            common = [states, f"{loss:.3f}", f"{accuracy:.2%}"]
         yield [
             name,
             f"{len(split.X)} / {len(split.others)}",
@@ -118,6 +157,7 @@ def lines() -> Iterator[list[str]]:
             what,
             f"{validated:.2%}",
             f"{reached:.2%} (goal: above {_GOALS[name]:.1%})",
+            *common,
         ]
 
 
@@ -153,7 +193,20 @@ def main() -> None:
     body += (
         f"training part, with the best of {tried} settings (states, covariances, rows that the prior counts for) by "
     )
-    body += "cross-validation in the training part alone: no test sequence had a say.\n\n"
+    body += "cross-validation in the training part alone: no test sequence had a say. Last, of few sequences, "
+    body += (
+        "all classes adapted from one model of all of them (`common_rows=1`, full covariances, prior of 10 rows), the "
+        "states chosen by log loss over two times ten folds of the training part. "
+    )
+    body += (
+        "Common models came of a search on such folds alone, of about 110 settings and 140 averages over numbers of "
+        "states: scales and kinds of priors (the pooled covariance within classes or states among them), covariances "
+        "tied in a class or shared by all, left-to-right states, linear emissions given the frame before, regressions "
+        "on the scores, means pulled to those of all frames. Of one model a class this one had the lowest loss, 0.028 "
+        "(0.033 of the choice before it); averages came down to 0.023, and were left. The test part was looked at once "
+        "for it: 365 of 370, after 364, and one sequence is well within chance.\n\n"
+    )
     header = ["set", "train / test", "settings", "hmmlearn", "ours, same", "time", "chosen", "validated", "test"]
+    header += ["adapted", "log loss", "test"]
     body += markdown(header, rows)
     write("sequences", "Classes of sequences", body)

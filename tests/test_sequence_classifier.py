@@ -5,7 +5,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-from emnet import GaussianHMM, InvalidInputError, SequenceClassifier
+from emnet import GaussianHMM, InvalidInputError, PoissonHMM, SequenceClassifier
 
 
 def sequences(seed, n=40):
@@ -49,6 +49,22 @@ def test_priors_shift_the_evidence():
     np.testing.assert_allclose(shares.class_prior_, [19 / 39, 20 / 39])
     sure = clone(shares).set_params(class_prior=[1.0, 0.0]).fit(X, y)
     assert (sure.predict(X) == "fast").all()
+
+
+def test_what_the_classes_have_in_common_is_their_start_and_prior():
+    """Of weight ∞ every class has the common means; with 0 it is the start alone."""
+    X, y = sequences(6)
+    model = SequenceClassifier(GaussianHMM(2, random_state=0, n_iter=5))
+    far, near = (clone(model).set_params(common_rows=rows).fit(X, y) for rows in (1e9, 0.0))
+    np.testing.assert_allclose(far.models_[0].means_, far.common_model_.means_, atol=1e-5)
+    own = clone(near.common_model_).set_params(init_params="")
+    for name in ("startprob_", "transmat_", "means_", "_covars_"):
+        setattr(own, name, getattr(near.common_model_, name))
+    own.fit(X[1::2])  # of the class "fast"
+    np.testing.assert_allclose(near.models_[0].means_, own.means_, rtol=1e-12)
+    assert near.score(*sequences(7)) > 0.9
+    with pytest.raises(InvalidInputError, match="GaussianHMM and GMMHMM, whose means may have a prior; PoissonHMM"):
+        SequenceClassifier(PoissonHMM(2), common_rows=1).fit(X, y)
 
 
 def test_grid_search_takes_lists_of_sequences():

@@ -60,6 +60,9 @@ def test_a_classifier_of_sequences_goes_through_the_stream_for_each_class():
     rows = emnet.stream(table, columns=["first"], target="kind", sequence="sequence", batch_rows=70)
     whole, streamed = clone(model).fit(sequences, kinds), clone(model).fit(rows)
     assert streamed.classes_.tolist() == ["a", "b"]
+    adapted = clone(model).set_params(common_rows=2.0).fit(rows)
+    means = clone(model).set_params(common_rows=2.0).fit(sequences, kinds).models_[1].means_
+    np.testing.assert_allclose(adapted.models_[1].means_, means, rtol=1e-9)
     np.testing.assert_allclose(
         streamed.predict_joint_log_proba(sequences), whole.predict_joint_log_proba(sequences), rtol=1e-9
     )

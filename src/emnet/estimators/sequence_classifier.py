@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -20,7 +23,7 @@ from emnet.estimators.markov_fit import LearningMarkov
 from emnet.estimators.resuming import resumable
 from emnet.estimators.sequences import joined, require_lengths
 from emnet.estimators.streaming import require_alone, sequence_weights
-from emnet.estimators.validation import plain_labels
+from emnet.estimators.validation import plain_labels, require_not_negative
 from emnet.exceptions import InvalidInputError
 from emnet.interruption import one_of_several
 
@@ -32,12 +35,16 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
     ----------
     model : a hidden Markov estimator, which is cloned for every class.
     class_prior : p(class), (g,), in the order of `classes_`; None takes the shares of the training sequences.
+    common_rows : None: the classes have nothing in common. A number: `model` is first fitted to the sequences of all
+        classes; each class's starts from what it found, its means pulled there as by so many rows of each state (MAP
+        adaptation, Gauvain & Lee 1994). For few sequences a class; of `GaussianHMM` and `GMMHMM`.
 
     Attributes
     ----------
     classes_ : (g,).
     models_ : the fitted models, in their order.
     class_prior_ : (g,).
+    common_model_ : of all classes, with `common_rows`.
 
     Raises
     ------
@@ -53,9 +60,10 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
     ['up', 'down']
     """
 
-    def __init__(self, model: LearningMarkov, *, class_prior: Any = None):
+    def __init__(self, model: LearningMarkov, *, class_prior: Any = None, common_rows: float | None = None):
         self.model = model
         self.class_prior = class_prior
+        self.common_rows = common_rows
 
     @resumable
     def fit(self, X: Any, y: Any = None, lengths: Any = None) -> Self:
@@ -78,8 +86,9 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         self.classes_, index = np.unique(y, return_inverse=True)
         self.class_prior_ = self._prior(np.bincount(index) / len(index))
         with one_of_several():
+            start = self._start(sequences)
             self.models_ = [
-                clone(self.model).fit([each for each, own in zip(sequences, index, strict=True) if own == number])
+                start().fit([each for each, own in zip(sequences, index, strict=True) if own == number])
                 for number in range(len(self.classes_))
             ]
         return self
@@ -92,8 +101,22 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         self.class_prior_ = self._prior(shares / shares.sum())
         labels = self.classes_.tolist()
         with one_of_several():
-            self.models_ = [clone(self.model).fit(replace(stream, chosen=OfClass(label))) for label in labels]
+            start = self._start(replace(stream, chosen=without_labels))
+            self.models_ = [start().fit(replace(stream, chosen=OfClass(label))) for label in labels]
         return self
+
+    def _start(self, X: Any) -> Callable[[], LearningMarkov]:
+        """What makes a class's model before its fit; X are the sequences of all classes."""
+        if self.common_rows is None:
+            return partial(clone, self.model)
+        require_not_negative("common_rows", self.common_rows)
+        if "means_weight" not in self.model.get_params():
+            raise InvalidInputError(
+                f"common_rows is of GaussianHMM and GMMHMM, whose means may have a prior; {type(self.model).__name__} "
+                "has none: leave it out."
+            )
+        self.common_model_ = clone(self.model).fit(X)
+        return partial(_adapted, self.common_model_, self.common_rows)
 
     def predict(self, X: Any, lengths: Any = None) -> np.ndarray:
         """The most probable class of each sequence, (s,)."""
@@ -136,6 +159,17 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         return prior
 
 
+def _adapted(common: Any, rows: float) -> Any:
+    """A copy of a fitted model whose next fit starts from what it has learned, its means counting as so many rows."""
+    prior = {"means_prior": common.means_, "means_weight": rows}
+    return copy.deepcopy(common).set_params(init_params="", **prior)
+
+
+def without_labels(parts: Parts) -> Parts:
+    """All rows, without their labels."""
+    return replace(parts, y=None)
+
+
 @dataclass(frozen=True)
 class OfClass:
     """The rows of a class, without their labels."""
@@ -144,7 +178,7 @@ class OfClass:
 
     def __call__(self, parts: Parts) -> Parts:
         assert parts.y is not None
-        return replace(rows_of(parts, np.asarray(plain_labels(parts.y) == self.label)), y=None)
+        return without_labels(rows_of(parts, np.asarray(plain_labels(parts.y) == self.label)))
 
 
 def _weights_by_class(stream: Stream) -> dict[Any, float]:
