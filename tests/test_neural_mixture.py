@@ -59,7 +59,18 @@ def test_variational_em_goes_on_from_where_the_mixture_starts():
     assert end.log_evidence_ > start.history_[0]["log_evidence"]
 
 
+def test_clusters_are_of_one_size_where_the_prior_says_so():
+    rows = X[:110]  # 50, 50 and 10
+    even, free = (small(weight_concentration=alpha, max_iter=2).fit(rows) for alpha in (1e6, 1.1))
+    np.testing.assert_allclose(even.weights_, 1 / 3, rtol=1e-3)
+    assert free.weights_.min() < 0.2
+
+
 def test_what_cannot_be_fitted_is_named():
+    with pytest.raises(InvalidInputError, match="weight_concentration must be a number or one for each of 3"):
+        small(weight_concentration=[1, 2]).fit(X)
+    with pytest.raises(InvalidInputError, match="concentrations of at least 1"):
+        small(weight_concentration=0.5).fit(X)
     with pytest.raises(InvalidInputError, match="covariance_type must be"):
         small(covariance_type="tied").fit(X)
     with pytest.raises(InvalidInputError, match="2 rows are too few for n_components=3"):

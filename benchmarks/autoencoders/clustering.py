@@ -2,70 +2,92 @@
 
 from __future__ import annotations
 
-import copy
 import time
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed
 from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
-from sklearn.model_selection import GridSearchCV, ShuffleSplit
 
+from benchmarks.datasets import keel
 from benchmarks.results import markdown, write
 from emnet import GaussianMixture, NeuralMixture
 
-_SEEDS, _GOAL, _STARTS, _JOBS = 5, 0.90, 3, 2
-_EARLIER: dict[str, Any] = {
+_SEEDS, _GOAL, _JOBS = 5, 0.90, 2
+_COMMON: dict[str, Any] = {
     "encoder": (),
-    "n_latent": 40,
-    "learning_rate": 2e-3,
-    "pretraining": 60,
-    "max_iter": 5,
+    "likelihood": "gaussian",
+    "standardize": False,
+    "mixture_starts": 40,
+    "prediction_samples": 20,
 }
-_COMMON: dict[str, Any] = {"likelihood": "gaussian", "standardize": False, "prediction_samples": 20}
-_NETWORKS = [*(((), size) for size in (10, 20, 30, 40, 50)), ((64,), 20), ((64,), 40)]
+_FIRST: dict[str, Any] = {"learning_rate": 1e-3, "pretraining": 100, "max_iter": 5}
+_EVEN = 1e5  # far above the number of rows: clusters of one size
 _GRIDS: list[list[dict[str, Any]]] = [
-    [
-        {"encoder": widths, "n_latent": size, "learning_rate": rate, "pretraining": 100}
-        for widths, size in _NETWORKS
-        for rate in (1e-3, 2e-3, 4e-3)
-    ],
+    [{"n_latent": size, "weight_concentration": alpha} for alpha in (1.1, _EVEN) for size in (20, 30, 40)],
+    [{"learning_rate": rate} for rate in (1e-3, 2e-3, 4e-3)],
     [{"pretraining": passes} for passes in (50, 100, 200)],
-    [{"max_iter": passes} for passes in (0, 5, 10, 20)],
+    [{"max_iter": passes} for passes in (0, 5, 20)],
 ]
+_SAMPLES, _SAMPLE_SEEDS = 2, 2  # of other digits, and fits to each
 
 
-def chosen(X: np.ndarray) -> tuple[dict[str, Any], list[str]]:
-    """Of one grid after another the options with the highest log evidence of held-out rows, without any label."""
-    split = ShuffleSplit(1, test_size=0.2, random_state=0)
-    best: dict[str, Any] = {}
-    said = []
-    for grid in _GRIDS:
-        model = NeuralMixture(10, mixture_starts=10, random_state=0, **{**_COMMON, **best})
-        single = [{name: [value] for name, value in options.items()} for options in grid]
-        tried = GridSearchCV(model, single, cv=split, refit=False, n_jobs=_JOBS).fit(X).cv_results_
-        scores = tried["mean_test_score"]
-        best |= grid[int(np.argmax(scores))]
-        said += [f"{_words(options)} {score:.2f}" for options, score in zip(grid, scores, strict=True)]
-        print(", ".join(said), flush=True)
-    return best, said
-
-
-def _words(options: dict[str, Any]) -> str:
-    if "encoder" in options:
-        return f"{options['encoder']} → {options['n_latent']} at {options['learning_rate']:g}"
-    ((name, value),) = options.items()
-    return f"{name}={value}"
-
-
+Sample = tuple[np.ndarray, np.ndarray]
 Method = Callable[[int], Any]
 METHODS: dict[str, Method] = {
     "k-means": lambda seed: KMeans(10, n_init=10, random_state=seed),
     "GaussianMixture, full": lambda seed: GaussianMixture(10, reg_covar=1.0, n_init=2, random_state=seed),
 }
+
+
+def neural(options: dict[str, Any]) -> Method:
+    return lambda seed: NeuralMixture(10, random_state=seed, **{**_COMMON, **options})
+
+
+def samples_of_other_digits() -> list[Sample]:
+    """Disjoint samples, as large as scikit-learn's digits, of the digits in "optdigits" that are not among those.
+
+    Of its 5620 rows scikit-learn has the 1797 of the test part, by 13 people; the other 3823 were written by 30 others.
+    """
+    X, names = keel("optdigits")
+    known = load_digits().data
+    seen = {tuple(row) for row in known.tolist()}
+    others = np.flatnonzero([tuple(row) not in seen for row in X.tolist()])
+    order = np.random.RandomState(0).permutation(others)
+    parts = [order[start : start + len(known)] for start in range(0, _SAMPLES * len(known), len(known))]
+    return [(X[part], names[part].astype(int)) for part in parts]
+
+
+def chosen(samples: list[Sample]) -> tuple[dict[str, Any], list[str]]:
+    """Of one grid after another the options with the highest accuracy on other digits; those of scikit-learn's unseen.
+
+    What was chosen, and what was tried with its accuracy.
+    """
+    best, said = dict(_FIRST), []
+    with Parallel(n_jobs=_JOBS) as parallel:
+        for grid in _GRIDS:
+            tried = [neural(best | options) for options in grid]
+            tasks = [(make, seed, sample) for make in tried for sample in samples for seed in range(_SAMPLE_SEEDS)]
+            reached = np.reshape(parallel(delayed(_reached)(*task) for task in tasks), (len(grid), -1)).mean(axis=1)
+            best |= grid[int(np.argmax(reached))]
+            said.append(", ".join(f"{_words(own)} {mean:.1%}" for own, mean in zip(grid, reached, strict=True)))
+            print(said[-1], flush=True)
+    return best, said
+
+
+def _reached(make: Method, seed: int, sample: Sample) -> float:
+    X, y = sample
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return accuracy(make(seed).fit(X).predict(X), y)
+
+
+def _words(options: dict[str, Any]) -> str:
+    return " and ".join(f"{name}={value:g}" for name, value in options.items())
 
 
 def accuracy(found: np.ndarray, truth: np.ndarray) -> float:
@@ -75,60 +97,45 @@ def accuracy(found: np.ndarray, truth: np.ndarray) -> float:
     return float(table[linear_sum_assignment(-table)].sum() / len(truth))
 
 
-def measured(make: Method, X: np.ndarray, y: np.ndarray) -> tuple[list[float], list[float], float]:
-    """Accuracy of each seed, of its first start alone where there are several, and seconds of a fit."""
-    began, reached, first = time.perf_counter(), [], []
-    for seed in range(_SEEDS):
-        model = make(seed).fit(X)
-        reached.append(accuracy(model.predict(X), y))
-        if len(getattr(model, "members_", ())) > 1:
-            starts = [_accuracy_of(model, number, X, y) for number in range(len(model.members_))]
-            print(seed, reached[-1], starts, [fit.last.log_evidence for fit in model.fits_], flush=True)
-            first.append(starts[0])
-    return reached, first, (time.perf_counter() - began) / _SEEDS
-
-
-def _accuracy_of(model: Any, start: int, X: np.ndarray, y: np.ndarray) -> float:
-    alone = copy.copy(model)
-    alone.members_, alone.fits_ = [model.members_[start]], [model.fits_[start]]
-    return accuracy(alone.predict(X), y)
+def measured(make: Method, sample: Sample) -> tuple[list[float], float]:
+    """Accuracy of each seed, and seconds of a fit."""
+    began = time.perf_counter()
+    reached = [_reached(make, seed, sample) for seed in range(_SEEDS)]
+    return reached, (time.perf_counter() - began) / _SEEDS
 
 
 def main() -> None:
-    X, y = load_digits(return_X_y=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        best, said = chosen(X)
-        methods = METHODS | {
-            "NeuralMixture, all by held-out evidence": _ours(best),
-            "NeuralMixture, passes and rate of an earlier table": _ours(_EARLIER),
-            "the same, one start": _ours(_EARLIER | {"n_init": 1, "mixture_starts": 40}),
-        }
-        rows = [row for name, make in methods.items() for row in _rows(name, *measured(make, X, y))]
-    body = markdown(["", "accuracy", "by seed", "seconds of a fit", "goal"], rows) + (
-        f"\n\nDigits, 1797 × 64, ten clusters, {_SEEDS} seeds; of {_STARTS} starts (`n_init`) the one with the highest "
-        "bound on the rows that are fitted is taken. In the first of our rows no label had a part in any choice: "
-        "network and rate, passes alone, and passes of EM were taken one after another by the mean log evidence of a "
-        f"fifth of the rows, held out, of one start each ({', '.join(said)}). The second has a network that was taken "
-        "so, () → 40 at a rate of 0.002, with 60 passes alone and 5 of EM that were found by looking at accuracies; "
-        "the third has a single start, and 40 of its mixture. The evidence does not know the digits: the start that it "
-        "takes is not the one with most of them right."
+    others = samples_of_other_digits()
+    publish(*chosen(others), others)
+
+
+def publish(best: dict[str, Any], said: list[str], others: list[Sample]) -> None:
+    """Fit the digits by what was chosen, and write the table."""
+    digits, rows = load_digits(return_X_y=True), []
+    for name, make in (METHODS | {"NeuralMixture, settings from other digits": neural(best)}).items():
+        reached, seconds = measured(make, digits)
+        before = [_reached(make, seed, sample) for sample in others for seed in range(_SAMPLE_SEEDS)]
+        goal = "" if name in METHODS else f"≥ {_GOAL:.0%}" + ("" if np.mean(reached) >= _GOAL else " MISSED")
+        each = ", ".join(f"{value:.1%}" for value in reached)
+        rows.append([name, f"{np.mean(before):.1%}", f"{np.mean(reached):.1%}", each, f"{seconds:.1f}", goal])
+        print(rows[-1], flush=True)
+    header = ["", "the other digits", "digits", "digits, by seed", "seconds of a fit", "goal"]
+    write("autoencoders.clustering", "Autoencoders: clusters of the digits", markdown(header, rows) + _note(best, said))
+
+
+def _note(best: dict[str, Any], said: list[str]) -> str:
+    tried = "; then ".join(said)
+    settings = ", ".join(f"{name}={value}" for name, value in {**_COMMON, **best}.items())
+    return (
+        f"\n\nAccuracy under the best one-to-one naming of ten clusters: of scikit-learn's digits, 1797 × 64, over "
+        f"{_SEEDS} seeds, and of {_SAMPLES} disjoint samples of 1797 of the other 3823 digits of the same set "
+        f"(optdigits, its training part, by other people), {_SAMPLE_SEEDS} seeds each. The settings of NeuralMixture "
+        f"({settings}) were chosen by labels, but by those of the other digits alone, one grid after another: {tried}. "
+        "They were carried over as they were, and the labels of scikit-learn's digits had a part in the final figures "
+        f"alone. A weight_concentration of {_EVEN:g} says that clusters are of one size, which these are. Chosen by "
+        "the log evidence of held-out rows instead, without any label at all, network, rate and passes had 78.5% "
+        "(an earlier table): the evidence says which density is better, not which clusters are digits."
     )
-    write("autoencoders.clustering", "Autoencoders: clusters of the digits", body)
-
-
-def _ours(options: dict[str, Any]) -> Method:
-    return lambda seed: NeuralMixture(10, random_state=seed, **{"n_init": _STARTS, **_COMMON, **options})
-
-
-def _rows(name: str, reached: list[float], first: list[float], seconds: float) -> list[list[str]]:
-    goal = "" if name in METHODS else f"≥ {_GOAL:.0%}" + ("" if np.mean(reached) >= _GOAL else " MISSED")
-    alone = [[f"{name}: the first of them", *_accuracies(first), "", ""]] if first else []
-    return [[name, *_accuracies(reached), f"{seconds:.1f}", goal], *alone]
-
-
-def _accuracies(values: list[float]) -> list[str]:
-    return [f"{np.mean(values):.1%}", ", ".join(f"{value:.1%}" for value in values)]
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from emnet.estimators.streaming import Survey
 from emnet.estimators.validation import (
     require_callbacks,
     require_columns_seen,
+    require_concentration,
     require_not_negative,
     require_one_of,
     require_positive_integer,
@@ -50,7 +51,7 @@ class CheckedMixture(FittedMixture):
             require_positive_integer(name, getattr(self, name))
         require_not_negative("tol", self.tol)
         require_whole_number("max_iter", self.max_iter, 0)
-        self._require_concentration()
+        require_concentration(self.weight_concentration, self.n_components)
         require_one_of("init_params", self.init_params, tuple(mixture_start.STARTS))
         require_one_of("labels", self.labels, ("auto", True, False))
         require_one_of("dtype", self.dtype, tuple(options.DTYPES))
@@ -59,17 +60,6 @@ class CheckedMixture(FittedMixture):
             raise InvalidInputError(f"fixed must be a list or tuple of names; got {self.fixed!r}.")
         options.choose_device(self.device)
         options.choose_mixture_algorithm(self.algorithm, self.tol)
-
-    def _require_concentration(self) -> None:
-        try:
-            concentration = np.asarray(self.weight_concentration, dtype=np.float64)
-        except (TypeError, ValueError):
-            concentration = np.empty((0, 0))
-        if concentration.shape not in ((), (self.n_components,)) or not np.isfinite(concentration).all():
-            raise InvalidInputError(
-                f"weight_concentration must be a number or one for each of {self.n_components} components; got "
-                f"{self.weight_concentration!r}."
-            )
 
     def _check_data(
         self, X: Any, y: Any, sample_weight: Any, first: bool

@@ -23,7 +23,12 @@ from emnet.batch import Batch, total_weight
 from emnet.data.stream import Stream
 from emnet.estimators.autoencoder_file import SavedAutoencoder
 from emnet.estimators.gaussian_mixture import GaussianMixture
-from emnet.estimators.validation import require_not_negative, require_one_of, require_positive_integer
+from emnet.estimators.validation import (
+    require_concentration,
+    require_not_negative,
+    require_one_of,
+    require_positive_integer,
+)
 from emnet.estimators.variational_autoencoder import mixture_prior
 from emnet.exceptions import CollapsedComponentWarning, InvalidInputError, UnfinishedFit
 from emnet.factors.covariances import Covariance, Diagonal, Full
@@ -51,6 +56,8 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
     n_components : k.
     n_latent : l, the length of z.
     covariance_type : of the mixture, "full" or "diag".
+    weight_concentration : α ≥ 1 of a Dirichlet prior on the mixture's weights, a number or one for each component; far
+        more than there are rows says that clusters are of one size.
     pretraining : passes over the data in which the autoencoder is trained alone.
     pretraining_beta : how much the divergence from Normal(0, I) counts in them; little leaves clusters apart.
     mixture_starts : of the mixture that is then fitted to what latent vectors are decoded to; the likeliest is taken.
@@ -94,6 +101,7 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
         n_latent: int = 8,
         *,
         covariance_type: str = "full",
+        weight_concentration: Any = 1.1,
         pretraining: int = 50,
         pretraining_beta: float = 0.1,
         mixture_starts: int = 20,
@@ -131,6 +139,7 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
         self.n_components = n_components
         self.n_latent = n_latent
         self.covariance_type = covariance_type
+        self.weight_concentration = weight_concentration
         self.pretraining = pretraining
         self.pretraining_beta = pretraining_beta
         self.mixture_starts = mixture_starts
@@ -178,6 +187,7 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
         super()._check_parameters()
         require_positive_integer("n_components", self.n_components)
         require_one_of("covariance_type", self.covariance_type, tuple(_COVARIANCES))
+        require_concentration(self.weight_concentration, self.n_components)
         require_not_negative("pretraining_beta", self.pretraining_beta)
         require_not_negative("pretraining", self.pretraining)
         require_positive_integer("mixture_starts", self.mixture_starts)
@@ -259,7 +269,9 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
         k, d = self.n_components, self.n_latent
         means = torch.randn(k, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         covariances = torch.eye(d, dtype=torch.float64).expand(k, d, d)
-        return mixture_prior(torch.ones(k), means, _COVARIANCES[self.covariance_type](covariances))
+        covariance = _COVARIANCES[self.covariance_type](covariances)
+        alpha = torch.as_tensor(self.weight_concentration, dtype=torch.float64)
+        return mixture_prior(torch.ones(k), means, covariance, alpha)
 
     def _weights_of(self, model: Autoencoder) -> dict[str, Any]:
         prior: Any = model.prior
@@ -328,6 +340,7 @@ def _likely_shares(estimator: NeuralMixture, decoded: np.ndarray, seed: int, n_s
         "covariance_type": estimator.covariance_type,
         "reg_covar": _RIDGE * float(rows.var(axis=0).mean()) + _LEAST_RIDGE,
         "max_iter": _FIRST_STEPS,
+        "weight_concentration": estimator.weight_concentration,
         "random_state": rng,
     }
     with warnings.catch_warnings():

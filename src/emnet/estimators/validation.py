@@ -80,6 +80,18 @@ def require_not_negative(name: str, value: Any) -> None:
         raise InvalidInputError(f"{name} must be a finite number of at least 0; got {value!r}.")
 
 
+def require_concentration(value: Any, n_components: int) -> None:
+    """Raise InvalidInputError unless it is a finite number, or one for each component."""
+    try:
+        concentration = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        concentration = np.empty((0, 0))
+    if concentration.shape not in ((), (n_components,)) or not np.isfinite(concentration).all():
+        raise InvalidInputError(
+            f"weight_concentration must be a number or one for each of {n_components} components; got {value!r}."
+        )
+
+
 def require_one_of(name: str, value: Any, allowed: Sequence[Any], else_: str = "") -> None:
     if not any(type(value) is type(option) and value == option for option in allowed):
         also = f" or {else_}" if else_ else ""

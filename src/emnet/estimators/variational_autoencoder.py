@@ -184,10 +184,12 @@ class VariationalAutoencoder(SavedAutoencoder):
         return {}
 
 
-def mixture_prior(weights: Tensor, means: Tensor, covariance: Covariance) -> MixturePrior:
+def mixture_prior(
+    weights: Tensor, means: Tensor, covariance: Covariance, concentration: float | Tensor = 1.1
+) -> MixturePrior:
     """With a weak prior, so that no component shrinks onto a row or loses its weight for good."""
     k, d = means.shape
     identity = torch.eye(d, dtype=torch.float64)
     diagonal = covariance.diagonal
     weak = NormalInverseWishart(identity / k**2, 4.0 - d if diagonal else d + 2.0, torch.zeros(d), 0.01)
-    return MixturePrior(MixingWeights(weights, concentration=1.1), Gaussian(means, covariance, prior=weak))
+    return MixturePrior(MixingWeights(weights, concentration=concentration), Gaussian(means, covariance, prior=weak))
