@@ -85,14 +85,15 @@ def beside_memory(folder: Path) -> list[list[str]]:
     }
     tasks = {name: iteration(data, start) for name, data in sources.items()}
     runs = [fastest(tasks, 3) for _ in range(_RUNS)]
-    return [[name, *_beside([run[name] for run in runs], [run["array"] for run in runs])] for name in tasks]
+    seconds = {name: [run[name] for run in runs] for name in tasks}
+    return [[name, *_beside(own, seconds["array"])] for name, own in seconds.items()]
 
 
 def _beside(own: list[float], whole: list[float]) -> tuple[str, str]:
     """Milliseconds of the fastest run, and each run beside the array in it."""
     shares = [one / other for one, other in zip(own, whole, strict=True)]
-    goal = f"(goal {_GOAL:g}{'' if max(shares) <= _GOAL else ' MISSED'})"
-    return f"{1000 * min(own):.0f}", ", ".join(f"{share:.2f}" for share in shares) + f" × {goal}"
+    goal = f" (goal {_GOAL:g}{'' if max(shares) <= _GOAL else ' MISSED'})" if own is not whole else ""
+    return f"{1000 * min(own):.0f}", ", ".join(f"{share:.2f}" for share in shares) + f" ×{goal}"
 
 
 def ranks(folder: Path) -> list[list[str]]:

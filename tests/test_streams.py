@@ -186,21 +186,23 @@ def test_every_source_gives_the_same_rows(source, folder):
         assert all(chunk.names == (tuple(INPUTS) if named else None) for chunk in chunks)
 
 
-@pytest.mark.parametrize("columns", [["real", "single"], ["real", "single", "whole", "flag"]], ids=len)
-def test_numbers_of_an_arrow_table_are_those_of_other_frames(columns):
-    kinds = {"real": pa.float64(), "single": pa.float32(), "whole": pa.int64(), "flag": pa.bool_()}
-    cells = {
-        "real": [0.1, None, np.nan],
-        "single": [0.1, None, 2.0],
-        "whole": [1, None, 3],
-        "flag": [True, False, True],
+@pytest.mark.parametrize("columns", [["real"], ["single"], ["half"], ["real", "single", "whole", "flag"]], ids=str)
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_numbers_of_an_arrow_table_are_those_of_other_frames(columns, pieces):
+    kinds = {
+        "real": pa.float64(),
+        "single": pa.float32(),
+        "half": pa.float16(),
+        "whole": pa.int64(),
+        "flag": pa.bool_(),
     }
-    table = pa.table({name: pa.array(cells[name], kinds[name]) for name in columns})
-    table = pa.concat_tables([table, table.slice(1)])
-    for other in (table.to_pandas(), pl.from_arrow(table)):
-        one, same = (next(iter(emnet.stream(data, columns=columns))).X for data in (table, other))
-        assert one.shape == (5, len(columns))
-        np.testing.assert_array_equal(one, same)
+    cells = {name: [0.1, None, np.nan, -0.0] for name in kinds} | {"whole": [1, None, 3, 4], "flag": [True] * 4}
+    one = pa.table({name: pa.array(cells[name], kinds[name]) for name in columns})
+    table = pa.concat_tables([one] * pieces)
+    found = next(iter(emnet.stream(table, columns=columns))).X
+    same = next(iter(emnet.stream(table.to_pandas(), columns=columns))).X
+    assert (found.dtype, found.shape) == (np.float64, (4 * pieces, len(columns)))
+    np.testing.assert_array_equal(found, same)
 
 
 def test_processes_share_the_rows_whoever_reads_them(folder):

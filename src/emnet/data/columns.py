@@ -181,34 +181,36 @@ def require_names(wanted: Iterable[Any], names: Sequence[str]) -> None:
 
 
 def _inputs(frame: Any, names: Sequence[str]) -> np.ndarray:
-    """The columns as one float64 array, (n, d)."""
-    columns = _real_columns(frame.to_native(), names) or _number_columns(frame, names)
-    out = np.empty((len(names), len(frame))).T  # column by column, as tables have their cells and kernels take them
-    for j, cells in enumerate(columns):
-        out[:, j] = cells
-    return out
-
-
-def _real_columns(table: Any, names: Sequence[str]) -> list[np.ndarray] | None:
-    """Those of an Arrow table of real numbers, None of others: to make narwhals' of them takes as long as to copy."""
-    if not type(table).__module__.startswith("pyarrow"):
-        return None
-    import pyarrow.types
-
-    columns = [table.column(name) for name in names]
-    return [c.to_numpy() for c in columns] if all(pyarrow.types.is_floating(c.type) for c in columns) else None
-
-
-def _number_columns(frame: Any, names: Sequence[str]) -> list[np.ndarray]:
-    """Those of any frame. Raises InvalidInputError for a column of other things than numbers."""
+    """The columns as one float64 array, (n, d), in memory column by column, as tables have them and kernels like it."""
     import narwhals as nw
 
+    if (rows := _arrow_rows(frame.to_native(), names)) is not None:
+        return rows
     columns = list(frame.select(names).iter_columns())  # asked for one by one they would take longer than to copy
     for name, column in zip(names, columns, strict=True):
         if not column.dtype.is_numeric() and column.dtype != nw.Boolean:
             raise InvalidInputError(_NO_NUMBERS.format(name, column.dtype, _first_word(column)))
-    plain = (column.to_numpy() for column in columns)
-    return [c if c.dtype != object else o.cast(nw.Float64).to_numpy() for c, o in zip(plain, columns, strict=True)]
+    out = np.empty((len(names), len(frame))).T
+    for j, column in enumerate(columns):
+        cells = column.to_numpy()
+        out[:, j] = cells if cells.dtype != object else column.cast(nw.Float64).to_numpy()
+    return out
+
+
+def _arrow_rows(table: Any, names: Sequence[str]) -> np.ndarray | None:
+    """The same of an Arrow table in one piece whose columns are reals of one type, None of others.
+
+    Arrow copies all columns at once and without Python's lock, which a thread that works on other rows needs.
+    """
+    if not type(table).__module__.startswith("pyarrow"):
+        return None
+    import pyarrow.types
+
+    chosen = table.select(names)
+    pieces, kinds = chosen.to_batches(), set(chosen.schema.types)
+    if len(pieces) != 1 or len(kinds) != 1 or not all(map(pyarrow.types.is_floating, kinds)):
+        return None
+    return np.asarray(pieces[0].to_tensor(null_to_nan=True, row_major=False).to_numpy(), dtype=np.float64)
 
 
 def _first_word(column: Any) -> str:
