@@ -8,16 +8,9 @@ import torch
 from torch import nn
 
 from emnet import EmnetWarning, InvalidInputError, NeuralMixture, VariationalAutoencoder
+from tests.test_variational_autoencoder import FAMILIES as MOST_FAMILIES
 
-FAMILIES = {
-    "height": "gaussian",
-    "income": "log_normal",
-    "visits": "poisson",
-    "smokes": "bernoulli",
-    "city": "categorical",
-    "pixel": "discretized_logistic",
-    "reading": "student_t",
-}
+FAMILIES = {**MOST_FAMILIES, "pixel": "discretized_logistic"}
 N, ROW = 40, 7
 QUICK = {"encoder": 4, "max_iter": 1, "prediction_samples": 2, "random_state": 0}
 MEANS = {"likelihood": FAMILIES, **QUICK}

@@ -57,6 +57,25 @@ def test_compare_iris():
     assert done.stdout.count("True: ") == done.stdout.count("Pred: ") == 10
 
 
+def test_compare_reads_standard_input_and_is_quiet(table, tmp_path):
+    out, words = tmp_path / "r.json", ("--iterations", 5, "--hidden", 2, "--target", "target")
+    text = table.to_csv(index=False).encode("utf-8")
+    with patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(text), encoding="utf-8")):
+        done = emnet("compare", "-", *words, "--quiet", "--json", out)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    result = json.loads(out.read_text())
+    assert result["data"] == {
+        "name": "standard input",
+        "rows": 150,
+        "inputs": 4,
+        "classes": ["setosa", "versicolor", "virginica"],
+    }
+    jsonschema.validate(result, document_of("compare"))
+    both = emnet("compare", "iris", "-q", "--verbose")
+    assert both.returncode != 0
+    assert "give one of them" in both.stderr
+
+
 def test_compare_with_a_mixture_of_experts(tmp_path):
     out = tmp_path / "r.json"
     done = emnet("compare", "iris", "--model", "moe", "--experts", 2, "--repeats", 2, "--json", out)

@@ -198,7 +198,8 @@ def test_accelerated_runs_end_at_a_maximum(case, algorithm):
     rules = [flat] if algorithm == "squarem" else []
     fit = run(model, batch, ALGORITHMS[algorithm](), inference=Exact(), max_iter=3000, tol=1e-13, callbacks=rules)
     assert gradient_of(model, batch).norm() < 1e-2
-    if not fit.converged:
+    many = any(isinstance(part, NeuralFactor) for part in model.modules())  # maxima, of which any may be found
+    if not fit.converged and not many:
         em = run(case.make(10, F64), batch, ALGORITHMS["em"](), inference=Exact(), max_iter=fit.n_iter, tol=0.0)
         assert fit.last.objective >= em.last.objective - 0.5
 

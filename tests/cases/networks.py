@@ -18,7 +18,7 @@ from tests.oracles import (
     enumerate_table,
 )
 
-FEW = Ascent(steps=2)  # of a network's M-step: two ways of adding up the same rows stay together for some iterations
+FEW = Ascent(steps=3)  # of a network's M-step: two ways of adding up the same rows stay together for some iterations
 
 
 def network(seed: int, dtype: torch.dtype, *, widths=(3,), p=2, g=3, m_step: MStep, precision=0.3) -> BernoulliNetwork:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ MOE = "mixture of experts"
 RIVALS = (BACKPROP, BACKPROP_BEST)
 _SHOWN_PREDICTIONS = 10
 _TABLE_WIDTH = 120  # with ± columns; narrower terminals wrap
+_OUTPUTS = ("report", "quiet")  # options that are no settings
 _BUNDLED = "iris, wine, breast_cancer, digits"
 
 
@@ -67,7 +69,7 @@ class WidthsType(click.ParamType):
 
 
 @click.command()
-@click.argument("data", default="iris")
+@click.argument("data", type=options.DataType(), default="iris")
 @click.option("--target", metavar="COLUMN", help="Column of a file that holds the classes.")
 @options.table_options
 @click.option("--hidden", type=WidthsType(), default="8", show_default=True, help="Hidden units; 64,32 for two layers.")
@@ -99,17 +101,20 @@ class WidthsType(click.ParamType):
 @click.option("--plot", "plot_file", type=click.Path(dir_okay=False), help="Write the learning curves to FILE.")
 @report_option
 @click.option("--verbose", is_flag=True, help="Print a line an iteration.")
+@options.quiet_option
 @click.option("--classic", is_flag=True, help="Run the published Iris experiment, corrected, instead.")
 def compare(data: str, classic: bool, **given: Any) -> None:
     """Train one network by back-propagation and by EM, and compare.
 
-    DATA is iris, wine, breast_cancer, digits, or a file (with --target), read as emnet fit reads it: words become
-    indicators, and holes are filled by a mixture of the training rows.
+    DATA is iris, wine, breast_cancer, digits, or a file or - for CSV on standard input (with --target), read as emnet
+    fit reads it: words become indicators, and holes are filled by a mixture of the training rows.
     Cross-entropies (CE) are means of −log p(true class), in nats.
     """
     if classic:
         require_only(("json_file", "verbose"))
     require_finite(test_size=given["test_size"], eta=given["eta"])
+    if given["quiet"] and given["verbose"]:
+        raise InvalidInputError("--quiet says nothing and --verbose a line an iteration; give one of them.")
     outputs = {"--json": given["json_file"], "--plot": given["plot_file"], "--report": given["report"]}
     require_writable(outputs, inputs=data)
     require_figure(given["plot_file"])
@@ -132,6 +137,7 @@ def _load(data: str, given: dict[str, Any]) -> Table:
     from emnet.cli.talk import Talk
     from emnet.data.bundled import NAMES, load_bundled
     from emnet.data.files import read_table
+    from emnet.data.reading import STDIN
 
     how = {name: given[name] for name in ("drop", "missing")} | {"kinds": options.read_kinds(given["kinds"])}
     if data in NAMES:
@@ -140,15 +146,15 @@ def _load(data: str, given: dict[str, Any]) -> Table:
                 f"{data} comes with its target; --target, --drop, --as and --missing are for files."
             )
         return load_bundled(data)
-    if not data or (not Path(data).exists() and Path(data).suffix == ""):
+    if data != STDIN and (not data or (not Path(data).exists() and Path(data).suffix == "")):
         raise InvalidInputError(f"{data!r}: neither a bundled data set ({_BUNDLED}) nor a file that exists.")
-    talk = Talk(as_json=False, quiet=False)
+    talk = Talk(as_json=False, quiet=given["quiet"])
     table = read_table(Path(data), given["target"], **how, note=talk.note)
     if table.schema is not None:
         say_left_out(talk, table.schema)
     if table.n_holes:
         talk.note(f"Missing cells of the inputs: {table.n_holes}. They are filled by a mixture of the training rows.")
-    return table
+    return replace(table, name="standard input") if data == STDIN else table
 
 
 class _Comparison:
@@ -162,7 +168,7 @@ class _Comparison:
         self.table, self.options = table, options
         self.penalties: tuple[float, ...] = PENALTIES
         self.progress = Console(stderr=True)
-        self.console = Console(highlight=False, markup=False, soft_wrap=True)
+        self.console = Console(highlight=False, markup=False, soft_wrap=True, quiet=options["quiet"])
         self.console.width = max(self.console.width, _TABLE_WIDTH)
         self.ours = MOE if options["model"] == "moe" else EM
         names = ("hidden", "prior", "eta", "iterations", "e_step", "epochs", "model", "experts")
@@ -207,7 +213,7 @@ class _Comparison:
         by_penalty: dict[float, list[Outcome]] = {}
         splits = []
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        hidden = not self.progress.is_terminal or self.options["verbose"]
+        hidden = not self.progress.is_terminal or self.options["verbose"] or self.options["quiet"]
         with Progress(*columns, console=self.progress, transient=True, disable=hidden) as bar:
             task = bar.add_task("", total=4 * len(self.settings))
             for settings in self.settings:
@@ -250,8 +256,6 @@ class _Comparison:
         return outcome
 
     def _penalties(self, split: Split, settings: Settings, by_penalty: dict[float, list[Outcome]]) -> None:
-        from dataclasses import replace
-
         from emnet.cli.competitors import back_propagation
 
         for penalty, outcomes in by_penalty.items():
@@ -332,7 +336,7 @@ class _Comparison:
         n, p = self.table.X.shape
         return {
             "data": {"name": self.table.name, "rows": n, "inputs": p, "classes": self.table.class_names},
-            "settings": {k: v for k, v in self.options.items() if not k.endswith("_file") and k != "report"},
+            "settings": {k: v for k, v in self.options.items() if not k.endswith("_file") and k not in _OUTPUTS},
             "versions": _versions(),
             "penalty": self.penalty,
             "best_penalty": self.best_penalty if BACKPROP_BEST in results else None,

@@ -132,9 +132,12 @@ missing_option = click.option(
 )
 
 
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say nothing but what goes wrong.")
+
+
 def talk_options(command: Callable) -> Callable:
     """How much is said, and in what form."""
-    command = click.option("-q", "--quiet", is_flag=True, help="Say nothing but what goes wrong.")(command)
+    command = quiet_option(command)
     return click.option("--json", "as_json", is_flag=True, help="Print what was found as one JSON document.")(command)
 
 

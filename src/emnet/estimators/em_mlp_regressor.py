@@ -125,8 +125,11 @@ class EMMLPRegressor(RegressorMixin, RealTargets, NetworkEstimator):
     def _resolve_e_step(self) -> Any:
         if not (isinstance(self.e_step, str) and self.e_step == "auto"):
             return self.e_step
-        linear = self.output_network is None
-        return "exact" if linear and len(self._widths()) == 1 and self._widths()[0] <= _CHEAP_UNITS else "importance"
+        return "exact" if self._is_linear_in_bits() and self._widths()[0] <= _CHEAP_UNITS else "importance"
+
+    def _is_linear_in_bits(self) -> bool:
+        """Whether means are linear in bits that are independent given x, so that sums over them are closed."""
+        return len(self._widths()) == 1 and self.output_network is None
 
     def _start_output(self, fan_in: int, generator: torch.Generator) -> Tensor:
         d = len(self.target_mean_)
@@ -205,9 +208,10 @@ class EMMLPRegressor(RegressorMixin, RealTargets, NetworkEstimator):
 
     def _moments(self, model: BernoulliNetwork, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of standardized targets, (n, d): the top units are independent given those below."""
-        output = model.output
-        if len(model.layers) == 1 and isinstance(output, GaussianOutput):
-            return output.moments_of_bits(model.layers[0].predictor(inputs).sigmoid().double())
+        if self._is_linear_in_bits():
+            output: Any = model.output
+            found: tuple[Tensor, Tensor] = output.moments_of_bits(model.layers[0].predictor(inputs).sigmoid().double())
+            return found
         means = self._drawn_means(model, inputs)
         return means.mean(0), _noise(model).square() + means.var(0)
 
@@ -227,7 +231,7 @@ class EMMLPRegressor(RegressorMixin, RealTargets, NetworkEstimator):
         return torch.cat([output.means(states) for states in draws], dim=1).double()
 
     def _portable(self) -> NumbersOfBits:
-        if len(self._widths()) > 1 or self.output_network is not None:
+        if not self._is_linear_in_bits():
             raise InvalidInputError(
                 "With several layers, or an output_network, prediction draws the hidden units, which a graph cannot. "
                 "Fit one layer with linear means."

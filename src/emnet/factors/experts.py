@@ -17,7 +17,7 @@ from emnet.factors.mixture_density import Gaussians
 from emnet.factors.module import ModuleGaussian, ModuleOutput
 from emnet.factors.regression import SoftmaxOutput
 from emnet.factors.tables import Categorical
-from emnet.kernels.logistic import weighted_grams
+from emnet.kernels.normal_equations import weighted_grams
 from emnet.statistics import ModelStatistics
 
 _NO_ROWS = 1e-10  # expected rows of an expert that has none: it stays where it is

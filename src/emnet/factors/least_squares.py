@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from emnet.kernels.logistic import solve
+from emnet.kernels.normal_equations import solve
 from emnet.statistics import Moments
 
 

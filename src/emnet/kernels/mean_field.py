@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from emnet.kernels.logistic import softplus, solve
+from emnet.kernels.logistic import softplus
+from emnet.kernels.normal_equations import solve
 
 _LARGEST_ODDS = 500.0  # beyond it a probability is 0 or 1, and exponentials of it overflow
 

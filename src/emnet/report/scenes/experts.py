@@ -67,7 +67,7 @@ class Gate(Scene):
         return [self.axes.plot(x, own, color=svg.color(k), lw=1.8)[0] for k, own in enumerate(chances.T)]
 
 
-class Lines(Scene):
+class Lines(Gate):
     """The experts' predictions along the only input, as solid as the gate asks them."""
 
     e_says: ClassVar[str] = Gate.e_says.replace("the regions stay where they are", "the lines stay where they are")
@@ -92,14 +92,9 @@ class Lines(Scene):
     def base(self, figure: Any) -> None:
         self.axes = figure.subplots()
         regions.frame(self.axes, self.subject, self.columns)
-        self.y = regions.target(self.subject)
+        self.x, self.y = self.subject.X[self.subject.drawn, self.columns[0]], regions.target(self.subject)
         self.axes.set_ylim(*regions.target_ends(self.subject))
         self.axes.set_ylabel(svg.text(self.subject.target))
-
-    def posterior(self, estimator: Any) -> Artists:
-        rows = self.subject.some
-        colors = svg.FAINT if estimator is None else svg.blended(estimator.responsibilities(rows.X, rows.y))
-        return plane.points(self.axes, self.subject.X[self.subject.drawn, self.columns[0]], self.y, colors)
 
     def parameters(self, estimator: Any) -> Artists:
         from matplotlib.collections import LineCollection
