@@ -263,10 +263,9 @@ class Gaussian(Emission[GaussianMoments]):
 
     def _with_idle(self, statistics: GaussianMoments) -> GaussianMoments:
         """A state that no row belongs to keeps its parameters, as Q says nothing of them."""
-        idle = statistics.counts < NO_ROWS
-        if not bool(idle.any()):
+        if float(statistics.counts.min()) >= NO_ROWS:
             return statistics
-        return statistics + self.implied(_PSEUDO_ROWS * idle)
+        return statistics + self.implied(_PSEUDO_ROWS * (statistics.counts < NO_ROWS))
 
     def _best_means(self, statistics: GaussianMoments) -> Tensor:
         if "means" in self.fixed:

@@ -29,7 +29,7 @@ Sums = tuple[Tensor, Tensor, Tensor]
 
 def narrow_states(inverse: Tensor, reach: Tensor, dtype: torch.dtype, k: int) -> list[int]:
     """Which of k states are too narrow for the expanded quadratic of data with |x_j| ≤ reach_j, (d,)."""
-    sizes = (inverse * reach).square_().flatten(1).sum(1).tolist()
+    sizes = (inverse * reach).square_().sum(tuple(range(1, inverse.dim()))).tolist()
     most = _CANCELLATION[dtype] / torch.finfo(dtype).eps
     narrow = [state for state, size in enumerate(sizes) if not size <= most]  # so that NaN is narrow
     return list(range(k)) if narrow and len(sizes) == 1 else narrow
@@ -39,7 +39,7 @@ def kept_features(x: Tensor, *, diagonal: bool) -> Tensor | None:
     """Packed features of so few rows that they fit a chunk, to be kept for the next pass; None of more."""
     if len(list(chunks(len(x), _width(x.shape[1], diagonal), x.dtype))) != 1:
         return None
-    return next(_features(x, diagonal, None))[1]
+    return next(_features(x, diagonal))[1]
 
 
 def log_density(x: Tensor, means: Tensor, inverse: Tensor, narrow: list[int], features: Tensor | None = None) -> Tensor:
@@ -130,8 +130,10 @@ def _expanded_packed(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor
         quadratic = pack(precision) * _shares(x.shape[1], x.device)
     bias = torch.sub(constant, (linear * means).sum(1), alpha=0.5)
     coefficients = torch.cat((quadratic, linear, bias.unsqueeze(1)), dim=1).to(x.dtype)
+    if kept is not None:
+        return (coefficients @ kept.T).T
     out = x.new_empty(len(means), len(x))
-    for rows, features in _features(x, diagonal, kept):
+    for rows, features in _features(x, diagonal):
         torch.mm(coefficients, features.T, out=out[:, rows])
     return out.T
 
@@ -167,9 +169,12 @@ def _moments_about_zero(x: Tensor, weights: Tensor, diagonal: bool, shared: bool
     if shared and not diagonal:
         return _moments_of_shared(x, weights)
     k, d = weights.shape[1], x.shape[1]
-    total = torch.zeros(k, _width(d, diagonal), dtype=torch.float64, device=x.device)
-    for rows, features in _features(x, diagonal, kept):
-        total += weights[rows].T @ features
+    if kept is not None:
+        total = (weights.T @ kept).double()
+    else:
+        total = torch.zeros(k, _width(d, diagonal), dtype=torch.float64, device=x.device)
+        for rows, features in _features(x, diagonal):
+            total += weights[rows].T @ features
     counts, first = total[:, -1], total[:, -1 - d : -1]
     if not diagonal:
         return counts, first, total.index_select(1, triangle(d, x.device).symmetric).view(k, d, d)
@@ -201,11 +206,8 @@ def _width(d: int, diagonal: bool) -> int:
     return 2 * d + 1 if diagonal else (d * (d + 3)) // 2 + 1
 
 
-def _features(x: Tensor, diagonal: bool, kept: Tensor | None) -> Iterator[tuple[slice, Tensor]]:
+def _features(x: Tensor, diagonal: bool) -> Iterator[tuple[slice, Tensor]]:
     """Packed features of chunk after chunk, (rows, width), each in the memory of the one before."""
-    if kept is not None:
-        yield slice(0, len(x)), kept
-        return
     made_by, memory = _DiagonalFeatures if diagonal else _Features, None
     for rows in chunks(len(x), _width(x.shape[1], diagonal), x.dtype):
         size = rows.stop - rows.start
