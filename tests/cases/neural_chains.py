@@ -9,7 +9,7 @@ import torch
 
 from emnet.batch import Batch
 from emnet.factors.experts import GaussianExperts
-from emnet.factors.gates import Columns, ModuleGate, PartialGate, SoftmaxGate
+from emnet.factors.gates import ModuleGate, PartialGate, SoftmaxGate
 from emnet.factors.input_transitions import InputTransitions
 from emnet.factors.mixture_density import MixtureDensity
 from emnet.factors.module_density import ModuleDensity, ScaledLikelihood
@@ -43,10 +43,7 @@ def input_output(
 
 
 def partial_gate(gate, reached: torch.Tensor) -> PartialGate:
-    """The same weights, or network, to fewer states."""
-    if isinstance(gate, ModuleGate):
-        network = torch.nn.Sequential(gate.network, Columns(torch.nonzero(reached).flatten()))
-        return PartialGate(ModuleGate(network, int(reached.sum()), precision=0.3, learning_rate=5e-3), reached)
+    """The same weights, to fewer states."""
     (node,) = gate.parts
     fewer = SoftmaxOutput(node.weights[reached], precision=node.precision[0, 1], m_step=node.m_step)
     return PartialGate(SoftmaxGate([fewer], (int(reached.sum()),)), reached)
@@ -186,7 +183,6 @@ CASES = [
     _input_output_case("classes-symbols", kind="classes", symbols=True),
     _input_output_case("classes-bound", kind="classes", m_step=FixedBound()),
     _input_output_case("left-to-right-shared", pattern=_LEFT_TO_RIGHT, shared=[0, 1, 0]),
-    _input_output_case("neural-pattern", inputs="neural", kind="classes", pattern=_LEFT_TO_RIGHT),
     _input_output_case("neural", inputs="neural", kind="neural", k=2, d=1, rate=5e-3),
     _input_output_case("neural-classes-symbols", inputs="neural", kind="neural-classes", symbols=True),
     _neural_chain_case("autoregressive", "autoregressive", closed=True),

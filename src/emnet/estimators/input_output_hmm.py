@@ -256,7 +256,7 @@ class InputOutputHMM(FittedInputOutput):
         require_not_negative("noise_prior", self.noise_prior)
         require_one_of("start", self.start, ("softmax", "constant"))
         for name, known in (("transition", ("softmax",)), ("emission", ("auto", *KINDS))):
-            if not isinstance(getattr(self, name), nn.Module):
+            if self._network(name) is None:
                 require_one_of(name, getattr(self, name), known, "a torch.nn.Module")
         options.choose_expert_m_step(self.m_step)
         self._start_reached(), self._reached()
@@ -265,7 +265,7 @@ class InputOutputHMM(FittedInputOutput):
         return not (isinstance(self.m_step, str) and self.m_step == "auto")
 
     def _modules(self) -> list[str]:
-        return [name for name in ("transition", "emission") if isinstance(getattr(self, name), nn.Module)]
+        return [name for name in ("transition", "emission") if self._network(name) is not None]
 
     def _model(self, seed: int) -> HiddenMarkov:
         """A start from chance alone; linear Gaussian experts are at 0."""
@@ -286,7 +286,7 @@ class InputOutputHMM(FittedInputOutput):
         return Blueprint(
             self._n_groups(),
             self.n_features_in_,
-            self.emission if isinstance(self.emission, nn.Module) else None,
+            self._network("emission"),
             options.choose_expert_m_step(self._m_step_for_data()),
             self.prior_[1],
             self.noise_prior,
@@ -310,9 +310,10 @@ class InputOutputHMM(FittedInputOutput):
         return known_tables.allowed("known_transitions", table)
 
     def _gates(self, generator: torch.Generator, seed: int) -> Gates:
-        if not isinstance(self.transition, nn.Module):
+        network = self._network("transition")
+        if network is None:
             return self._linear_gates(generator)
-        return NetworkGates(self.transition, self.n_features_in_, self.prior_[0], options.DTYPES[self.dtype], seed)
+        return NetworkGates(network, self.n_features_in_, self.prior_[0], options.DTYPES[self.dtype], seed)
 
     def _linear_gates(self, generator: torch.Generator) -> LinearGates:
         m_step = options.choose_expert_m_step(self._m_step_for_data())
@@ -352,7 +353,7 @@ class InputOutputHMM(FittedInputOutput):
     def _weights_of(self, model: Any) -> dict[str, Any]:
         start = model.start.log_probabilities.exp() if self.start == "constant" else model.start.softmax_weights()
         own = slice(None) if self.shared_states is None else np.asarray(self.shared_states)
-        of_groups = None if isinstance(self.emission, nn.Module) else self.targets_.weights(grouped_emission(model))
+        of_groups = self.targets_.weights(grouped_emission(model)) if self._network("emission") is None else None
         return {
             "start_weights_": start.cpu().numpy(),
             "transition_weights_": self._gates(torch.Generator(), 0).weights(list(model.transition.parts)),

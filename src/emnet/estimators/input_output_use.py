@@ -61,6 +61,11 @@ class FittedInputOutput(SequenceEstimator):
     def _reached(self) -> torch.Tensor:
         """Which steps may happen, (k, k)."""
 
+    def _network(self, name: str) -> nn.Module | None:
+        """The parameter of that name, if it is a module."""
+        given = getattr(self, name)
+        return given if isinstance(given, nn.Module) else None
+
     @property
     def emission_(self) -> str:
         """What the targets are: "classification" or "regression"."""
@@ -231,7 +236,7 @@ class FittedInputOutput(SequenceEstimator):
             else self._linear_gates(nothing).n_parameters([model.start], self._start_reached())
         )
         steps = self._gates(nothing, 0).n_parameters(gates, self._reached())
-        if isinstance(self.emission, nn.Module):
+        if self._network("emission") is not None:
             return start + steps + len(model.emissions["emission"].coordinates())  # type: ignore[no-any-return]
         return start + steps + self.targets_.n_parameters(self._n_groups(), p)  # type: ignore[no-any-return]
 
