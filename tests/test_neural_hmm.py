@@ -420,6 +420,7 @@ def test_durations_of_one_row_with_one_state_each_are_the_chain_without_them():
     ("options", "message"),
     [
         ({"known_start": [0.5, 0.4, NAN]}, r"known_start must have shape \(2,\); it has \(3,\)"),
+        ({"known_start": [0.5, "half"]}, "known_start holds numbers, NaN where one is to be learned"),
         ({"known_start": [0.5, 0.4]}, "it adds up to 0.9, without NaN"),
         ({"known_start": [1.0, NAN]}, "it adds up to 1 with NaN"),
         ({"known_transitions": [[NAN, NAN], [-0.1, NAN]]}, "row 1 adds up to -0.1"),

@@ -14,7 +14,10 @@ from emnet.exceptions import InvalidInputError
 
 def require_known(name: str, given: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Probabilities that are known, NaN or None where they are to be learned; None given is all of them."""
-    table = np.full(shape, np.nan) if given is None else np.array(given, dtype=float)
+    try:
+        table = np.full(shape, np.nan) if given is None else np.array(given, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"{name} holds numbers, NaN where one is to be learned: {error}.") from error
     if table.shape != shape:
         raise InvalidInputError(f"{name} must have shape {shape}; it has {table.shape}.")
     for row, own in enumerate(np.atleast_2d(table)):
