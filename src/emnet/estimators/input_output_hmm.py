@@ -80,7 +80,8 @@ class InputOutputHMM(FittedInputOutput):
     classes_ : labels, of classification.
     log_evidence_ : Σ weight log p(y | x) of the sequences, in nats; of regression for standardized y.
     start_weights_, transition_weights_, emission_weights_ : (k, 1 + p), (k, k, 1 + p), and (k, classes or targets,
-        1 + p), biases first, for standardized inputs (and targets); None of modules. A constant start is p(z₁), (k,).
+        1 + p), biases first, for standardized inputs (and targets); None of modules. A bias is −∞ where a state is
+        never reached. A constant start is p(z₁), (k,).
     history_, n_iter_, converged_, reason_, prior_, n_features_in_, feature_names_in_, input_mean_, input_scale_,
     members_, fits_ : as in `EMMLPClassifier`.
 
