@@ -179,5 +179,6 @@ CASES = [
     _sequences("input-output", emnet.InputOutputHMM(2, m_step="mm", **_CHAIN), "label", "p", "q"),
     _sequences("input-output-numbers", emnet.InputOutputHMM(2, algorithm="lbfgs", **_CHAIN), "partly", "p", "q"),
     _sequences("neural-chain", emnet.NeuralHMM(2, **_CHAIN), None, "first", "second"),
+    _sequences("neural-chain-lasting", emnet.NeuralHMM(2, max_duration=4, **_CHAIN), None, "first", "second"),
     _sequences("neural-chain-density", emnet.NeuralHMM(2, "mixture_density", **_CHAIN), None, "p", "q"),
 ]

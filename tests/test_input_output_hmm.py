@@ -352,3 +352,96 @@ def test_labels_that_were_not_in_training_are_named():
         model = InputOutputHMM(2, n_init=1, max_iter=2, random_state=0).fit(X, Y)
     with pytest.raises(InvalidInputError, match="holds 2"):
         model.log_density(X[0], np.full(len(X[0]), 2))
+
+
+# -- steps that never happen, and states that have one expert -------------------------------------------------------
+
+
+@pytest.mark.parametrize("m_step", ["auto", "newton", "irls", "ecm", "mm", "gradient"])
+def test_steps_that_never_happen(m_step, tmp_path):
+    X, Y = echoes(20)
+    steps = np.where(np.tri(3, k=-1) > 0, 0.0, np.nan)
+    model = InputOutputHMM(
+        3, known_start=[None, None, 0], known_transitions=steps, m_step=m_step, n_init=1, max_iter=4, random_state=0
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(X, Y)
+    ends = np.cumsum([len(x) for x in X])
+    shares = model.smooth(X, Y)
+    assert (shares[np.r_[0, ends[:-1]], 2] == 0).all()
+    paths = np.split(model.predict_states(X, Y), ends[:-1])
+    assert all((np.diff(path) >= 0).all() for path in paths)
+    assert np.isneginf(model.transition_weights_[[1, 2, 2], [0, 0, 1], 0]).all()
+    assert np.isfinite(model.transition_weights_[0]).all()
+    chain = model._n_parameters() - 3 * 2  # of the start one gate to two states, of the steps to three, two and one
+    assert chain == 2 * (1 + 2 + 1 + 0)
+    model.save(tmp_path / "model.emnet")
+    np.testing.assert_array_equal(load(tmp_path / "model.emnet").predict_proba(X), model.predict_proba(X))
+
+
+def test_networks_lead_where_they_may_alone():
+    X, Y = echoes(20)
+    steps = [[np.nan, np.nan], [0, 1]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = InputOutputHMM(2, transition=small_module(1, 2), known_transitions=steps, n_init=1, max_iter=3)
+        model.fit(X, Y)
+    gates = model._best.transition.log_weights(torch.tensor([[1.0, 0.3]]).double()).exp()
+    assert gates[0, 1].tolist() == [0, 1]
+    assert 0 < gates[0, 0, 0] < 1
+
+
+@pytest.mark.parametrize("numbers", [False, True])
+def test_states_that_have_one_expert(numbers):
+    X, Y = echoes(20)
+    Y = [y + 0.5 * x[:, 0] for x, y in zip(X, Y, strict=True)] if numbers else Y
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = InputOutputHMM(3, shared_states=[0, 1, 0], n_init=1, max_iter=5, random_state=0).fit(X, Y)
+    np.testing.assert_array_equal(model.emission_weights_[0], model.emission_weights_[2])
+    truth = model.log_density(X[:1], Y[:1])[0]
+    plain = InputOutputHMM(3, n_init=1, max_iter=1, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain.fit(X, Y)
+    own, other = model._best, plain._best
+    other.start, other.transition = own.start, own.transition
+    groups, experts = own.emissions["emission"].groups, other.emissions["emission"]
+    for state, group in enumerate((0, 1, 0)):
+        if numbers:
+            experts.weights.data[state] = groups.weights[group]
+            experts.log_variance.data[state] = groups.log_variance[group]
+        else:
+            experts.parts[state].load_state_dict(groups.parts[group].state_dict())
+    assert plain.log_density(X[:1], Y[:1])[0] == pytest.approx(truth, rel=1e-12)
+    np.testing.assert_allclose(plain.predict(X), model.predict(X), rtol=1e-12)
+    ahead = [each.forecast(X[0], Y[0], X[1]).mean for each in (model, plain)]
+    np.testing.assert_allclose(*ahead, rtol=1e-12)
+    assert model.sample(X, random_state=0)[0].shape == (sum(map(len, X)),)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"known_transitions": [[0.5, np.nan], [np.nan, np.nan]]},
+            "can be known to be 0 or 1, and no other number; got 0.5",
+        ),
+        ({"known_start": [0.5, np.nan]}, "known_start is of probabilities that depend on the inputs"),
+        ({"known_transitions": [[0, 0], [np.nan, np.nan]]}, "row 0 adds up to 0, without NaN"),
+        ({"shared_states": [1, 2]}, "shared_states must be 2 numbers"),
+    ],
+)
+def test_chains_that_cannot_be(options, message):
+    X, Y = echoes(20)
+    with pytest.raises(InvalidInputError, match=message):
+        InputOutputHMM(2, **options).fit(X, Y)
+
+
+def test_a_constant_start_may_be_known():
+    X, Y = echoes(20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = InputOutputHMM(2, start="constant", known_start=[0.3, 0.7], n_init=1, max_iter=3).fit(X, Y)
+    np.testing.assert_allclose(model.start_weights_, [0.3, 0.7], atol=1e-15)

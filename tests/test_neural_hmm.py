@@ -332,3 +332,105 @@ def test_sequences_weights_and_units():
 def test_what_cannot_be_used_is_named(options, message):
     with pytest.raises(InvalidInputError, match=message):
         NeuralHMM(2, **options).fit(swings(50)[0])
+
+
+# -- what is known of the chain, states that emit alike, durations --------------------------------------------------
+
+NAN = np.nan
+
+
+@pytest.mark.parametrize("algorithm", ["squarem", "lbfgs"])
+def test_what_is_known_of_the_tables_stays(algorithm, tmp_path):
+    X, _ = swings(120, period=40)
+    steps = [[NAN, NAN, 0.0], [None, 0.9, NAN], [0, 0, 1]]
+    model = fitted(X, 3, known_start=[1, 0, 0], known_transitions=steps, algorithm=algorithm, max_iter=5)
+    assert model.startprob_.tolist() == [1, 0, 0]
+    np.testing.assert_allclose(model.transmat_[[0, 1, 2, 2, 2], [2, 1, 0, 1, 2]], [0, 0.9, 0, 0, 1], atol=1e-15)
+    np.testing.assert_allclose(model.transmat_.sum(1), 1)
+    assert 0 < model.transmat_[1, 0] < 0.1
+    assert model._n_parameters() == 2 + len(model._best.emissions["emission"].coordinates())
+    model.save(tmp_path / "model.emnet")
+    again = load(tmp_path / "model.emnet")
+    assert again.score(X) == model.score(X)
+    np.testing.assert_array_equal(again.fit(X).transmat_, model.transmat_)  # what is not known is None in a file
+
+
+def test_left_to_right_chains_start_with_clusters_in_order_of_time():
+    rng = RNG(0)
+    X = [np.repeat([9.0, 0.0, 5.0], 12)[:, None] + rng.randn(36, 1) for _ in range(4)]
+    steps = np.where(np.tri(3, k=-1) > 0, 0.0, NAN)
+    model = fitted(X, 3, "mixture_density", known_start=[1, 0, 0], known_transitions=steps, max_iter=5)
+    assert (model.predict(X).reshape(4, 36) == np.repeat([0, 1, 2], 12)).mean() > 0.95
+
+
+@pytest.mark.parametrize("emission", EMISSIONS)
+def test_states_that_emit_alike(emission):
+    X, _ = swings(120, period=30)
+    model = fitted(X, 3, emission, shared_states=[0, 1, 0], max_iter=5)
+    density = model._best.emissions["emission"].log_prob(
+        *(model._sequences(X, np.array([120])).__dict__[name] for name in ("target", "given"))
+    )
+    np.testing.assert_array_equal(density[:, 0], density[:, 2])
+    assert (density[:, 0] != density[:, 1]).any()
+    if emission == "autoregressive":
+        np.testing.assert_array_equal(model.weights_[[0, 2]], model.weights_[[0, 0]])
+    if emission == "discriminative":
+        with pytest.raises(InvalidInputError, match="cannot make rows"):
+            model.sample(3)
+        return
+    ahead = model.forecast(X, 3, n_samples=3000, random_state=0)
+    np.testing.assert_allclose(ahead.distribution.mean.numpy(), ahead.mean, atol=0.15)
+    np.testing.assert_allclose(ahead.samples.mean(0), ahead.mean, atol=0.15)
+
+
+@pytest.mark.parametrize("emission", EMISSIONS)
+def test_states_that_last(emission, tmp_path):
+    X, states = swings(240, period=20) if emission == "autoregressive" else rings(240)
+    model = fitted(X, 2, emission, max_duration=30, max_iter=20, n_init=2)
+    assert model.durations_.shape == (2, 30)
+    np.testing.assert_allclose(model.transmat_, [[0, 1], [1, 0]])
+    np.testing.assert_allclose(model.durations_.sum(1), 1)
+    assert agreement(model.predict(X), states) > 0.7
+    flow = model.online_filter()
+    found = np.concatenate([flow.update(X[:7]), flow.update(X[7:20])])
+    np.testing.assert_allclose(found, model.filter(X)[:20], atol=1e-9)
+    model.save(tmp_path / "model.emnet")
+    assert load(tmp_path / "model.emnet").score(X) == model.score(X)
+    model.partial_fit(X)
+    if emission != "discriminative":
+        ahead = model.forecast(X, 3, n_samples=2000, random_state=0)
+        assert ahead.mean_error is not None
+        np.testing.assert_allclose(ahead.distribution.mean.numpy(), ahead.mean, atol=0.2)
+        assert model.sample(50, random_state=0)[1].max() == 1
+
+
+def test_durations_of_one_row_with_one_state_each_are_the_chain_without_them():
+    """Where every segment is one row, its transitions are those of a chain that never stays."""
+    X, _ = swings(60, period=5)
+    lasting = fitted(X, 3, max_duration=1, max_iter=3)
+    steps = np.where(np.eye(3, dtype=bool), 0.0, NAN)
+    plain = fitted(X, 3, known_transitions=steps, max_iter=3)
+    assert lasting.durations_.tolist() == [[1]] * 3
+    lasting._best.start, lasting._best.transition = plain._best.start, plain._best.transition
+    lasting._best.emissions = plain._best.emissions
+    assert lasting.score(X) == pytest.approx(plain.score(X), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"known_start": [0.5, 0.4, NAN]}, r"known_start must have shape \(2,\); it has \(3,\)"),
+        ({"known_start": [0.5, "half"]}, "known_start holds numbers, NaN where one is to be learned"),
+        ({"known_start": [0.5, 0.4]}, "it adds up to 0.9, without NaN"),
+        ({"known_start": [1.0, NAN]}, "it adds up to 1 with NaN"),
+        ({"known_transitions": [[NAN, NAN], [-0.1, NAN]]}, "row 1 adds up to -0.1"),
+        ({"known_transitions": [[0.5, NAN], [NAN, NAN]], "max_duration": 3}, "state 0 has 0.5"),
+        ({"known_transitions": [[NAN, 0], [NAN, NAN]], "max_duration": 3}, "known_transitions leaves state 0 none"),
+        ({"max_duration": 0}, "max_duration"),
+        ({"shared_states": [0, 2]}, "shared_states must be 2 numbers of groups"),
+        ({"shared_states": [0, 0, 1]}, "shared_states must be 2 numbers of groups"),
+    ],
+)
+def test_chains_that_cannot_be(options, message):
+    with pytest.raises(InvalidInputError, match=message):
+        NeuralHMM(2, **options).fit(swings(30)[0])

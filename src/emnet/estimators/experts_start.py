@@ -13,9 +13,10 @@ from emnet.algorithms.adam import Adam
 from emnet.batch import Batch
 from emnet.factors.neural import NeuralFactor
 from emnet.models.base import LatentModel, holding
-from emnet.models.markov import HiddenMarkov, offsets
+from emnet.models.markov import offsets
 from emnet.models.mixture import Mixture
-from emnet.posteriors import Chain, Discrete, EvidenceKind, Posterior
+from emnet.models.semi_markov import MarkovModel
+from emnet.posteriors import Discrete, EvidenceKind, Posterior
 
 _SURE = 0.9  # of a row's own cluster; the rest is spread, so that gates stay finite and every expert sees every row
 _MOST_ROWS = 10_000
@@ -61,19 +62,33 @@ def prime(model: Mixture, batch: Batch, shares: np.ndarray) -> None:
         _adam_steps(model, batch, posterior)
 
 
-def prime_chain(model: HiddenMarkov, batch: Batch, shares: np.ndarray) -> None:
+def among_states(shares: np.ndarray, group_of: Sequence[int], seed: int) -> np.ndarray:
+    """Responsibilities of groups, (n, g), as those of states that emit alike, (n, k), parted at random.
+
+    States of a group that started alike would stay so.
+    """
+    own = np.asarray(group_of)
+    parts = np.random.RandomState(seed).uniform(0.1, 1.0, size=(len(shares), len(own)))
+    parts /= parts @ (own[:, None] == own)  # of each group to 1
+    return shares[:, own] * parts
+
+
+def in_order_of_time(shares: np.ndarray, batch: Batch) -> np.ndarray:
+    """Responsibilities with the states that come early in their sequences first, as left-to-right chains have them."""
+    ends = offsets(batch)
+    lengths = ends.diff()
+    row = torch.arange(len(batch)) - ends[:-1].repeat_interleave(lengths)
+    place = (row / lengths.repeat_interleave(lengths)).numpy()
+    return shares[:, np.argsort(place @ shares / shares.sum(axis=0))]
+
+
+def prime_chain(model: MarkovModel, batch: Batch, shares: np.ndarray) -> None:
     """The same for a chain with constant transitions, with pairs counted as if steps were independent.
 
     Where there are networks, all take Adam's steps.
     """
     own = torch.as_tensor(shares, dtype=batch.target.dtype, device=batch.target.device)
-    ends = offsets(batch)
-    inside = torch.ones(len(batch), dtype=torch.bool)
-    inside[ends[:-1]] = False
-    rows = torch.nonzero(inside).flatten().to(own.device)
-    pairs = own[rows - 1].T.double() @ own[rows].double()
-    zeros = torch.zeros(batch.n_units, dtype=torch.float64, device=own.device)
-    posterior = Chain(zeros, EvidenceKind.ESTIMATE, own, pairs)
+    posterior = model.as_if_independent(batch, own)
     (_adam_steps if _has_networks(model) else _m_steps)(model, batch, posterior)
 
 

@@ -8,20 +8,21 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from emnet import serialization
 from emnet.algorithms.base import Algorithm, Callback
 from emnet.batch import Batch
 from emnet.data.sample import Units
 from emnet.data.stream import Chunk, Stream
-from emnet.estimators import experts_start, options
+from emnet.estimators import experts_start, known_tables, options
 from emnet.estimators.callbacks import with_callbacks
+from emnet.estimators.chain_gates import Gates, LinearGates, NetworkGates
 from emnet.estimators.description import as_described
 from emnet.estimators.input_output_use import FittedInputOutput
 from emnet.estimators.keeping import keeping_what_was_fitted
-from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.resuming import resumable
+from emnet.estimators.sequence_estimator import grouped_emission
 from emnet.estimators.sequence_targets import (
     KINDS,
     Blueprint,
@@ -35,13 +36,11 @@ from emnet.estimators.sequences import joined_targets, require_sequence_weights
 from emnet.estimators.streaming import Survey, require_alone
 from emnet.estimators.validation import require_not_negative, require_one_of
 from emnet.exceptions import InvalidInputError
-from emnet.factors.gates import ModuleGate, SoftmaxGate
 from emnet.factors.input_transitions import InputTransitions
-from emnet.factors.regression import MStep, SoftmaxOutput
+from emnet.factors.regression import MStep
+from emnet.factors.shared_states import SharedStates
 from emnet.factors.tables import MixingWeights
 from emnet.models.markov import HiddenMarkov
-
-_GATE_SCALE = 1.0  # of the gates' first weights; with 2 a third fewer starts end well on the Tomita grammars
 
 
 class InputOutputHMM(FittedInputOutput):
@@ -59,6 +58,10 @@ class InputOutputHMM(FittedInputOutput):
         each state; "auto" looks at y, where numbers that are not all whole are for regression; or a torch module,
         p → classes or targets, of which each state has a copy.
     start : p(z₁ | x₁). "softmax", or "constant" for a start that does not depend on x₁.
+    known_start, known_transitions : (k,), (k, k): 0 where a state never begins or a step never happens, NaN elsewhere.
+        Of a constant start also probabilities that stay. Durations would have no meaning where every step asks the
+        input: there is no `max_duration`.
+    shared_states : for each state the number of its group, from 0: states of a group have one expert.
     m_step : of softmax gates and experts, for the algorithms "em" and "squarem": "newton" ("auto"), "irls", "ecm",
         "mm", "gradient", or an object. Modules take gradient steps, halved until Q rises, but with "gradient",
         whose rate is fixed.
@@ -78,7 +81,8 @@ class InputOutputHMM(FittedInputOutput):
     classes_ : labels, of classification.
     log_evidence_ : Σ weight log p(y | x) of the sequences, in nats; of regression for standardized y.
     start_weights_, transition_weights_, emission_weights_ : (k, 1 + p), (k, k, 1 + p), and (k, classes or targets,
-        1 + p), biases first, for standardized inputs (and targets); None of modules. A constant start is p(z₁), (k,).
+        1 + p), biases first, for standardized inputs (and targets); None of modules. A bias is −∞ where a state is
+        never reached. A constant start is p(z₁), (k,).
     history_, n_iter_, converged_, reason_, prior_, n_features_in_, feature_names_in_, input_mean_, input_scale_,
     members_, fits_ : as in `EMMLPClassifier`.
 
@@ -107,6 +111,9 @@ class InputOutputHMM(FittedInputOutput):
         transition: str | nn.Module = "softmax",
         emission: str | nn.Module = "auto",
         start: str = "softmax",
+        known_start: Any = None,
+        known_transitions: Any = None,
+        shared_states: Any = None,
         m_step: str | MStep = "auto",
         algorithm: str | Algorithm = "auto",
         prior: str | float | tuple[float, float] = "auto",
@@ -127,6 +134,9 @@ class InputOutputHMM(FittedInputOutput):
         self.transition = transition
         self.emission = emission
         self.start = start
+        self.known_start = known_start
+        self.known_transitions = known_transitions
+        self.shared_states = shared_states
         self.m_step = m_step
         self.algorithm = algorithm
         self.prior = prior
@@ -248,54 +258,70 @@ class InputOutputHMM(FittedInputOutput):
         require_not_negative("noise_prior", self.noise_prior)
         require_one_of("start", self.start, ("softmax", "constant"))
         for name, known in (("transition", ("softmax",)), ("emission", ("auto", *KINDS))):
-            if not isinstance(getattr(self, name), nn.Module):
+            if self._network(name) is None:
                 require_one_of(name, getattr(self, name), known, "a torch.nn.Module")
         options.choose_expert_m_step(self.m_step)
+        self._start_reached(), self._reached()
 
     def _takes_m_steps(self) -> bool:
         return not (isinstance(self.m_step, str) and self.m_step == "auto")
 
     def _modules(self) -> list[str]:
-        return [name for name in ("transition", "emission") if isinstance(getattr(self, name), nn.Module)]
+        return [name for name in ("transition", "emission") if self._network(name) is not None]
 
     def _model(self, seed: int) -> HiddenMarkov:
         """A start from chance alone; linear Gaussian experts are at 0."""
-        k, p, generator = self.n_components, self.n_features_in_, torch.Generator().manual_seed(seed)
-        start = (
-            self._softmax_gate(generator)
-            if self.start == "softmax"
-            else MixingWeights(torch.full((k,), 1 / k).double())
+        k, generator = self.n_components, torch.Generator().manual_seed(seed)
+        start: Any = (
+            MixingWeights(**known_tables.start_of(self._known_start()))
+            if self.start == "constant"
+            else self._linear_gates(generator).after(0, self._start_reached())
         )
-        plan = Blueprint(
-            k,
-            p,
-            self.emission if isinstance(self.emission, nn.Module) else None,
+        gates = self._gates(generator, seed + 1 + k)
+        steps = InputTransitions([gates.after(state, reached) for state, reached in enumerate(self._reached())])
+        experts: Any = self.targets_.experts(self._blueprint(seed + 1))
+        if self.shared_states is not None:
+            experts = SharedStates(experts, torch.as_tensor(np.asarray(self.shared_states)))
+        return HiddenMarkov(start, steps, experts).to(options.choose_device(self.device))
+
+    def _blueprint(self, seed: int) -> Blueprint:
+        return Blueprint(
+            self._n_groups(),
+            self.n_features_in_,
+            self._network("emission"),
             options.choose_expert_m_step(self._m_step_for_data()),
             self._network_m_step(),
             self.prior_[1],
             self.noise_prior,
             options.DTYPES[self.dtype],
-            seed + 1,
+            seed,
         )
-        transition = InputTransitions(self._gates(generator, seed + 1 + k))
-        return HiddenMarkov(start, transition, self.targets_.experts(plan)).to(options.choose_device(self.device))
 
-    def _gates(self, generator: torch.Generator, seed: int) -> Any:
-        """A gate for each state before."""
-        k, p, dtype = self.n_components, self.n_features_in_, options.DTYPES[self.dtype]
-        if not isinstance(self.transition, nn.Module):
-            return [self._softmax_gate(generator) for _ in range(k)]
-        copies = [fresh_module("transition", self.transition, dtype, seed + before) for before in range(k)]
-        require_shape("transition", copies[0], p, k, dtype)
-        own: dict[str, Any] = {"precision": self.prior_[0], "m_step": self._network_m_step()}
-        return [ModuleGate(network, k, **own) for network in copies]
+    def _known_start(self) -> np.ndarray:
+        return known_tables.require_known("known_start", self.known_start, (self.n_components,))
 
-    def _softmax_gate(self, generator: torch.Generator) -> SoftmaxGate:
-        k, p = self.n_components, self.n_features_in_
-        weights = _GATE_SCALE * torch.randn(k, 1 + p, generator=generator, dtype=torch.float64)
+    def _start_reached(self) -> Tensor:
+        """Where a sequence may begin, (k,)."""
+        if self.start == "constant":
+            return torch.as_tensor(self._known_start() != 0)
+        return known_tables.allowed("known_start", self._known_start())
+
+    def _reached(self) -> Tensor:
+        """Which steps may happen, (k, k)."""
+        shape = (self.n_components, self.n_components)
+        table = known_tables.require_known("known_transitions", self.known_transitions, shape)
+        return known_tables.allowed("known_transitions", table)
+
+    def _gates(self, generator: torch.Generator, seed: int) -> Gates:
+        network = self._network("transition")
+        if network is None:
+            return self._linear_gates(generator)
+        m_step, dtype = self._network_m_step(), options.DTYPES[self.dtype]
+        return NetworkGates(network, self.n_features_in_, self.prior_[0], m_step, dtype, seed)
+
+    def _linear_gates(self, generator: torch.Generator) -> LinearGates:
         m_step = options.choose_expert_m_step(self._m_step_for_data())
-        node = SoftmaxOutput(weights.to(options.DTYPES[self.dtype]), precision=self.prior_[0], m_step=m_step)
-        return SoftmaxGate([node], (k,))
+        return LinearGates(self.n_features_in_, self.prior_[0], m_step, options.DTYPES[self.dtype], generator)
 
     def _start(self, seed: int, batch: Batch) -> HiddenMarkov:
         model = self._model(seed)
@@ -304,8 +330,8 @@ class InputOutputHMM(FittedInputOutput):
             inputs = batch.inputs[:, 1:].double().cpu().numpy()
             together = np.concatenate((inputs, features), axis=1)
             weights = experts_start.row_weights(batch)
-            shares = experts_start.responsibilities(together, weights, (self.n_components,), seed)
-            emission: Any = model.emissions["emission"]
+            shares = experts_start.responsibilities(together, weights, (self._n_groups(),), seed)
+            emission: Any = grouped_emission(model)
             first = torch.as_tensor(shares, dtype=batch.inputs.dtype, device=batch.inputs.device)
             emission.maximize(emission.statistics(batch.target, first, batch.inputs))
         return model
@@ -328,18 +354,14 @@ class InputOutputHMM(FittedInputOutput):
             labels=None if states is None else torch.as_tensor(states, device=inputs.device),
         )
 
-    def _weights_of(self, model: HiddenMarkov) -> dict[str, Any]:
-        linear, experts = not isinstance(self.transition, nn.Module), model.emissions["emission"]
-        gates: list[Any] = list(model.transition.parts)
-        transition = np.stack([gate.parts[0].weights64().cpu().numpy() for gate in gates]) if linear else None
-        start = model.start.parts[0].weights64() if self.start == "softmax" else model.start.log_probabilities.exp()
-        emission: Any = None
-        if not isinstance(self.emission, nn.Module):
-            emission = self.targets_.weights(experts)
+    def _weights_of(self, model: Any) -> dict[str, Any]:
+        start = model.start.log_probabilities.exp() if self.start == "constant" else model.start.softmax_weights()
+        own = slice(None) if self.shared_states is None else np.asarray(self.shared_states)
+        of_groups = self.targets_.weights(grouped_emission(model)) if self._network("emission") is None else None
         return {
             "start_weights_": start.cpu().numpy(),
-            "transition_weights_": transition,
-            "emission_weights_": emission,
+            "transition_weights_": self._gates(torch.Generator(), 0).weights(list(model.transition.parts)),
+            "emission_weights_": None if of_groups is None else of_groups[own],
         }
 
     # -- files ------------------------------------------------------------------------------------------------------

@@ -14,9 +14,10 @@ from torch import nn
 from torch.distributions import Distribution
 
 from emnet.batch import Batch
+from emnet.estimators.chain_gates import Gates
 from emnet.estimators.forecasts import Forecast, OnlineFilter, draw_states
 from emnet.estimators.mixture_selection import Selection, select
-from emnet.estimators.sequence_estimator import SequenceEstimator
+from emnet.estimators.sequence_estimator import SequenceEstimator, grouped_emission
 from emnet.estimators.sequence_targets import SequenceTargets
 from emnet.estimators.sequences import joined_targets
 from emnet.estimators.validation import require_levels, require_positive_integer
@@ -44,6 +45,27 @@ class FittedInputOutput(SequenceEstimator):
     ) -> Batch:
         """The batch of checked inputs and coded targets."""
 
+    @abstractmethod
+    def _linear_gates(self, generator: torch.Generator) -> Gates:
+        """Softmax gates on the inputs, as that of the start."""
+
+    @abstractmethod
+    def _gates(self, generator: torch.Generator, seed: int) -> Gates:
+        """Those of the transitions."""
+
+    @abstractmethod
+    def _start_reached(self) -> torch.Tensor:
+        """Where a sequence may begin, (k,)."""
+
+    @abstractmethod
+    def _reached(self) -> torch.Tensor:
+        """Which steps may happen, (k, k)."""
+
+    def _network(self, name: str) -> nn.Module | None:
+        """The parameter of that name, if it is a module."""
+        given = getattr(self, name)
+        return given if isinstance(given, nn.Module) else None
+
     @property
     def emission_(self) -> str:
         """What the targets are: "classification" or "regression"."""
@@ -61,7 +83,7 @@ class FittedInputOutput(SequenceEstimator):
     def predict(self, X: Any, lengths: Any = None) -> np.ndarray:
         """The most probable label, or the targets' mean, of each row given the inputs up to it: (n,) or (n, d)."""
         batch = self._blank(X, lengths)
-        return self.targets_.predicted(self._best.emissions["emission"], self._ahead(batch), batch.inputs)
+        return self.targets_.predicted(*self._of_experts(self._ahead(batch)), batch.inputs)
 
     @torch.no_grad()
     def predict_proba(self, X: Any, lengths: Any = None) -> np.ndarray:
@@ -69,8 +91,7 @@ class FittedInputOutput(SequenceEstimator):
         batch = self._blank(X, lengths)
         if self.emission_ != "classification":
             raise InvalidInputError("predict_proba is of labels; these targets are numbers: take predict or sample.")
-        experts: Any = self._best.emissions["emission"]
-        return self.targets_.probabilities(experts, self._ahead(batch), batch.inputs)  # type: ignore[attr-defined, no-any-return]
+        return self.targets_.probabilities(*self._of_experts(self._ahead(batch)), batch.inputs)  # type: ignore[attr-defined, no-any-return]
 
     @torch.no_grad()
     def predict_states(self, X: Any, y: Any = None, lengths: Any = None, *, algorithm: str = "viterbi") -> np.ndarray:
@@ -152,25 +173,27 @@ class FittedInputOutput(SequenceEstimator):
         past, future = self._known(X, y, None), self._blank(inputs, None)
         if past.n_units > 1 or future.n_units > 1:
             raise InvalidInputError(f"A forecast goes on from one sequence; X holds {past.n_units}.")
-        experts, at = self._best.emissions["emission"], self._best.advance(past).at
+        at = self._best.advance(past).at
         weights = self._best.advance(future, at).probabilities
-        found = self.targets_.quantiles(experts, weights, future.inputs, levels) if len(levels) else None
+        own = self._of_experts(weights)
+        found = self.targets_.quantiles(*own, future.inputs, levels) if len(levels) else None
         paths = None
         if n_samples:
             require_positive_integer("n_samples", n_samples)
             generator = self._generator(self.random_state if random_state is None else random_state)
             states = draw_states(self._best, future, at, n_samples, generator)
-            drawn = experts.draw(states.flatten(), future.inputs.repeat(n_samples, 1), generator)  # type: ignore[operator]
+            experts: Any = self._best.emissions["emission"]
+            drawn = experts.draw(states.flatten(), future.inputs.repeat(n_samples, 1), generator)
             paths = self.targets_.decoded(drawn)
             paths = paths.reshape(n_samples, len(future), *paths.shape[1:])
-        mean = self.targets_.mean(experts, weights, future.inputs)
+        mean = self.targets_.mean(*own, future.inputs)
         whole = partial(self._distribution_ahead, weights, future)
         return Forecast(weights.numpy(force=True), mean, found, paths, None, whole)
 
     @torch.no_grad()
     def _distribution_ahead(self, weights: torch.Tensor, future: Batch) -> Distribution:
         assert future.inputs is not None
-        return self.targets_.distribution(self._best.emissions["emission"], weights, future.inputs)
+        return self.targets_.distribution(*self._of_experts(weights), future.inputs)
 
     # -- how many states --------------------------------------------------------------------------------------------
 
@@ -205,13 +228,17 @@ class FittedInputOutput(SequenceEstimator):
 
     def _n_parameters(self) -> int:
         """Free parameters, as information criteria count them; of networks all."""
-        k, p, model = self.n_components, self.n_features_in_, self._best
-        start = (k - 1) * (1 if self.start == "constant" else 1 + p)
-        linear = not isinstance(self.transition, nn.Module)
-        steps = k * (k - 1) * (1 + p) if linear else len(model.transition.coordinates())
-        if isinstance(self.emission, nn.Module):
-            return start + steps + len(model.emissions["emission"].coordinates())
-        return start + steps + self.targets_.n_parameters(k, p)
+        p, model = self.n_features_in_, self._best
+        gates, nothing = list(model.transition.parts), torch.Generator()
+        start = (
+            model.start.n_parameters
+            if self.start == "constant"
+            else self._linear_gates(nothing).n_parameters([model.start], self._start_reached())
+        )
+        steps = self._gates(nothing, 0).n_parameters(gates, self._reached())
+        if self._network("emission") is not None:
+            return start + steps + len(model.emissions["emission"].coordinates())  # type: ignore[no-any-return]
+        return start + steps + self.targets_.n_parameters(self._n_groups(), p)  # type: ignore[no-any-return]
 
     # -- the batches ------------------------------------------------------------------------------------------------
 
@@ -225,6 +252,11 @@ class FittedInputOutput(SequenceEstimator):
             return self._blank(X, lengths)
         X, lengths = self._check_rows(X, lengths)
         return self._sequences(X, self.targets_.coded(joined_targets(y, lengths)), lengths)
+
+    def _of_experts(self, weights: torch.Tensor) -> tuple[Any, torch.Tensor]:
+        """Each different expert once, and its weight, (n, g), from those of the states, (n, k)."""
+        emission: Any = self._best.emissions["emission"]
+        return grouped_emission(self._best), weights if self.shared_states is None else emission.summed(weights)
 
     def _ahead(self, batch: Batch) -> torch.Tensor:
         """The filtered states, (n, k)."""

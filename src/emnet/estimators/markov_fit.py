@@ -110,9 +110,9 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
                 return self._fit_stream(X)
             X, lengths, weights, y = self._check_data(X, lengths, y, sample_weight)
 
-            def data() -> tuple[Data, float]:
-                batches = list(self._batches(X, lengths, weights, y))
-                return batches, sum(self._log_scale_of(batch) @ _weights(batch) for batch in batches)
+            def data(start: Self) -> tuple[Data, float]:
+                batches = list(start._batches(X, lengths, weights, y))
+                return batches, sum(start._log_scale_of(batch) @ _weights(batch) for batch in batches)
 
             return self._fit_starts(X, lengths, data, self._seeds())
 
@@ -126,12 +126,14 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
 
         found = survey(stream, checked)
 
-        def batches_of(chunk: Chunk) -> Iterable[Batch]:
-            units = self._checked_chunk(chunk)
-            return () if units.lengths is None else self._batches(units.X, units.lengths, units.weights, units.target)
+        def data(start: Self) -> tuple[Data, float]:
+            def batches_of(chunk: Chunk) -> Iterable[Batch]:
+                units = self._checked_chunk(chunk)
+                return (
+                    () if units.lengths is None else start._batches(units.X, units.lengths, units.weights, units.target)
+                )
 
-        def data() -> tuple[Data, float]:
-            return StreamedBatches(stream, batches_of, found), float(found.mass.sum() * np.log(self._scale))
+            return StreamedBatches(stream, batches_of, found), float(found.mass.sum() * np.log(start._scale))
 
         assert found.sample.lengths is not None
         self._fit_starts(found.sample.X, found.sample.lengths, data, self._seeds(stream.group))
@@ -151,15 +153,15 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
         return Units(X, y, weights, lengths)
 
     def _fit_starts(
-        self, X: np.ndarray, lengths: np.ndarray, data: Callable[[], tuple[Data, float]], seeds: list[Any]
+        self, X: np.ndarray, lengths: np.ndarray, data: Callable[[Self], tuple[Data, float]], seeds: list[Any]
     ) -> Self:
-        """Run from every start, made of those sequences; `data` gives batches, and what scaling adds."""
+        """Run from every start, made of those sequences; `data` gives a start's batches, and what scaling adds."""
         self.__dict__.pop("_stepper", None)
         self.fits_: list[Fit] = []
         failures: list[CollapsedComponentError] = []
         for seed in seeds:
             try:
-                self._fit_start(X, lengths, data, seed)
+                self._fit_start(self._started(X, lengths, seed), X, data)
             except CollapsedComponentError as error:
                 failures.append(error)
                 if len(failures) == self.n_init:
@@ -175,16 +177,21 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
         rng = check_random_state(numbers)
         return [np.random.RandomState(rng.randint(2**31)) for _ in range(self.n_init)]
 
-    def _fit_start(self, X: np.ndarray, lengths: np.ndarray, make: Callable[[], tuple[Data, float]], seed: Any) -> None:
-        """One start, published in place of the last if it is better."""
-        before = dict(vars(self))
-        self._init(X, lengths, seed)
-        self._check_start(X)
-        self._renew_monitor()
+    def _started(self, X: np.ndarray, lengths: np.ndarray, seed: Any) -> Self:
+        """The estimator at a start, on its own: what was fitted before stays until something better is."""
+        start = copy.copy(self)
+        start._init(X, lengths, seed)
+        start._check_start(X)
+        start._renew_monitor()
+        return start
+
+    def _fit_start(self, start: Self, X: np.ndarray, make: Callable[[Self], tuple[Data, float]]) -> None:
+        """Run from a start, and be what it became if that is better than what is there."""
         if self.n_iter == 0:
+            self._become(start)
             return
-        model, (data, log_scale) = self._learnable(), make()
-        counted, rule = _Occupied(), Monitoring(self.monitor_, self.n_iter, log_scale)
+        model, (data, log_scale) = start._learnable(), make(start)
+        counted, rule = _Occupied(), Monitoring(start.monitor_, self.n_iter, log_scale)
         try:
             with options.few_threads(X.size * self.n_components):
                 fit = run(
@@ -199,7 +206,8 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
                 )
         except UnfinishedFit as end:
             if end.fit.history and not self.fits_:
-                self._publish(model, end.fit, log_scale)
+                start._publish(model, end.fit, log_scale)
+                self._become(start)
             raise
         with torch.no_grad():
             if rule.parameters is not None and fit.reason is Reason.STOPPED:
@@ -207,12 +215,14 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
         best = max((each.last.objective for each in self.fits_), default=-np.inf)
         self.fits_.append(fit)
         if fit.last.objective > best:
-            self._publish(model, fit, log_scale)
+            start._publish(model, fit, log_scale)
+            self._become(start)
             warn_of_idle_states(counted.expected_rows(model, data))
             self._warn_of_lifted(model)
-        else:
-            self.__dict__.clear()
-            self.__dict__.update(before)
+
+    def _become(self, start: Self) -> None:
+        """Take over what a start has fitted."""
+        self.__dict__.update(vars(start))
 
     @property
     def monitor_(self) -> ConvergenceMonitor:

@@ -14,7 +14,7 @@ from emnet.algorithms.base import Algorithm, Callback
 from emnet.batch import Batch, with_constant
 from emnet.data.sample import Units
 from emnet.data.stream import Chunk, Stream
-from emnet.estimators import experts_start, options
+from emnet.estimators import experts_start, known_tables, markov_durations, options
 from emnet.estimators.callbacks import with_callbacks
 from emnet.estimators.description import as_described
 from emnet.estimators.keeping import keeping_what_was_fitted
@@ -23,13 +23,15 @@ from emnet.estimators.mixture_report import warn_of_idle_states
 from emnet.estimators.neural_emissions import EMISSIONS, TAKES_HOLES, Plan, of_module, reference_rows
 from emnet.estimators.neural_use import FittedNeural
 from emnet.estimators.resuming import resumable
+from emnet.estimators.sequence_estimator import grouped_emission
 from emnet.estimators.sequences import require_sequence_weights
 from emnet.estimators.streaming import require_alone
 from emnet.estimators.validation import require_not_negative, require_one_of, require_positive_integer
 from emnet.exceptions import InvalidInputError
-from emnet.factors.experts import GaussianExperts
-from emnet.factors.tables import MixingWeights, Transitions
+from emnet.factors.shared_states import SharedStates
+from emnet.factors.tables import Durations, MixingWeights, Transitions
 from emnet.models.markov import HiddenMarkov
+from emnet.models.semi_markov import HiddenSemiMarkov, MarkovModel
 
 
 class NeuralHMM(FittedNeural):
@@ -50,6 +52,12 @@ class NeuralHMM(FittedNeural):
         a sequence begins, is 0, and a column for each lag says so.
     n_mixtures, hidden_units : of "mixture_density"; `hidden_units` of "discriminative" without a `network`, too.
     transmat_prior : concentration of a Dirichlet prior on start and transitions, at least 1; 1 is none.
+    known_start, known_transitions : (k,), (k, k) of probabilities that stay, NaN of those to learn. 0 is what never
+        happens: of left-to-right chains `known_start` is (1, 0, …), and `known_transitions` 0 below the diagonal.
+    shared_states : for each state the number of its group, from 0: states of a group emit alike.
+    max_duration : None: how long a state lasts is geometric. D: explicit durations of 1 … D rows, as of `GaussianHMM`.
+    duration_prior : concentration of the Dirichlet priors on `durations_`, at least 1: a number, (D,) or (k, D).
+    censored : whether the end of a sequence may cut its last duration off; if not, a state ends with every sequence.
     prior : precision of the Gaussian prior on the emission's weights: a number, or "auto", 0.01.
     noise_prior : of "autoregressive", one more row for each state with such a residual, in standard deviations.
     algorithm : "auto", "em", "squarem", "lbfgs" (quasi-Newton on the evidence, whose gradient is that of EM's Q) or
@@ -63,6 +71,7 @@ class NeuralHMM(FittedNeural):
     Attributes
     ----------
     startprob_, transmat_ : (k,), (k, k).
+    durations_ : (k, D), p(duration | state), with `max_duration`.
     weights_, noise_ : of a linear "autoregressive" emission, (k, d, 1 + lags·d + lags), biases first, and standard
         deviations, (k, d), for standardized rows; None of others.
     log_evidence_ : Σ weight log p of the sequences, in nats, of standardized rows; of "discriminative" beside the rows'
@@ -97,6 +106,12 @@ class NeuralHMM(FittedNeural):
         n_mixtures: int = 3,
         hidden_units: int = 16,
         transmat_prior: float = 1.1,
+        known_start: Any = None,
+        known_transitions: Any = None,
+        shared_states: Any = None,
+        max_duration: int | None = None,
+        duration_prior: Any = 1.0,
+        censored: bool = True,
         prior: str | float = "auto",
         noise_prior: float = 0.1,
         algorithm: str | Algorithm = "auto",
@@ -119,6 +134,12 @@ class NeuralHMM(FittedNeural):
         self.n_mixtures = n_mixtures
         self.hidden_units = hidden_units
         self.transmat_prior = transmat_prior
+        self.known_start = known_start
+        self.known_transitions = known_transitions
+        self.shared_states = shared_states
+        self.max_duration = max_duration
+        self.duration_prior = duration_prior
+        self.censored = censored
         self.prior = prior
         self.noise_prior = noise_prior
         self.algorithm = algorithm
@@ -203,6 +224,8 @@ class NeuralHMM(FittedNeural):
         self._check_sequence_parameters()
         for name in ("n_mixtures", "hidden_units"):
             require_positive_integer(name, getattr(self, name))
+        markov_durations.require_parameters(self.max_duration, self.censored, self.n_components)
+        self._known_tables()
         require_not_negative("noise_prior", self.noise_prior)
         if not isinstance(self.emission, nn.Module):
             require_one_of("emission", self.emission, tuple(EMISSIONS), "a torch.nn.Module")
@@ -243,19 +266,35 @@ class NeuralHMM(FittedNeural):
     def _takes_m_steps(self) -> bool:
         return self.emission == "autoregressive" and self.network is None
 
-    def _model(self, seed: int) -> HiddenMarkov:
+    def _known_tables(self) -> tuple[np.ndarray, np.ndarray]:
+        """What is known of the start, (k,), and of the transitions, (k, k); NaN is to be learned."""
+        k = self.n_components
+        start = known_tables.require_known("known_start", self.known_start, (k,))
+        steps = known_tables.require_known("known_transitions", self.known_transitions, (k, k))
+        return start, steps if self.max_duration is None else known_tables.without_a_way_to_itself(steps)
+
+    def _model(self, seed: int) -> MarkovModel:
         """A start from chance alone; linear emissions are at 0."""
-        k, concentration = self.n_components, self.transmat_prior
-        even = torch.full((k, k), 1 / k, dtype=torch.float64)
+        alpha, (known_start, known_steps) = self.transmat_prior, self._known_tables()
+        start = MixingWeights(**known_tables.start_of(known_start), concentration=alpha)
+        steps = Transitions(**known_tables.start_of(known_steps), concentration=alpha)
         make = of_module(self.emission) if isinstance(self.emission, nn.Module) else EMISSIONS[self.emission]
-        start = MixingWeights(even[0], concentration=concentration)
-        model = HiddenMarkov(start, Transitions(even, concentration=concentration), make(self._plan(seed)))
-        return model.to(options.choose_device(self.device))
+        emission: Any = make(self._plan(seed))
+        if self.shared_states is not None:
+            emission = SharedStates(emission, torch.as_tensor(np.asarray(self.shared_states)))
+        return self._chain(start, steps, emission).to(options.choose_device(self.device))
+
+    def _chain(self, start: MixingWeights, steps: Transitions, emission: Any) -> MarkovModel:
+        if self.max_duration is None:
+            return HiddenMarkov(start, steps, emission)
+        even = torch.full((self.n_components, self.max_duration), 1 / self.max_duration, dtype=torch.float64)
+        durations = Durations(even, concentration=torch.as_tensor(self.duration_prior).double())
+        return HiddenSemiMarkov(start, steps, durations, emission, censored=self.censored)
 
     def _plan(self, seed: int) -> Plan:
         d, lags = self.n_features_in_, self._n_lags()
         return Plan(
-            self.n_components,
+            self._n_groups(),
             d,
             lags * (d + 1),
             self.network,
@@ -269,11 +308,15 @@ class NeuralHMM(FittedNeural):
             self._network_m_step(),
         )
 
-    def _start(self, seed: int, batch: Batch) -> HiddenMarkov:
+    def _start(self, seed: int, batch: Batch) -> MarkovModel:
         model = self._model(seed)
         features = batch.target if batch.given is None else torch.cat((batch.target, batch.given[:, 1:]), dim=1)
         known = features.double().nan_to_num(0.0).cpu().numpy()
-        shares = experts_start.responsibilities(known, experts_start.row_weights(batch), (self.n_components,), seed)
+        shares = experts_start.responsibilities(known, experts_start.row_weights(batch), (self._n_groups(),), seed)
+        if self.shared_states is not None:
+            shares = experts_start.among_states(shares, self.shared_states, seed)
+        elif self.known_start is not None or self.known_transitions is not None:
+            shares = experts_start.in_order_of_time(shares, batch)
         experts_start.prime_chain(model, batch, shares)
         return model
 
@@ -290,13 +333,16 @@ class NeuralHMM(FittedNeural):
             labels=None if states is None else torch.as_tensor(states, device=rows.device),
         )
 
-    def _weights_of(self, model: HiddenMarkov) -> dict[str, Any]:
-        emission, linear = model.emissions["emission"], isinstance(model.emissions["emission"], GaussianExperts)
+    def _weights_of(self, model: MarkovModel) -> dict[str, Any]:
+        emission, linear = grouped_emission(model), self._takes_m_steps()
+        group_of = slice(None) if self.shared_states is None else np.asarray(self.shared_states)
+        tables = {"startprob_": model.start, "transmat_": model.transition}
+        if self.max_duration is not None:
+            tables["durations_"] = model.duration
         return {
-            "startprob_": model.start.log_probabilities.exp().cpu().numpy(),
-            "transmat_": model.transition.log_probabilities.exp().cpu().numpy(),
-            "weights_": emission.weights64().cpu().numpy() if linear else None,
-            "noise_": emission.variance.sqrt().cpu().numpy() if linear else None,
+            **{name: table.log_probabilities.exp().cpu().numpy() for name, table in tables.items()},
+            "weights_": emission.weights64().cpu().numpy()[group_of] if linear else None,
+            "noise_": emission.variance.sqrt().cpu().numpy()[group_of] if linear else None,
         }
 
     # -- files ------------------------------------------------------------------------------------------------------

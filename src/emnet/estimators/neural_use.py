@@ -11,16 +11,16 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.distributions import Distribution
+from torch.nn.functional import one_hot
 
 from emnet.batch import Batch, with_constant
 from emnet.estimators.distributions import diagonal_mixture
 from emnet.estimators.forecasts import Ahead, ForecastingChain, OnlineFilter
 from emnet.estimators.lags import linear_means_ahead, past_of
-from emnet.estimators.sequence_estimator import SequenceEstimator
+from emnet.estimators.sequence_estimator import SequenceEstimator, grouped_emission
 from emnet.estimators.sequences import pieces
 from emnet.estimators.validation import require_positive_integer
 from emnet.exceptions import InvalidInputError
-from emnet.models.markov import HiddenMarkov
 from emnet.models.semi_markov import MarkovModel
 
 _PIECE_ROWS = 2**20
@@ -30,6 +30,8 @@ class FittedNeural(ForecastingChain, SequenceEstimator):
     """Everything but the training."""
 
     emission: Any
+    max_duration: int | None
+    weights_: np.ndarray | None
 
     @abstractmethod
     def _n_lags(self) -> int:
@@ -46,7 +48,7 @@ class FittedNeural(ForecastingChain, SequenceEstimator):
         """The batch of checked rows, with their past."""
 
     @torch.no_grad()
-    def _each(self, X: Any, lengths: Any) -> Iterator[tuple[HiddenMarkov, Batch]]:
+    def _each(self, X: Any, lengths: Any) -> Iterator[tuple[MarkovModel, Batch]]:
         X, lengths = self._check_rows(X, lengths)
         self._require_whole_rows(X)
         for sequences, rows in pieces(lengths, _PIECE_ROWS):
@@ -60,12 +62,13 @@ class FittedNeural(ForecastingChain, SequenceEstimator):
         return np.add.reduceat(cells, np.r_[0, ends[:-1]])
 
     def _n_parameters(self) -> int:
-        k = self.n_components
-        return k - 1 + k * (k - 1) + len(self._best.emissions["emission"].coordinates())
+        model = self._best
+        tables = [model.start, model.transition, *([] if self.max_duration is None else [model.duration])]
+        return sum(table.n_parameters for table in tables) + len(model.emissions["emission"].coordinates())
 
     def _filled(self, model: Any, batch: Batch) -> np.ndarray:
         emission = model.emissions["emission"]
-        if not hasattr(emission, "fill"):
+        if not hasattr(grouped_emission(model), "fill"):
             raise InvalidInputError("A discriminative emission tells states apart and cannot say what rows are.")
         found = emission.fill(emission.prepare(batch.target), model.posterior(batch).responsibilities, batch.given)
         return self._in_units(found)
@@ -108,13 +111,13 @@ class FittedNeural(ForecastingChain, SequenceEstimator):
         return Batch(blank, given, lengths=torch.tensor([steps]))
 
     def _mean_ahead(self, weights: np.ndarray, at: Tensor, past: Batch) -> np.ndarray | None:
-        """Of linear emissions; what networks make of rows that are drawn has no closed form."""
-        if not self._has_closed_m_steps():
+        """Of linear emissions of a chain; networks, and states that last, have no closed form here."""
+        if not self._has_closed_m_steps() or self.max_duration is not None:
             return None
-        emission: Any = self._best.emissions["emission"]
+        weights_ = torch.as_tensor(self.weights_, device=at.device)
         states, steps = torch.as_tensor(weights, device=at.device), self._best.transition.log_weights().exp()
         before = past.target[-self._n_lags() :].double()
-        return self._in_units(linear_means_ahead(emission.weights64(), at.exp(), steps, before, states))
+        return self._in_units(linear_means_ahead(weights_, at.exp(), steps, before, states))
 
     def _draw_ahead(self, states: Tensor, seed: int, past: Batch) -> np.ndarray:
         generator = torch.Generator(device=states.device).manual_seed(seed)
@@ -123,7 +126,7 @@ class FittedNeural(ForecastingChain, SequenceEstimator):
     @torch.no_grad()
     def _distribution_ahead(self, weights: Tensor, ahead: Ahead, n_paths: int) -> Distribution:
         """(1/n) Σ_i Σ_k p(state k | the state before on path i) p(row | k, the rows before on path i)."""
-        emission: Any = self._best.emissions["emission"]
+        emission: Any = grouped_emission(self._best)
         weights, steps = weights[:, None], len(weights)
         if not self._n_lags():
             log_weights, means, variances = (part[None] for part in emission.gaussians(None))
@@ -132,12 +135,20 @@ class FittedNeural(ForecastingChain, SequenceEstimator):
             given = self._given_of_paths(states, seed, ahead.past)
             found = emission.gaussians(given.flatten(0, 1))
             log_weights, means, variances = (part.unflatten(0, given.shape[:2]) for part in found)
-            later = self._best.transition.log_weights().exp()[states[:, :-1].T].cpu()
+            later = self._weights_after(states).cpu()
             weights = torch.cat((weights[:1].expand(1, n_paths, -1), later)) / n_paths
+        if self.shared_states is not None:
+            weights = self._best.emissions["emission"].summed(weights.flatten(0, 1)).view(*weights.shape[:2], -1)
         shares = (weights[..., None] * log_weights.exp().cpu()).flatten(1)
         center, scale = torch.as_tensor(self.input_mean_), torch.as_tensor(self.input_scale_)
         means, variances = (part.expand(steps, *part.shape[1:]).flatten(1, 3).cpu() for part in (means, variances))
         return diagonal_mixture(shares, means * scale + center, variances * scale.square())
+
+    def _weights_after(self, states: Tensor) -> Tensor:
+        """p(state of a row | the path before), (h − 1, n, k); where states last, the path's own state."""
+        if self.max_duration is not None:
+            return one_hot(states[:, 1:].T, self.n_components).double()
+        return self._best.transition.log_weights().exp()[states[:, :-1].T]  # type: ignore[no-any-return]
 
     def _given_of_paths(self, states: Tensor, seed: int, past: Batch) -> Tensor:
         """What the rows of paths, (n, h), are explained from, (h, n, 1 + p)."""
@@ -152,7 +163,7 @@ class FittedNeural(ForecastingChain, SequenceEstimator):
     def _draw_rows(self, states: Tensor, before: Tensor, generator: torch.Generator) -> Tensor:
         """Rows of states (samples, h), (samples, h, d): one after another where each is drawn from those `before`."""
         emission, lags = self._best.emissions["emission"], self._n_lags()
-        if not hasattr(emission, "draw"):
+        if not hasattr(grouped_emission(self._best), "draw"):
             raise InvalidInputError("A discriminative emission tells states apart and cannot make rows.")
         n, steps = states.shape
         if not lags:

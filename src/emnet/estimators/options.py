@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -224,6 +225,8 @@ def to_json(value: Any) -> Any:
         return str(value)
     if isinstance(value, (np.ndarray, torch.Tensor)):
         return to_json(value.tolist())
+    if isinstance(value, float) and math.isnan(value):
+        return None
     if isinstance(value, (set, frozenset)):
         return sorted(value)
     return [to_json(part) for part in value] if isinstance(value, (tuple, list)) else value

@@ -23,15 +23,16 @@ from emnet.estimators.streaming import sequence_weights
 from emnet.estimators.validation import require_not_negative, require_one_of, require_positive_integer
 from emnet.exceptions import InvalidInputError
 from emnet.inference.exact import Exact
-from emnet.models.markov import HiddenMarkov
+from emnet.models.semi_markov import MarkovModel
 
 _ITERATIONS, _PASSES, _STARTS = 500, 200, 5
 
 
-class SequenceEstimator(CoordinatesInFile[HiddenMarkov]):
+class SequenceEstimator(CoordinatesInFile[MarkovModel]):
     """Parameters as in the subclasses. A subclass says what the batch is and what the model."""
 
     n_components: int
+    shared_states: Any
     algorithm: Any
     prior: Any
     n_init: int | None
@@ -47,8 +48,19 @@ class SequenceEstimator(CoordinatesInFile[HiddenMarkov]):
     def _check_sequence_parameters(self) -> None:
         self._check_common_parameters()
         require_positive_integer("n_components", self.n_components)
+        groups = self.shared_states
+        if groups is None:
+            return
+        if np.shape(groups) != (self.n_components,) or sorted({*groups}) != list(range(self._n_groups())):
+            raise InvalidInputError(
+                f"shared_states must be {self.n_components} numbers of groups, each from 0 on; got {groups!r}."
+            )
 
-    def _going_on(self) -> list[HiddenMarkov]:
+    def _n_groups(self) -> int:
+        """Of states that emit alike."""
+        return self.n_components if self.shared_states is None else len({*self.shared_states})
+
+    def _going_on(self) -> list[MarkovModel]:
         states = self.members_[0].start.n_states
         if states != self.n_components:
             raise InvalidInputError(
@@ -142,3 +154,9 @@ class SequenceEstimator(CoordinatesInFile[HiddenMarkov]):
     def _generator(self, random_state: Any) -> torch.Generator:
         device = next(self._best.parameters()).device
         return torch.Generator(device=device).manual_seed(int(check_random_state(random_state).randint(2**31)))
+
+
+def grouped_emission(model: MarkovModel) -> Any:
+    """The emission, of states that emit alike that of the groups."""
+    emission = model.emissions["emission"]
+    return getattr(emission, "groups", emission)

@@ -44,6 +44,11 @@ class SoftmaxGate(Composite):
     def n_states(self) -> int:
         return math.prod(self.levels)
 
+    def softmax_weights(self) -> Tensor:
+        """v, (k, 1 + p), float64, of a gate of one level."""
+        (node,) = self.parts
+        return node.weights64()  # type: ignore[operator, no-any-return]
+
     def log_weights(self, given: Tensor | None = None) -> Tensor:
         """log p(state | x): (n, 1 + p) → (n, k)."""
         given = require_given(given)
@@ -83,6 +88,64 @@ class ModuleGate(ModuleFactor):
     def log_weights(self, given: Tensor | None = None) -> Tensor:
         """log p(state | x): (n, 1 + p) → (n, k)."""
         return self.predictor(require_given(given)).log_softmax(-1)
+
+
+class PartialGate(Composite):
+    """p(state | x) of a gate to some of k states; the others are never reached.
+
+    Parameters
+    ----------
+    gate : to as many states as are reached.
+    reached : (k,), which states those are.
+    """
+
+    reached: Tensor
+
+    def __init__(self, gate: SoftmaxGate | ModuleGate, reached: Tensor):
+        super().__init__([gate])
+        if int(reached.sum()) != gate.n_states:
+            raise InvalidInputError(f"A gate to {gate.n_states} states cannot lead to {int(reached.sum())}.")
+        self.register_buffer("reached", reached)
+
+    @property
+    def n_states(self) -> int:
+        return len(self.reached)
+
+    def softmax_weights(self) -> Tensor:
+        """v, (k, 1 + p), float64, with a bias of −∞ for what is not reached."""
+        own: Tensor = self.parts[0].softmax_weights()  # type: ignore[operator]
+        found = own.new_zeros(self.n_states, own.shape[1])
+        found[:, 0] = -torch.inf
+        found[self.reached] = own
+        return found
+
+    def log_weights(self, given: Tensor | None = None) -> Tensor:
+        """log p(state | x): (n, 1 + p) → (n, k), −∞ of what is not reached."""
+        own: Tensor = self.parts[0].log_weights(given)  # type: ignore[operator]
+        found = own.new_full((len(own), self.n_states), -torch.inf)
+        found[:, self.reached] = own
+        return found
+
+    def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:
+        """log p(state | x) of states by index: (n,) → (n,)."""
+        return self.log_weights(given).gather(1, target[:, None])[:, 0]
+
+    def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> ModelStatistics:
+        """From the responsibilities, (n, k), and the rows' weights, (n,)."""
+        return bundle([self._factors()[0].statistics(target[:, self.reached], weights, given)])
+
+
+class Columns(nn.Module):
+    """Some columns of what a network gives."""
+
+    chosen: Tensor
+
+    def __init__(self, chosen: Tensor):
+        super().__init__()
+        self.register_buffer("chosen", chosen)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values[..., self.chosen]
 
 
 def _spans(levels: Sequence[int]) -> list[tuple[int, int, int]]:

@@ -10,8 +10,10 @@ from torch import Tensor
 from emnet.exceptions import InvalidInputError
 from emnet.factors.base import require_given
 from emnet.factors.composite import Composite, bundle
-from emnet.factors.gates import ModuleGate, SoftmaxGate
+from emnet.factors.gates import ModuleGate, PartialGate, SoftmaxGate
 from emnet.statistics import ModelStatistics
+
+Gate = SoftmaxGate | ModuleGate | PartialGate
 
 
 class InputTransitions(Composite):
@@ -26,7 +28,7 @@ class InputTransitions(Composite):
 
     by_step = True
 
-    def __init__(self, parts: Sequence[SoftmaxGate] | Sequence[ModuleGate]):
+    def __init__(self, parts: Sequence[Gate]):
         super().__init__(parts)
         reached = [part.n_states for part in parts]
         if reached != [len(parts)] * len(parts):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from emnet.exceptions import InvalidInputError
 from emnet.factors.emission import Emission
@@ -18,7 +18,7 @@ class SharedStates(Emission[Statistics]):
 
     Parameters
     ----------
-    groups : an emission of g states.
+    groups : an emission of g states, or experts.
     group_of : the group of each of k states, numbers from 0 to g − 1.
     """
 
@@ -27,9 +27,10 @@ class SharedStates(Emission[Statistics]):
     def __init__(self, groups: Emission[Any], group_of: Sequence[int] | Tensor):
         super().__init__()
         index = torch.as_tensor(group_of)
-        if sorted(set(index.tolist())) != list(range(groups.n_states)):
+        self.n_groups = getattr(groups, "n_states", int(index.max()) + 1)  # networks do not say of how many they are
+        if sorted(set(index.tolist())) != list(range(self.n_groups)):
             raise InvalidInputError(
-                f"group_of must name each of the {groups.n_states} groups, from 0 on; got {index.tolist()}."
+                f"group_of must name each of the {self.n_groups} groups, from 0 on; got {index.tolist()}."
             )
         self.groups = groups
         self.register_buffer("group_of", index)
@@ -52,10 +53,13 @@ class SharedStates(Emission[Statistics]):
 
     def statistics(self, target: Any, weights: Tensor | None, given: Tensor | None = None) -> Statistics:
         """Those of the groups, from responsibilities times the rows' weights, (n, k)."""
-        return self.groups.statistics(target, None if weights is None else self._summed(weights), given)
+        return self.groups.statistics(target, None if weights is None else self.summed(weights), given)
 
     def implied(self, counts: Tensor) -> Statistics:
-        return self.groups.implied(self._summed(counts[None])[0])
+        return self.groups.implied(self.summed(counts[None])[0])
+
+    def implied_by(self, shares: Tensor, given: Tensor | None = None) -> Statistics:
+        return self.groups.implied_by(self.summed(shares), given)
 
     def maximize(self, statistics: Statistics) -> None:
         self.groups.maximize(statistics)
@@ -72,12 +76,13 @@ class SharedStates(Emission[Statistics]):
     def set_coordinates(self, vector: Tensor) -> None:
         self.groups.set_coordinates(vector)
 
-    def fill(self, target: Any, responsibilities: Tensor) -> Tensor:
-        return self.groups.fill(target, self._summed(responsibilities))
+    def fill(self, target: Any, responsibilities: Tensor, *given: Tensor | None) -> Tensor:
+        """`given` of emissions that are explained from it."""
+        return self.groups.fill(target, self.summed(responsibilities), *given)
 
-    def draw(self, states: Tensor, generator: Generator) -> Tensor:
-        return self.groups.draw(self.group_of[states], generator)
+    def draw(self, states: Tensor, *given_and_generator: Any) -> Tensor:
+        return self.groups.draw(self.group_of[states], *given_and_generator)
 
-    def _summed(self, weights: Tensor) -> Tensor:
+    def summed(self, weights: Tensor) -> Tensor:
         """Over the states of each group: (n, k) → (n, g)."""
-        return weights.new_zeros(len(weights), self.groups.n_states).index_add_(1, self.group_of, weights)
+        return weights.new_zeros(len(weights), self.n_groups).index_add_(1, self.group_of, weights)

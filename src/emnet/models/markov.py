@@ -80,6 +80,13 @@ class HiddenMarkov(EmittingModel[Chain]):
         emissions = self.emission_statistics(batch, posterior.responsibilities, of_rows)
         return ModelStatistics({"start": start, "transition": transition, **emissions})
 
+    def as_if_independent(self, batch: Batch, responsibilities: Tensor) -> Chain:
+        """What M-steps of a start take: pairs counted as if the states of rows, (n, k), were independent.
+
+        Of transitions that are the same for all steps.
+        """
+        return Chain(nothing_known(batch), EvidenceKind.ESTIMATE, responsibilities, pairs_of(batch, responsibilities))
+
     def filter(self, batch: Batch, *, keep: bool = True) -> Filtered:
         """Evidence, and with `keep` p(state of the row | its sequence up to it), (n, k): the forward pass alone."""
         found = chain.forward(*self._arrays(batch), keep=keep)
@@ -167,6 +174,19 @@ def sequence_of_rows(batch: Batch) -> Tensor:
 def _sequences(batch: Batch) -> Tensor:
     lengths = offsets(batch).diff()
     return torch.arange(len(lengths)).repeat_interleave(lengths).to(batch.target.device)
+
+
+def nothing_known(batch: Batch) -> Tensor:
+    """A log evidence of 0 for each sequence, (s,)."""
+    return torch.zeros(batch.n_units, dtype=torch.float64, device=batch.target.device)
+
+
+def pairs_of(batch: Batch, responsibilities: Tensor) -> Tensor:
+    """Expected pairs, (k, k), of states that are independent given their rows."""
+    inside = torch.ones(len(batch), dtype=torch.bool, device=responsibilities.device)
+    inside[first_rows(batch)] = False
+    rows = torch.nonzero(inside).flatten()
+    return responsibilities[rows - 1].T.double() @ responsibilities[rows].double()
 
 
 def given_of(batch: Batch, rows: Tensor) -> Tensor | None:

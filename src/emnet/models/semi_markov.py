@@ -19,7 +19,9 @@ from emnet.models.markov import (
     exactly_one,
     first_rows,
     given_of,
+    nothing_known,
     offsets,
+    pairs_of,
     sequence_of_rows,
 )
 from emnet.posteriors import EvidenceKind, Segments
@@ -81,6 +83,15 @@ class HiddenSemiMarkov(EmittingModel[Segments]):
         of_rows = None if weights is None else weights[sequence_of_rows(batch)]
         emissions = self.emission_statistics(batch, posterior.responsibilities, of_rows)
         return ModelStatistics({"start": start, "transition": transition, "duration": duration, **emissions})
+
+    def as_if_independent(self, batch: Batch, responsibilities: Tensor) -> Segments:
+        """What M-steps of a start take: pairs counted as if the states of rows, (n, k), were independent.
+
+        Of durations nothing is counted: they stay.
+        """
+        pairs = pairs_of(batch, responsibilities)
+        durations = torch.zeros_like(self.duration.log_weights(batch.given))
+        return Segments(nothing_known(batch), EvidenceKind.ESTIMATE, responsibilities, pairs, durations)
 
     def filter(self, batch: Batch, *, keep: bool = True) -> Filtered:
         """Evidence, and with `keep` p(state of the row | its sequence up to it), (n, k): the forward pass alone."""
