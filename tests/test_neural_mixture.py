@@ -5,13 +5,16 @@ import pytest
 
 import emnet
 from emnet import FitInterrupted, GaussianMixture, InvalidInputError, NeuralMixture
+from emnet.algorithms.base import Fit, Reason
 from emnet.algorithms.variational import VariationalEM
+from emnet.estimators import neural_mixture
 
 RNG = np.random.RandomState(0)
 TRUTH = np.repeat([0, 1, 2], 50)
 CENTERS = np.array([[0, 0, 0, 0, 0], [5, 5, 0, 0, 5], [0, 5, 5, -5, 0]])
 X = CENTERS[TRUTH] + RNG.randn(150, 5)
 X[::7, 1] = np.nan
+NOTHING = Fit((), Reason.MAX_ITER, 150.0, 0.0)
 
 
 def small(**parameters):
@@ -64,6 +67,15 @@ def test_clusters_are_of_one_size_where_the_prior_says_so():
     even, free = (small(weight_concentration=alpha, max_iter=2).fit(rows) for alpha in (1e6, 1.1))
     np.testing.assert_allclose(even.weights_, 1 / 3, rtol=1e-3)
     assert free.weights_.min() < 0.2
+
+
+@pytest.mark.parametrize(("batch_size", "passes"), [(75, 250), (10, 50)])
+def test_few_rows_are_gone_through_more_often(monkeypatch, batch_size, passes):
+    """What is learned alone takes steps, and not passes."""
+    asked = []
+    monkeypatch.setattr(neural_mixture, "run", lambda *_, max_iter, **__: asked.append(max_iter) or NOTHING)
+    small(pretraining=None, batch_size=batch_size, max_iter=0).fit(X)
+    assert asked == [passes]
 
 
 def test_what_cannot_be_fitted_is_named():

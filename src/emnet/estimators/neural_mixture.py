@@ -39,6 +39,7 @@ from emnet.models.autoencoder import Autoencoder
 from emnet.posteriors import EncodedVector
 
 _COVARIANCES: Mapping[str, Callable[[Tensor], Covariance]] = {"full": Full, "diag": Diagonal}
+_PASSES, _LEAST_STEPS = 50, 500  # of the networks alone: a few hundred rows are few steps in a pass
 _RIDGE = 0.1  # of the latent variance, added to the covariances of the mixture that the joint training starts from
 _LEAST_RIDGE = 1e-6
 _FIRST_STEPS, _LAST_STEPS, _FINALISTS = 15, 200, 3
@@ -58,7 +59,8 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
     covariance_type : of the mixture, "full" or "diag".
     weight_concentration : α ≥ 1 of a Dirichlet prior on the mixture's weights, a number or one for each component; far
         more than there are rows says that clusters are of one size.
-    pretraining : passes over the data in which the autoencoder is trained alone.
+    pretraining : passes over the data in which the autoencoder is trained alone; None for 50, or of few rows for as
+        many as make 500 steps.
     pretraining_beta : how much the divergence from Normal(0, I) counts in them; little leaves clusters apart.
     mixture_starts : of the mixture that is then fitted to what latent vectors are decoded to; the likeliest is taken.
     encoder, decoder, activation, image_shape, likelihood, noise, standardize, e_step, n_draws, refinements, algorithm,
@@ -102,7 +104,7 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
         *,
         covariance_type: str = "full",
         weight_concentration: Any = 1.1,
-        pretraining: int = 50,
+        pretraining: int | None = None,
         pretraining_beta: float = 0.1,
         mixture_starts: int = 20,
         encoder: Any = (128, 128),
@@ -189,7 +191,8 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
         require_one_of("covariance_type", self.covariance_type, tuple(_COVARIANCES))
         require_concentration(self.weight_concentration, self.n_components)
         require_not_negative("pretraining_beta", self.pretraining_beta)
-        require_not_negative("pretraining", self.pretraining)
+        if self.pretraining is not None:
+            require_not_negative("pretraining", self.pretraining)
         require_positive_integer("mixture_starts", self.mixture_starts)
 
     def _start(self, seed: int, batch: Batch) -> Autoencoder:
@@ -239,12 +242,17 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
         e_step = Amortized(penalty=DivergencePenalty(self.pretraining_beta), seed=seed)
         algorithm, passes, data = (
             VariationalEM(e_step, self.learning_rate),
-            int(self.pretraining),
+            self._passes_alone(),
             self._data(batch, seed),
         )
         if not passes:
             return Fit((), Reason.MAX_ITER, total_weight(data), 0.0)
         return run(model, data, algorithm, inference=e_step, max_iter=passes, tol=0.0)
+
+    def _passes_alone(self) -> int:
+        if self.pretraining is not None:
+            return int(self.pretraining)
+        return max(_PASSES, -(-_LEAST_STEPS // self._updates_a_pass))
 
     @torch.no_grad()
     def _fit_mixture(self, mixture: LatentPrior, model: Autoencoder, batch: Batch, seed: int, n_starts: int) -> None:
