@@ -207,6 +207,13 @@ class Oriented(Covariance):
         return self.n_features * (self.n_features + 1) // 2
 
 
+def _eigen(scatter: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and eigenvectors; what is not finite is an error that names its component, and LAPACK's is none."""
+    require_definite(scatter.isfinite().flatten(1).all(1), scatter)
+    values, rotations = torch.linalg.eigh(scatter)
+    return values, rotations
+
+
 class EqualVolumeEqualShape(Oriented):
     """EEV: Σ_k = λ D_k A D_kᵀ. D_k of the eigenvectors of W_k; λA = Σ_k of their eigenvalues / n."""
 
@@ -223,7 +230,7 @@ class EqualVolumeEqualShape(Oriented):
         return parameters[0]
 
     def maximize(self, scatter: Tensor, counts: Tensor) -> None:
-        values, rotations = torch.linalg.eigh(scatter)
+        values, rotations = _eigen(scatter)
         self.log_eigenvalues.copy_(to_log_variances(values.sum(0, keepdim=True) / counts.sum()))
         self._set_orientations(rotations)
 
@@ -245,7 +252,7 @@ class EqualShape(Oriented):
         return parameters[0] + parameters[1]
 
     def maximize(self, scatter: Tensor, counts: Tensor) -> None:
-        values, rotations = torch.linalg.eigh(scatter)
+        values, rotations = _eigen(scatter)
         values, log_shape = values.clamp_min(0.0), self.log_shape.detach()
         for _ in range(_INNER_ITERATIONS):
             log_volumes = _log_volumes((values / log_shape.exp()).sum(1), counts, self.n_features)
