@@ -21,7 +21,7 @@ from emnet.kernels.triangles import pack, triangle
 
 _CANCELLATION = {torch.float64: 1e-9, torch.float32: 1e-3}  # nats of a row's log density that rounding may cost
 _CHUNK_BYTES = 2**20  # of features: what stays in a core's cache
-_MOST_ROWS = 4096
+_MOST_ROWS = 8192
 _LOG_2PI = math.log(2 * math.pi)
 Sums = tuple[Tensor, Tensor, Tensor]
 """Σ r, (k,); Σ r x, (k, d); Σ r x xᵀ, (g, d, d), or Σ r x², (g, d)."""
