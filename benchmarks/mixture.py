@@ -104,7 +104,7 @@ def iterations() -> list[list[str]]:
         tasks |= {dtype: iteration(part, options, dtype) for dtype, part in (("float64", rows), ("float32", single))}
         if pomegranate := pomegranate_iteration(single, options):
             tasks["pomegranate"] = pomegranate
-        seconds = alternate(tasks)
+        seconds = alternate(tasks, repeats=9)
         ratio = seconds["peer"] / seconds["float64"]
         other = seconds.get("pomegranate")
         lines.append(

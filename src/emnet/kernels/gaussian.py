@@ -217,16 +217,13 @@ def _features(x: Tensor, diagonal: bool) -> Iterator[tuple[slice, Tensor]]:
 
 
 class _Features:
-    """Memory for the features of a chunk, and the views of it through which they are written, along the rows."""
+    """Memory for the features of a chunk, which are written along the rows."""
 
     def __init__(self, x: Tensor, rows: int):
-        d = x.shape[1]
-        self.memory = x.new_empty(_width(d, diagonal=False), rows)
+        self.d = x.shape[1]
+        self.memory = x.new_empty(_width(self.d, diagonal=False), rows)
         self.memory[-1] = 1.0
-        self.all, self.columns, self.products, start = self.memory.T, self.memory[-1 - d : -1], [], 0
-        for i in range(d):
-            self.products.append((self.columns[i:], self.columns[i], self.memory[start : start + d - i]))
-            start += d - i
+        self.all = self.memory.T
         many = rows < len(x) and x.device.type == "cpu"  # of one chunk, compiling or loading costs more than it saves
         self.passes = compiled("emnet.kernels.gaussian_numba", "the kernel of Gaussian features") if many else None
 
@@ -234,9 +231,11 @@ class _Features:
         if self.passes:
             self.passes.pack_features(x, self.memory)
             return self.all
-        self.columns.copy_(x.T)
-        for left, right, out in self.products:
-            torch.mul(left, right, out=out)
+        columns, start = self.memory[-1 - self.d : -1], 0
+        columns.copy_(x.T)
+        for i in range(self.d):
+            torch.mul(columns[i:], columns[i], out=self.memory[start : start + self.d - i])
+            start += self.d - i
         return self.all
 
 
