@@ -1,4 +1,6 @@
-"""python -m benchmarks.gpu: everything that needs a GPU, in one go, with PyTorch and NumPy alone; says what it skipped.
+"""python -m benchmarks.gpu: everything that needs a GPU, in one go; says what it skipped.
+
+PyTorch and NumPy are enough for all but the clusters, which ask for scikit-learn.
 
 Prints lines of JSON; nothing is written.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -125,6 +128,21 @@ def autoencoder(draws: int) -> None:
     report(autoencoder="MNIST", draws=draws, test_log_evidence_5000_draws=final, published=PUBLISHED[draws])
 
 
+def clusters(device: str = "cuda", **fewer: Any) -> None:
+    """Clusters of MNIST by the networks that VaDE has, beside its accuracy; `fewer` rows or passes are for a trial."""
+    try:
+        from benchmarks.autoencoders.mnist_clusters import VADE, accuracies, published_networks
+    except ImportError as error:
+        report(skipped="clusters", reason=str(error))
+        return
+    try:
+        own, others, taken = accuracies(lambda: published_networks(device), **fewer)
+    except FileNotFoundError as error:
+        report(skipped="clusters", reason=str(error))
+        return
+    report(clusters="MNIST", accuracy=own, others=others, published=VADE, seconds=taken)
+
+
 @torch.no_grad()
 def main() -> None:
     if not torch.cuda.is_available():
@@ -149,6 +167,7 @@ def main() -> None:
         chains(count)
     for draws in PUBLISHED:
         autoencoder(draws)
+    clusters()
 
 
 if __name__ == "__main__":
