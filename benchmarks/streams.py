@@ -198,7 +198,8 @@ def report(
         markdown(["hidden layers", "ms, one process", "ms, two", "faster by"], networks),
         f"A pass over a CSV file, {_CSV_ROWS:,} × {_CSV_COLUMNS}:",
         markdown(["reader", "s", "beside Arrow"], readers),
-        "Data that are made batch by batch and kept nowhere (d = 50, K = 5, diagonal covariances), three passes.",
+        "Data that are made batch by batch and kept nowhere (d = 50, K = 5, diagonal covariances), three passes; "
+        "`python -m benchmarks.streams 20` takes 20 GB.",
         markdown(["data", "MB/s", "most memory, MiB"], large),
     ]
     write("streams", "Streams and processes", "\n\n".join(body))
