@@ -81,6 +81,8 @@ def impute(
     say_raised(talk, below)
     total = sum(counts.values())
     talk.say(f"{data}: filled {several(total, 'cell')}{_by_column(counts)}.")
+    if remaining := fitted.schema.holes_elsewhere(columns):
+        talk.note(f"still missing{_by_column(remaining)}: the model is not told of such columns.")
     written = [options.beside(out, str(i + 1)) for i in range(multiple)] if multiple else [out]
     if out != "-":
         talk.say(f"Written: {', '.join([*written, *([sd] if sd else [])])}.")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from emnet.data.cells import is_missing
 from emnet.data.field import CATEGORY, DATE, LEFT_OUT, STEP, WHOLE, Field
 from emnet.data.kinds import kind_of_column
 from emnet.data.reading import Columns, without_words
@@ -100,6 +101,12 @@ class Schema:
                 cells[row] = alike.decode(X[row : row + 1, j])[0]
             out[field.name] = cells
         return out
+
+    def holes_elsewhere(self, columns: Columns) -> dict[str, int]:
+        """{column that is no input: how many of its cells are missing}, of those that have some."""
+        known = self.cleared(columns)
+        counts = {name: sum(map(is_missing, known[name])) for name in columns if name not in self.names}
+        return {name: count for name, count in counts.items() if count}
 
     def typed(self, columns: Columns) -> Columns:
         """The table with its cells as values of their kinds, for files that have types."""
