@@ -185,11 +185,9 @@ def report(
     readers: list[list[str]],
     networks: list[list[str]],
     large: list[list[str]],
-    note: str = "",
 ) -> None:
     size = f"{_ROWS:,} × {_COLUMNS}, K = {_STATES}, full covariances, float64"
     body = [
-        *([note] if note else []),
         f"An EM iteration over {size}, one thread, files in the page cache; {_RUNS} runs, of three turns the least:",
         markdown(["rows from", "ms", "beside the array, run by run"], memory),
         "The same from a memory map by processes of one thread each on one machine:",
