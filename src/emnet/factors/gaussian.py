@@ -234,9 +234,7 @@ class Gaussian(Emission[GaussianMoments]):
 
     def _features_of(self, rows: Rows) -> Tensor | None:
         """None where the kernel does without."""
-        if self.covariance.diagonal:
-            return rows.diagonal_features
-        return None if self.covariance.shared else rows.features
+        return rows.diagonal_features if self.covariance.diagonal else rows.features
 
     def _of_complete(
         self, values: Tensor, weights: Tensor, origin: Tensor, narrow: list[int], features: Tensor | None = None

@@ -44,17 +44,17 @@ class Table(Factor[Counts]):
     def __init__(self, probabilities: Tensor, *, concentration: float | Tensor = 1.0, fixed: bool | Tensor = False):
         super().__init__()
         self.logits = nn.Parameter(_log(probabilities), requires_grad=False)
-        alpha = torch.as_tensor(concentration, dtype=torch.float64).expand(self.logits.shape).clone()
-        if not bool((alpha >= 1).all()):
+        alpha = torch.as_tensor(concentration, dtype=torch.float64)
+        if not (least := float(alpha.min())) >= 1:
             raise InvalidInputError(
                 f"A Dirichlet prior needs concentrations of at least 1, or its mode lies at a probability of 0; the "
-                f"smallest is {float(alpha.min()):g}. Take 1 for no prior."
+                f"smallest is {least:g}. Take 1 for no prior."
             )
-        self.register_buffer("concentration", alpha)
-        self.has_prior = bool((alpha > 1).any())
-        entries = torch.as_tensor(fixed, device=self.logits.device).expand(self.logits.shape)
-        self.fixed = bool(entries.all())
-        held, rest = _holding(probabilities.detach().double(), entries) if bool(entries.any()) else (None, None)
+        self.register_buffer("concentration", alpha.expand(self.logits.shape).clone())
+        self.has_prior = float(alpha.max()) > 1
+        entries = torch.as_tensor(fixed, device=self.logits.device)
+        self.fixed, some = bool(entries.all()), bool(entries.any())
+        held, rest = _holding(probabilities.detach().double(), entries) if some else (None, None)
         self.register_buffer("held", held)
         self.register_buffer("rest", rest)
 

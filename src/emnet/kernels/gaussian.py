@@ -101,7 +101,7 @@ def _log_scale(inverse: Tensor, d: int) -> Tensor:
 
 
 def _expanded(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor, features: Tensor | None) -> Tensor:
-    if inverse.dim() == 3 and len(inverse) == 1:
+    if features is None and inverse.dim() == 3 and len(inverse) == 1:
         return _expanded_shared(x, means, inverse[0], constant)
     return _expanded_packed(x, means, inverse, constant, features)
 
@@ -125,7 +125,7 @@ def _expanded_packed(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor
         precision = inverse.square().expand_as(means)
         linear, quadratic = precision * means, -0.5 * precision
     else:
-        precision = torch.bmm(inverse.mT, inverse)
+        precision = torch.bmm(inverse.mT, inverse).expand(len(means), -1, -1)
         linear = torch.bmm(precision, means.unsqueeze(2)).squeeze(2)
         quadratic = pack(precision) * _shares(x.shape[1], x.device)
     bias = torch.sub(constant, (linear * means).sum(1), alpha=0.5)
@@ -166,20 +166,22 @@ def _empty_moments(k: int, x: Tensor, diagonal: bool, shared: bool) -> Sums:
 
 
 def _moments_about_zero(x: Tensor, weights: Tensor, diagonal: bool, shared: bool, kept: Tensor | None) -> Sums:
-    if shared and not diagonal:
-        return _moments_of_shared(x, weights)
     k, d = weights.shape[1], x.shape[1]
     if kept is not None:
         total = (weights.T @ kept).double()
+    elif shared and not diagonal:
+        return _moments_of_shared(x, weights)
     else:
         total = torch.zeros(k, _width(d, diagonal), dtype=torch.float64, device=x.device)
         for rows, features in _features(x, diagonal):
             total += weights[rows].T @ features
     counts, first = total[:, -1], total[:, -1 - d : -1]
+    second = total[:, :d] if diagonal else total[:, : -1 - d]
+    if shared:
+        second = second.sum(0, keepdim=True)
     if not diagonal:
-        return counts, first, total.index_select(1, triangle(d, x.device).symmetric).view(k, d, d)
-    squares = total[:, :d]
-    return counts, first, squares.sum(0, keepdim=True) if shared else squares
+        second = second.index_select(1, triangle(d, x.device).symmetric).view(-1, d, d)
+    return counts, first, second
 
 
 def _moments_of_shared(x: Tensor, weights: Tensor) -> Sums:
