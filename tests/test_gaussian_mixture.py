@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.mixture import GaussianMixture as Peer
 
@@ -367,6 +367,45 @@ def test_float32_covariances_of_data_far_from_zero_are_right():
     for dtype in ("float32", "float64"):
         model = GaussianMixture(1, dtype=dtype).fit(rows)
         np.testing.assert_allclose(model.covariances_[0], truth, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("init", ["k-means++", "random_from_data"])
+@types
+def test_a_start_of_single_rows_keeps_its_digits(kind, init):
+    """A component that starts at one row has the variance reg_covar, which sums of squares near 1e6 do not show."""
+    rows = load_wine().data
+    first = GaussianMixture(3, covariance_type=kind, init_params=init, random_state=1, max_iter=1)
+    for dtype in ("float32", "float64"):
+        model = first.set_params(dtype=dtype)
+        model.fit(rows)
+        assert np.isfinite(model.lower_bound_)
+        if kind != "tied":
+            peer = Peer(3, covariance_type=kind, init_params=init, random_state=1, max_iter=1).fit(rows)
+            np.testing.assert_allclose(model.means_, peer.means_, rtol=1e-4 if dtype == "float32" else 1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("missing", [False, True])
+def test_narrow_clusters_that_lie_far_apart_start_with_all_their_digits(dtype, missing):
+    rng = np.random.RandomState(0)
+    far = 1e4 if dtype == "float32" else 1e7
+    rows = np.concatenate([rng.randn(200, 2), rng.randn(100, 2) + far]).astype(dtype)
+    if missing:
+        rows[::7, 0] = np.nan
+    model = GaussianMixture(2, random_state=0, dtype=dtype).fit(rows)
+    order = np.argsort(model.means_[:, 0])
+    for k, own in zip(order, (rows[:200], rows[200:]), strict=True):
+        own = own[~np.isnan(own).any(axis=1)].astype(float)
+        tolerance = {"atol": 0.1} if missing else {"rtol": 1e-3, "atol": 1e-4}
+        np.testing.assert_allclose(model.covariances_[k], np.cov(own.T, bias=True), **tolerance)
+
+
+def test_two_rows_at_a_sentinel_value_are_a_component_as_in_scikit_learn():
+    rng = np.random.RandomState(0)
+    rows = np.concatenate([rng.randn(300, 2), np.full((2, 2), 9999999.0) + rng.randn(2, 2)])
+    model, peer = (cls(2, random_state=0).fit(rows) for cls in (GaussianMixture, Peer))
+    for name in PARAMETERS[:3]:
+        np.testing.assert_allclose(getattr(model, name), getattr(peer, name), rtol=1e-8, atol=1e-8)
 
 
 # -- what cannot be fitted --------------------------------------------------------------------------------------------

@@ -80,9 +80,10 @@ class Batch:
         return self._derived[key]
 
     def to_float64(self) -> Batch:
-        """The same units, all real numbers in float64."""
-        real = {name: value.double() for name, value in self._tensors() if value.is_floating_point()}
-        return replace(self, **real)  # type: ignore[arg-type]
+        """The same units, all real numbers in float64; this batch, if they are."""
+        narrow = {name: value for name, value in self._tensors() if value.is_floating_point()}
+        real = {name: value.double() for name, value in narrow.items() if value.dtype != torch.float64}
+        return replace(self, **real) if real else self  # type: ignore[arg-type]
 
     def unanswered(self) -> Batch:
         """The same units with nothing known of the target or of the state."""

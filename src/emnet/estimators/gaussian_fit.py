@@ -23,6 +23,9 @@ from emnet.factors.gaussian import Gaussian
 from emnet.factors.gaussian_priors import NormalInverseWishart
 from emnet.factors.tables import MixingWeights
 from emnet.models.mixture import Mixture
+from emnet.statistics import ModelStatistics
+
+_ROUNDING = 1e-14  # of a sum of squares about 0, beside the largest of them
 
 
 class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
@@ -73,7 +76,7 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
         k = self.n_components
         alike = self._spread.diag_embed().expand(k, d, d)
         first = self._mixture(np.full(k, 1 / k), np.zeros((k, d)), alike, fixed=())
-        statistics = statistics_of(first, data, found)
+        statistics = _exact_statistics(first, data, found)
         if self._none_given():
             first.m_step(statistics)
             return first
@@ -182,6 +185,22 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
         return gaussian_parameters.covariances_of_precisions(
             self.precisions_init, self.covariance_type, self.n_components, d, self._scale
         )
+
+
+@torch.no_grad()
+def _exact_statistics(model: Mixture, data: list[Batch], responsibilities: np.ndarray) -> ModelStatistics:
+    """Statistics of responsibilities in float64; of states that are narrow beside the data, about their means.
+
+    Which those are the model does not know before an M-step, which may be of too few digits to be a model: the floor.
+    """
+    data = [batch.to_float64() for batch in data]
+    statistics = statistics_of(model, data, responsibilities)
+    emission, shown = gaussian_of(model), [model.shown("emission", batch) for batch in data]
+    emission.floor = _ROUNDING * max(float(rows.reach.max()) for rows in shown) ** 2
+    model.m_step(statistics)
+    emission.floor = 0.0
+    narrow = any(emission.narrow(rows) for rows in shown)
+    return statistics_of(model, data, responsibilities) if narrow else statistics
 
 
 def _variances(data: list[Batch]) -> torch.Tensor:

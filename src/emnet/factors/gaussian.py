@@ -82,6 +82,11 @@ class Gaussian(Emission[GaussianMoments]):
         values = target.masked_fill(missing, 0.0)
         return Rows(values, ~missing, _reach(values))
 
+    def narrow(self, target: Tensor | Rows) -> list[int]:
+        """Which states are so narrow beside these rows that sums about 0 lose their digits; `statistics` knows them."""
+        rows = target if isinstance(target, Rows) else self.prepare(target)
+        return rows.narrow(self.covariance.inverse_factor(), len(self.means))
+
     def log_prob(self, target: Tensor | Rows, given: Tensor | None = None) -> Tensor:
         """(n, d) → (n, k): of a row with holes the density of what is there, of an empty one 0."""
         rows = target if isinstance(target, Rows) else self.prepare(target)

@@ -80,8 +80,9 @@ def moments(
         counts[rest], first[rest] = n, f
         second[slice(None) if shared else rest] = s
     for state in narrow:
-        moved = (x - origin[state]).to(x.dtype)
-        n, f, s = _moments_about_zero(moved, weights[:, state : state + 1], diagonal, shared, None)
+        own = torch.nonzero(weights[:, state]).flatten()  # a narrow state has few of many rows
+        moved = (x[own] - origin[state]).to(x.dtype)
+        n, f, s = _moments_about_zero(moved, weights[own, state : state + 1], diagonal, shared, None)
         counts[state], first[state] = n[0], f[0]
         second[0 if shared else state] += s[0]
     return counts, first, second

@@ -54,13 +54,13 @@ class EmittingModel(LatentModel[P]):
 
     def prepare(self, batch: Batch) -> None:
         for name in self.emissions:
-            self._target(name, batch)
+            self.shown(name, batch)
         if batch.labels is None:
             batch.derived(unseen)
 
     def log_likelihood(self, batch: Batch) -> Tensor:
         """log p(row | k, x), −∞ for the states that the batch's labels exclude: (n, k)."""
-        terms = [factor.log_prob(self._target(name, batch), batch.given) for name, factor in self.emissions.items()]
+        terms = [factor.log_prob(self.shown(name, batch), batch.given) for name, factor in self.emissions.items()]
         total = sum(terms[1:], start=terms[0])
         return total if batch.labels is None else _restricted(total, batch.labels)
 
@@ -71,7 +71,7 @@ class EmittingModel(LatentModel[P]):
         if weights is not None:
             responsibilities = responsibilities * weights[:, None].to(responsibilities.dtype)
         return {
-            name: factor.statistics(self._target(name, batch), responsibilities, batch.given)
+            name: factor.statistics(self.shown(name, batch), responsibilities, batch.given)
             for name, factor in self.emissions.items()
         }
 
@@ -87,7 +87,8 @@ class EmittingModel(LatentModel[P]):
         own = {name: factor.implied_by(shares, batch.given) for name, factor in self.emissions.items()}  # type: ignore[operator]
         return ModelStatistics({**self.statistics(blank, posterior).by_factor, **own})
 
-    def _target(self, name: str, batch: Batch) -> Any:
+    def shown(self, name: str, batch: Batch) -> Any:
+        """What the emission of that name is given of the batch."""
         return batch.derived(_prepared, self.emissions[name].prepare, self.columns[name])
 
 
