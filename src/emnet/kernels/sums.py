@@ -11,7 +11,7 @@ _CHUNK_ROWS = 2**12  # so few that rounding in float32 is that of one term
 def over_rows(values: Tensor, weights: Tensor | None = None) -> Tensor:
     """Σ_j w_j v_j in float64 of values (n, k) and weights (n,), 1 if not given: (k,).
 
-    Of many rows as products with the weights, which take half the time of a sum and a fifth of that of a copy in float64.
+    Of many rows as products with the weights: half the time of a sum, a fifth of that of a copy in float64.
     """
     if weights is None and len(values) <= _CHUNK_ROWS:
         return values.sum(0).double()
