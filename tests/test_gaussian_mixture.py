@@ -639,3 +639,39 @@ def test_mclusts_fit_of_reavens_diabetes():
     assert -2303.496 <= model.log_evidence_ <= -2303.490
     assert model._n_parameters() == 29
     assert model.bic(X) == pytest.approx(4751.316, abs=0.01)
+    assert model.icl(X) == pytest.approx(4770.336, abs=1e-3)  # an E-step nearer than where mclust prints 4770.169
+
+
+def test_mclusts_printed_parameters_of_reavens_diabetes_lead_to_its_printed_figures():
+    """Of its vignette: what it prints of evidence and ICL belongs to the E-step before the parameters that it prints.
+
+    Near the maximum distances shrink geometrically, so two more iterations tell where the one before them was.
+    """
+    rows = np.loadtxt(Path(__file__).parent / "data" / "reaven_diabetes.csv", delimiter=",", skiprows=1, dtype=str)
+    X = rows[:, 1:].astype(float)
+    start = {
+        "weights_init": [0.5368974, 0.2650129, 0.1980897],
+        "means_init": [
+            [90.96239, 357.79083, 163.74858],
+            [104.5335, 494.8259, 309.5583],
+            [229.42136, 1098.2599, 81.60001],
+        ],
+        "precisions_init": np.linalg.inv(
+            [
+                [[57.18044, 75.83206, 14.73199], [75.83206, 2101.76553, 322.82294], [14.73199, 322.82294, 2416.99074]],
+                [[185.029, 1282.34, -509.7313], [1282.34, 14039.283, -2559.025], [-509.7313, -2559.025, 23835.7278]],
+                [[5529.25, 20389.09, -2486.208], [20389.09, 83132.48, -10393.0], [-2486.208, -10393.0, 2217.533]],
+            ]
+        ),
+    }
+    models = [
+        GaussianMixture(3, covariance_type="VVV", reg_covar=0, tol=0, max_iter=steps, **start) for steps in (0, 1, 500)
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        here, next_, end = (model.fit(X) for model in models)
+    assert sorted(np.bincount(here.predict(X))) == [28, 36, 81]
+    for criterion, printed in (("bic", 4751.316), ("icl", 4770.169)):
+        ends = getattr(end, criterion)(X)
+        away, nearer = (getattr(model, criterion)(X) - ends for model in (here, next_))
+        assert ends + away**2 / nearer == pytest.approx(printed, abs=3e-3)
