@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,6 +25,7 @@ from emnet.data.stream import Chunk, Stream
 from emnet.distributed import ALONE, Group
 from emnet.estimators import options
 from emnet.estimators.history import as_dict
+from emnet.estimators.impossible_rows import require_possible
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.mixture_input import CheckedMixture
 from emnet.estimators.mixture_report import Printer, shifted, warn_of_failed_starts
@@ -33,7 +35,7 @@ from emnet.estimators.stopping import MeanGain
 from emnet.estimators.streaming import StreamedBatches, Survey, random_numbers, require_alone, survey
 from emnet.estimators.trees import flattened, shaped_as
 from emnet.estimators.validation import require_positive_integer
-from emnet.exceptions import CollapsedComponentError, InvalidInputError, UnfinishedFit
+from emnet.exceptions import CollapsedComponentError, DegenerateFitError, InvalidInputError, UnfinishedFit
 from emnet.inference.exact import Exact
 from emnet.models.mixture import Mixture
 from emnet.posteriors import Discrete, EvidenceKind
@@ -247,6 +249,8 @@ class LearningMixture(CheckedMixture):
         self._log_scale, rows = self._log_scale_of(X, weights), total_weight(data)
         with torch.no_grad():
             before, found = e_step(model, data, Exact())
+            if not math.isfinite(before.log_evidence):
+                require_possible(model, data, self._column_name)
             kept = (self._online or _implied(model)) if self._passes else None
             self._online = blended(kept, found * (1 / rows), self._passes + 1)
             self._rows_seen, self._passes = self._rows_seen + rows, self._passes + 1
@@ -303,6 +307,8 @@ class LearningMixture(CheckedMixture):
                 monotone=self._is_monotone(),
             )
         except UnfinishedFit as end:
+            if isinstance(end, DegenerateFitError) and not end.fit.history:
+                require_possible(model, data, self._column_name)
             if end.fit.history and not self.fits_:
                 self._publish(model, end.fit, rows)
             if not isinstance(end, CollapsedComponentError):  # other starts may still end well
