@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.utils import check_random_state
 
-from emnet import GaussianHMM, GaussianMixture, InvalidInputError, MixtureModel
+from emnet import GaussianHMM, GaussianMixture, InvalidInputError, MixtureModel, stream
 from emnet.estimators import mixture_start
 
 STARTS = tuple(mixture_start.STARTS)
@@ -86,6 +86,19 @@ def test_a_start_around_labels_heeds_weights():
         "kmeans", rows.repeat(counts, axis=0), 3, check_random_state(0), None, y.repeat(counts)
     )
     np.testing.assert_array_equal(weighted.repeat(counts, axis=0), repeated)
+
+
+def test_known_rows_of_a_long_stream_name_its_clusters(monkeypatch):
+    monkeypatch.setattr("emnet.estimators.streaming.SAMPLE_ROWS", 64)
+    for seed in range(10):
+        rows, names = np.tile(three_clusters(), (5, 1)), np.tile(np.repeat([2, 0, 1], 100), 5)
+        which = np.random.RandomState(seed).permutation(1500)
+        rows, names, y = rows[which], names[which], np.full(1500, -1)
+        for state in (0, 2):
+            y[np.flatnonzero(names == state)[3]] = state
+        for known in (y, np.where(y[:, None] >= 0, 0.1 + np.eye(3)[y], 1.0)):
+            model = GaussianMixture(3, random_state=seed).fit(stream((rows, known), batch_rows=100))
+            np.testing.assert_array_equal(model.predict(rows), names, err_msg=f"seed {seed}")
 
 
 # -- what y may be ----------------------------------------------------------------------------------------------------

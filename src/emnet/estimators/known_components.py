@@ -44,6 +44,11 @@ def require_labels(y: Any, n: int, k: int) -> np.ndarray:
     return labels.astype(np.int64)
 
 
+def tell_anything(labels: np.ndarray) -> np.ndarray:
+    """Of which rows labels, or soft labels, say anything, (n,)."""
+    return labels >= 0 if labels.ndim == 1 else labels.max(axis=1) > labels.min(axis=1)
+
+
 def _numbers(y: Any) -> np.ndarray | None:
     """y as numbers or booleans, None if there is anything else in it: text is no number, whatever it says."""
     values = np.asarray(y)

@@ -21,12 +21,14 @@ from emnet.algorithms.base import Fit, Iteration, Reason, e_step, evaluate, run
 from emnet.algorithms.online import blended
 from emnet.applications.standard_errors import standard_errors
 from emnet.batch import Batch, Data, total_weight
+from emnet.data.sample import Units
 from emnet.data.stream import Chunk, Stream
 from emnet.distributed import ALONE, Group
 from emnet.estimators import options
 from emnet.estimators.history import as_dict
 from emnet.estimators.impossible_rows import require_possible
 from emnet.estimators.keeping import keeping_what_was_fitted
+from emnet.estimators.known_components import tell_anything
 from emnet.estimators.mixture_input import CheckedMixture
 from emnet.estimators.mixture_report import Printer, shifted, warn_of_failed_starts
 from emnet.estimators.mixture_selection import LikelihoodRatioTest, bootstrap_test, repeated
@@ -211,7 +213,7 @@ class LearningMixture(CheckedMixture):
         """Fit to a stream: starts from a sample of it, statistics from all of it."""
         stream = self._read(stream)
         self._meet(stream)
-        found = survey(stream, self._checked_chunk)
+        found = survey(stream, self._checked_chunk, wanted=_known)
         self._require_survey(found)
         continues = self.warm_start and self._has_such_parameters(found.sample.X)
         self._measure_stream(found, continues)
@@ -368,6 +370,11 @@ def n_free(model: Mixture) -> int:
     """Free parameters, as information criteria count them."""
     of_weights = 0 if model.weights.fixed else model.weights.n_states - 1
     return of_weights + sum(factor.n_parameters for factor in model.emissions.values())
+
+
+def _known(units: Units) -> np.ndarray | None:
+    """The rows of whose component something is known, (n,); None where there are no labels."""
+    return None if units.target is None else tell_anything(units.target)
 
 
 def _implied(model: Mixture) -> ModelStatistics:

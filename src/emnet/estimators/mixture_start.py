@@ -12,6 +12,8 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from sklearn import config_context
 
+from emnet.estimators.known_components import tell_anything
+
 Start = Callable[[np.ndarray, int, np.random.RandomState, np.ndarray | None], np.ndarray]
 """(X without holes, k, random numbers, weights of the rows or None) → responsibilities (n, k)."""
 
@@ -107,7 +109,7 @@ def _clusters(
 
 def _named(found: np.ndarray, prior: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     """Responsibilities, (n, k), with the clusters in the order that agrees best with what is known of the rows."""
-    tells = np.ptp(prior, axis=1) > 0
+    tells = tell_anything(prior)
     if not tells.any():
         return found
     shares = prior[tells] if weights is None else prior[tells] * weights[tells, None]
