@@ -43,7 +43,7 @@ class GaussianMixture(LearningGaussianMixture):
     reg_covar : added to the diagonal of covariances in every M-step.
     max_iter : M-steps at most; with 0 the parameters stay at the start.
     n_init : starts, of which the best is kept.
-    init_params : "kmeans", "k-means++", "random" or "random_from_data".
+    init_params : "kmeans", "k-means++", "random" or "random_from_data"; where labels tell of components, k-means.
     weights_init, means_init, precisions_init : starts that are given, in the shapes of `weights_`, `means_`,
         `precisions_`.
     random_state : seed or generator; draws are those of scikit-learn.

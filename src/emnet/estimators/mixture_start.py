@@ -48,17 +48,21 @@ STARTS: Mapping[str, Start] = {
 def start(
     name: str, X: np.ndarray, k: int, rng: np.random.RandomState, weights: np.ndarray | None, labels: np.ndarray | None
 ) -> np.ndarray:
-    """Responsibilities, (n, k). Holes are filled with column means; rows of known state keep it and name it."""
+    """Responsibilities, (n, k). Holes are filled with column means.
+
+    Where labels say anything of the rows they come from k-means, whatever the start's name: clusters can be named.
+    """
     if np.isnan(X).any():
         X = np.where(np.isnan(X), np.nanmean(X, axis=0), X)
-    if labels is None:
+    if labels is None or not (tell := tell_anything(labels)).any():
         return STARTS[name](X, k, rng, weights)
     prior = labels if labels.ndim == 2 else np.where(labels[:, None] >= 0, one_hot(labels, k), 1.0)
     prior = prior / prior.max(axis=1, keepdims=True)  # of each row the same says the same, whatever it is multiplied by
     known = (prior > 0).sum(axis=1) == 1
     states = np.where(known, prior.argmax(axis=1), -1)
-    found = _around_labels(X, k, rng, weights, states) if known.any() else STARTS[name](X, k, rng, weights)
-    allowed = _named(found, prior, weights) * prior
+    found = _around_labels(X, k, rng, weights, states) if known.any() else k_means(X, k, rng, weights)
+    mass = prior if weights is None else prior * weights[:, None]
+    allowed = found[:, _best_order(found[tell], mass[tell])] * prior
     total = allowed.sum(axis=1, keepdims=True)
     return np.where(total > 0, allowed, prior) / np.where(total > 0, total, prior.sum(axis=1, keepdims=True))
 
@@ -107,13 +111,9 @@ def _clusters(
         return one_hot(means.fit(X, sample_weight=weights).labels_, k)
 
 
-def _named(found: np.ndarray, prior: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    """Responsibilities, (n, k), with the clusters in the order that agrees best with what is known of the rows."""
-    tells = tell_anything(prior)
-    if not tells.any():
-        return found
-    shares = prior[tells] if weights is None else prior[tells] * weights[tells, None]
-    return found[:, linear_sum_assignment(shares.T @ found[tells], maximize=True)[1]]
+def _best_order(found: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Which cluster each component is, (k,), so that clusters and shares of components, (rows, k), agree best."""
+    return linear_sum_assignment(shares.T @ found, maximize=True)[1]
 
 
 def _of_rows(rows: np.ndarray, n: int) -> np.ndarray:
