@@ -334,7 +334,7 @@ def test_frames_that_cannot_be_used_are_refused_in_words():
                 model.fit(table)
         with pytest.raises(InvalidInputError, match="Column 'visits' is bernoulli, which explains 0 or 1; row 0 has 2"):
             flags.predict(whole.assign(visits=2))
-        with pytest.raises(InvalidInputError, match=r"got 'a'\. Encode the labels"):
+        with pytest.raises(InvalidInputError, match=r"row 0 has 'a'\. Encode the labels"):
             MixtureModel(2, labels=True).fit(whole, ["a"] * 50)
         with pytest.raises(InvalidInputError, match="at least one of n_components"):
             MixtureModel().select(whole, [])

@@ -250,6 +250,26 @@ def test_the_sample_does_not_depend_on_the_order_in_which_batches_come():
     assert (whole.X.reshape(-1, 5)[:, 4] - whole.X.reshape(-1, 5)[:, 0] == 4).all()
 
 
+def test_the_sample_has_the_few_units_that_are_wanted_and_of_many_a_share():
+    rows = np.arange(6000.0)[:, None]
+
+    def sample(order, wanted):
+        found = Sample(80)
+        for number in order:
+            part = slice(600 * number, 600 * (number + 1))
+            found.offer(Units(rows[part]), (number, 0), wanted[part])
+        return found.of_all(Group()).X[:, 0].astype(int)
+
+    plain = sample(range(10), np.zeros(6000, dtype=bool))
+    for few in (np.arange(6000) % 997 == 3, np.arange(6000) % 3 == 1, np.ones(6000, dtype=bool)):
+        found = sample(range(10), few)
+        assert set(plain) <= set(found)
+        assert few[np.setdiff1d(found, plain)].all()
+        assert few[found].sum() >= min(few.sum(), 10)
+        assert len(found) <= 90
+        np.testing.assert_array_equal(found, sample(reversed(range(10)), few))
+
+
 def test_a_spool_is_read_in_place_of_the_files(folder, tmp_path, monkeypatch):
     rows = emnet.stream(f"{folder}/*.parquet", columns=INPUTS, target="label", batch_rows=40)
     spooled, whole = replace(rows, spool=Spool()), list(rows)

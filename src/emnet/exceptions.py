@@ -4,7 +4,7 @@
 
     EmnetError
     ├── InvalidInputError (ValueError)          the data or a parameter cannot be used; says which and what to do
-    │   └── ImpossibleRowError                  parameters under which a sequence has probability 0, or none
+    │   └── ImpossibleRowError                  parameters under which a row or sequence has probability 0, or none
     ├── InsufficientMemoryError (MemoryError)   what is asked for does not fit; gives the bytes and the alternatives
     ├── DegenerateFitError (ArithmeticError)    parameters or evidence became NaN; the last finite ones are kept
     │   └── CollapsedComponentError (ValueError) a component of a mixture has no positive definite covariance
@@ -46,7 +46,7 @@ class InvalidInputError(EmnetError, ValueError):
 
 
 class ImpossibleRowError(InvalidInputError):
-    """No path of states allows a row of a sequence; says which."""
+    """No component of a mixture, or no path of states, allows a row; says which."""
 
 
 class InsufficientMemoryError(EmnetError, MemoryError):

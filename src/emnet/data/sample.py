@@ -52,18 +52,21 @@ class Sample:
     """The units with the smallest of random keys, as many as have at most `rows` rows, in the stream's order.
 
     A key depends on where a unit is, so it does not matter which process meets it. (Efraimidis & Spirakis 2006 with
-    equal weights.)
+    equal weights.) Units that are wanted have a sample of their own beside it, of at most an eighth as many rows: few
+    among many would be missed.
     """
 
     def __init__(self, rows: int):
         self.rows = rows
-        self._kept: list[tuple[np.ndarray, Units]] = []  # (units, 4) of key, piece, chunk, unit
+        self._kept: list[tuple[np.ndarray, Units]] = []  # (units, 5) of key, piece, chunk, unit, whether it is wanted
         self._n_rows = 0
 
-    def offer(self, units: Units, place: tuple[int, int]) -> None:
+    def offer(self, units: Units, place: tuple[int, int], wanted: np.ndarray | None = None) -> None:
+        """Units of a chunk at that place, and which of them are wanted, (units,)."""
         keys = np.random.default_rng(place).random(units.n_units)
         where = np.broadcast_to(place, (units.n_units, 2))
-        self._add(np.column_stack((keys, where, np.arange(units.n_units))), units)
+        wanted = np.zeros(units.n_units) if wanted is None else wanted
+        self._add(np.column_stack((keys, where, np.arange(units.n_units), wanted)), units)
 
     def of_all(self, group: Group) -> Units:
         """The sample of what all processes were offered."""
@@ -88,7 +91,8 @@ class Sample:
         keys, units = np.concatenate([keys for keys, _ in self._kept]), end_to_end([units for _, units in self._kept])
         order = np.argsort(keys[:, 0], kind="stable")
         lengths = np.ones(len(keys)) if units.lengths is None else units.lengths
-        fits = np.cumsum(lengths[order]) <= self.rows
+        wanted, lengths = keys[order, 4] > 0, lengths[order]
+        fits = (np.cumsum(lengths) <= self.rows) | (wanted & (np.cumsum(wanted * lengths) <= self.rows // 8))
         fits[0] = True
         self._kept = [(keys[order[fits]], units.chosen(order[fits]))]
         self._n_rows = len(self._kept[0][1].X)

@@ -43,7 +43,7 @@ class GaussianMixture(LearningGaussianMixture):
     reg_covar : added to the diagonal of covariances in every M-step.
     max_iter : M-steps at most; with 0 the parameters stay at the start.
     n_init : starts, of which the best is kept.
-    init_params : "kmeans", "k-means++", "random" or "random_from_data".
+    init_params : "kmeans", "k-means++", "random" or "random_from_data"; where labels tell of components, k-means.
     weights_init, means_init, precisions_init : starts that are given, in the shapes of `weights_`, `means_`,
         `precisions_`.
     random_state : seed or generator; draws are those of scikit-learn.
@@ -56,8 +56,10 @@ class GaussianMixture(LearningGaussianMixture):
         from collapsing; or a `NormalInverseWishart` in the units of the data.
     weight_concentration : α ≥ 1 of a Dirichlet prior on the weights, a number or one for each component.
     fixed : which of "weights", "means", "covariances" keep their start, given by `…_init`.
-    labels : when `fit` uses `y`. "auto": where it says what is known of components, that is where it is (n, k), or
-        has −1 for unknown. True: always. False: never. Scikit-learn's mixtures ignore y.
+    labels : when `fit` uses `y`. "auto": where it says what is known of components, that is where it is (n, k) numbers:
+        what multiplies the components' probabilities; or whole numbers, (n,), with −1 for unknown. True: always, as is
+        the target of a stream with "auto" too. False: never. What is known names the components. Scikit-learn's
+        mixtures ignore y.
     dtype : of densities and responsibilities, "float64" or "float32"; moments and parameters are float64.
     device : a PyTorch device, or "auto" for a GPU when there is one.
     callbacks : called as callback(model, iteration) after every E-step; True ends the run.

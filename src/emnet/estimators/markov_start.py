@@ -13,8 +13,8 @@ from sklearn.utils import check_random_state
 
 from emnet.algorithms.base import Callback
 from emnet.estimators import markov_durations, options
+from emnet.estimators.known_components import require_labels
 from emnet.estimators.markov_use import FittedMarkov
-from emnet.estimators.mixture_start import require_labels
 from emnet.estimators.sequences import joined, require_lengths, require_sequence_weights
 from emnet.estimators.validation import (
     require_callbacks,
@@ -72,7 +72,7 @@ class StartingMarkov(FittedMarkov):
         X, lengths = joined(X, lengths)
         X = self._rows(X, reset)
         lengths = require_lengths(lengths, len(X))
-        labels = None if y is None else require_labels(np.asarray(y), len(X), self.n_components)
+        labels = None if y is None else require_labels(y, len(X), self.n_components)
         weights = require_sequence_weights(sample_weight, lengths)
         if weights is None:
             return X, lengths, None, labels

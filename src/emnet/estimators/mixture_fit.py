@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,11 +21,14 @@ from emnet.algorithms.base import Fit, Iteration, Reason, e_step, evaluate, run
 from emnet.algorithms.online import blended
 from emnet.applications.standard_errors import standard_errors
 from emnet.batch import Batch, Data, total_weight
+from emnet.data.sample import Units
 from emnet.data.stream import Chunk, Stream
 from emnet.distributed import ALONE, Group
 from emnet.estimators import options
 from emnet.estimators.history import as_dict
+from emnet.estimators.impossible_rows import require_possible
 from emnet.estimators.keeping import keeping_what_was_fitted
+from emnet.estimators.known_components import tell_anything
 from emnet.estimators.mixture_input import CheckedMixture
 from emnet.estimators.mixture_report import Printer, shifted, warn_of_failed_starts
 from emnet.estimators.mixture_selection import LikelihoodRatioTest, bootstrap_test, repeated
@@ -33,7 +37,7 @@ from emnet.estimators.stopping import MeanGain
 from emnet.estimators.streaming import StreamedBatches, Survey, random_numbers, require_alone, survey
 from emnet.estimators.trees import flattened, shaped_as
 from emnet.estimators.validation import require_positive_integer
-from emnet.exceptions import CollapsedComponentError, InvalidInputError, UnfinishedFit
+from emnet.exceptions import CollapsedComponentError, DegenerateFitError, InvalidInputError, UnfinishedFit
 from emnet.inference.exact import Exact
 from emnet.models.mixture import Mixture
 from emnet.posteriors import Discrete, EvidenceKind
@@ -209,7 +213,7 @@ class LearningMixture(CheckedMixture):
         """Fit to a stream: starts from a sample of it, statistics from all of it."""
         stream = self._read(stream)
         self._meet(stream)
-        found = survey(stream, self._checked_chunk)
+        found = survey(stream, self._checked_chunk, wanted=_known)
         self._require_survey(found)
         continues = self.warm_start and self._has_such_parameters(found.sample.X)
         self._measure_stream(found, continues)
@@ -247,6 +251,8 @@ class LearningMixture(CheckedMixture):
         self._log_scale, rows = self._log_scale_of(X, weights), total_weight(data)
         with torch.no_grad():
             before, found = e_step(model, data, Exact())
+            if not math.isfinite(before.log_evidence):
+                require_possible(model, data, self._column_name)
             kept = (self._online or _implied(model)) if self._passes else None
             self._online = blended(kept, found * (1 / rows), self._passes + 1)
             self._rows_seen, self._passes = self._rows_seen + rows, self._passes + 1
@@ -303,6 +309,8 @@ class LearningMixture(CheckedMixture):
                 monotone=self._is_monotone(),
             )
         except UnfinishedFit as end:
+            if isinstance(end, DegenerateFitError) and not end.fit.history:
+                require_possible(model, data, self._column_name)
             if end.fit.history and not self.fits_:
                 self._publish(model, end.fit, rows)
             if not isinstance(end, CollapsedComponentError):  # other starts may still end well
@@ -362,6 +370,11 @@ def n_free(model: Mixture) -> int:
     """Free parameters, as information criteria count them."""
     of_weights = 0 if model.weights.fixed else model.weights.n_states - 1
     return of_weights + sum(factor.n_parameters for factor in model.emissions.values())
+
+
+def _known(units: Units) -> np.ndarray | None:
+    """The rows of whose component something is known, (n,); None where there are no labels."""
+    return None if units.target is None else tell_anything(units.target)
 
 
 def _implied(model: Mixture) -> ModelStatistics:

@@ -13,6 +13,7 @@ from emnet.algorithms.base import Callback
 from emnet.data.sample import Units
 from emnet.data.stream import Chunk, Stream, place_of_infinity
 from emnet.estimators import mixture_start, options
+from emnet.estimators.known_components import require_labels, tells_of_components
 from emnet.estimators.mixture_use import FittedMixture
 from emnet.estimators.streaming import Survey
 from emnet.estimators.validation import (
@@ -100,7 +101,7 @@ class CheckedMixture(FittedMixture):
             X = self._check_rows(chunk.X, reset=False)
         labels = None
         if chunk.y is not None and self.labels is not False:
-            labels = mixture_start.require_labels(chunk.y, len(X), self.n_components)
+            labels = require_labels(chunk.y, len(X), self.n_components)
         if chunk.weights is None:
             return Units(X, labels)
         weights = weights_of_some(chunk.weights, X)
@@ -129,14 +130,10 @@ class CheckedMixture(FittedMixture):
         return weights
 
     def _check_labels(self, y: Any, n: int) -> np.ndarray | None:
-        if y is None or self.labels is False:
+        k = self.n_components
+        if y is None or self.labels is False or (self.labels == "auto" and not tells_of_components(y, n, k)):
             return None
-        y = np.asarray(y)
-        partial = y.shape == (n, self.n_components) and self.n_components > 1 and y.dtype.kind == "f"
-        unknown = y.ndim == 1 and y.dtype.kind in "iu" and bool((y == -1).any())
-        if self.labels == "auto" and not (partial or unknown):
-            return None
-        return mixture_start.require_labels(y, n, self.n_components)
+        return require_labels(y, n, k)
 
     def _log_scale_of(self, X: np.ndarray, weights: np.ndarray | None) -> float:
         """What scaling adds to the log evidence of the data: log scale for each weighted cell."""

@@ -8,19 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
 from sklearn import config_context
 
-from emnet.exceptions import InvalidInputError
+from emnet.estimators.known_components import tell_anything
 
 Start = Callable[[np.ndarray, int, np.random.RandomState, np.ndarray | None], np.ndarray]
 """(X without holes, k, random numbers, weights of the rows or None) → responsibilities (n, k)."""
 
 
 def k_means(X: np.ndarray, k: int, rng: np.random.RandomState, weights: np.ndarray | None) -> np.ndarray:
-    from sklearn.cluster import KMeans
-
-    with config_context(skip_parameter_validation=True):  # a sixth of the time of a small start
-        return one_hot(KMeans(n_clusters=k, n_init=1, random_state=rng).fit(X, sample_weight=weights).labels_, k)
+    return _clusters(X, k, rng, weights, "k-means++")
 
 
 def random(X: np.ndarray, k: int, rng: np.random.RandomState, weights: np.ndarray | None) -> np.ndarray:
@@ -49,15 +48,21 @@ STARTS: Mapping[str, Start] = {
 def start(
     name: str, X: np.ndarray, k: int, rng: np.random.RandomState, weights: np.ndarray | None, labels: np.ndarray | None
 ) -> np.ndarray:
-    """Responsibilities, (n, k). Holes are filled with column means; rows of known state keep it."""
+    """Responsibilities, (n, k). Holes are filled with column means.
+
+    Where labels say anything of the rows they come from k-means, whatever the start's name: clusters can be named.
+    """
     if np.isnan(X).any():
         X = np.where(np.isnan(X), np.nanmean(X, axis=0), X)
-    if labels is None:
+    if labels is None or not (tell := tell_anything(labels)).any():
         return STARTS[name](X, k, rng, weights)
     prior = labels if labels.ndim == 2 else np.where(labels[:, None] >= 0, one_hot(labels, k), 1.0)
+    prior = prior / prior.max(axis=1, keepdims=True)  # of each row the same says the same, whatever it is multiplied by
     known = (prior > 0).sum(axis=1) == 1
-    found = _around_labels(X, k, rng, prior, known) if known.any() else STARTS[name](X, k, rng, weights)
-    allowed = found * prior
+    states = np.where(known, prior.argmax(axis=1), -1)
+    found = _around_labels(X, k, rng, weights, states) if known.any() else k_means(X, k, rng, weights)
+    mass = prior if weights is None else prior * weights[:, None]
+    allowed = found[:, _best_order(found[tell], mass[tell])] * prior
     total = allowed.sum(axis=1, keepdims=True)
     return np.where(total > 0, allowed, prior) / np.where(total > 0, total, prior.sum(axis=1, keepdims=True))
 
@@ -66,43 +71,49 @@ def one_hot(labels: np.ndarray, k: int) -> np.ndarray:
     return (labels[:, None] == np.arange(k)).astype(float)
 
 
-def require_labels(labels: np.ndarray, n: int, k: int) -> np.ndarray:
-    """Known states, (n,) with −1 for unknown, or multipliers of the states' probabilities, (n, k)."""
-    if labels.shape == (n, k) and k > 1:
-        soft = labels.astype(float)
-        bad = ~(np.isfinite(soft) & (soft >= 0)).all(axis=1) | ~(soft.sum(axis=1) > 0)
-        if bad.any():
-            raise InvalidInputError(
-                f"Soft labels must be finite, not negative and not all 0 in a row; row {int(np.flatnonzero(bad)[0])} "
-                "is not. Give an unknown row the same number for each component."
-            )
-        return soft
-    if labels.shape != (n,):
-        raise InvalidInputError(f"y must be labels, ({n},), or soft labels, ({n}, {k}); it is {labels.shape}.")
-    if labels.dtype.kind not in "iu":
-        raise InvalidInputError(
-            f"Labels must be whole numbers, −1 for unknown or a component from 0 to {k - 1}; got {labels[0].item()!r}. "
-            "Encode the labels, for example with np.unique(y, return_inverse=True)[1], or give labels=False."
-        )
-    if labels.min() < -1 or labels.max() >= k:
-        raise InvalidInputError(
-            f"Labels must be whole numbers, −1 for unknown or a component from 0 to {k - 1}; "
-            f"got values from {labels.min()!s} to {labels.max()!s}. Raise n_components or encode the labels."
-        )
-    return labels.astype(np.int64)
-
-
 def _around_labels(
-    X: np.ndarray, k: int, rng: np.random.RandomState, prior: np.ndarray, known: np.ndarray
+    X: np.ndarray, k: int, rng: np.random.RandomState, weights: np.ndarray | None, states: np.ndarray
 ) -> np.ndarray:
-    """k-means from the means of the labeled rows; components that no label names start as k-means++ has them."""
-    from sklearn.cluster import KMeans, kmeans_plusplus
+    """k-means from the means of the rows whose states, (n,), are known; the other centers are drawn away from those."""
+    mass = np.ones(len(X)) if weights is None else weights
+    centers, named = np.empty((k, X.shape[1])), np.unique(states[states >= 0])
+    for label in named:
+        own = states == label
+        centers[label] = np.average(X[own], axis=0, weights=mass[own])
+    away = cdist(centers[named], X, "sqeuclidean").min(axis=0)
+    for label in np.setdiff1d(np.arange(k), named):
+        centers[label], away = _next_center(X, away, k, rng, mass)
+    return _clusters(X, k, rng, weights, centers)
 
-    centers = kmeans_plusplus(X, k, random_state=rng)[0]
-    state = prior[known].argmax(axis=1)
-    for label in np.unique(state):
-        centers[label] = X[known][state == label].mean(axis=0)
-    return one_hot(KMeans(n_clusters=k, init=centers, n_init=1, random_state=rng).fit(X).labels_, k)
+
+def _next_center(
+    X: np.ndarray, away: np.ndarray, k: int, rng: np.random.RandomState, mass: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A row as greedy k-means++ draws it (Arthur & Vassilvitskii 2007), and how far, squared, rows are then away, (n,).
+
+    Of a few rows, drawn in proportion to how far they are from all centers, it is the one that leaves the least.
+    """
+    reached = np.cumsum(mass * away)
+    draws = rng.uniform(size=2 + int(np.log(k))) * reached[-1]
+    tried = X[np.searchsorted(reached, draws).clip(max=len(X) - 1)]
+    left = np.minimum(away, cdist(tried, X, "sqeuclidean"))
+    best = (left @ mass).argmin()
+    return tried[best], left[best]
+
+
+def _clusters(
+    X: np.ndarray, k: int, rng: np.random.RandomState, weights: np.ndarray | None, centers: str | np.ndarray
+) -> np.ndarray:
+    from sklearn.cluster import KMeans
+
+    with config_context(skip_parameter_validation=True):  # a sixth of the time of a small start
+        means = KMeans(n_clusters=k, init=centers, n_init=1, random_state=rng)
+        return one_hot(means.fit(X, sample_weight=weights).labels_, k)
+
+
+def _best_order(found: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Which cluster each component is, (k,), so that clusters and shares of components, (rows, k), agree best."""
+    return linear_sum_assignment(shares.T @ found, maximize=True)[1]
 
 
 def _of_rows(rows: np.ndarray, n: int) -> np.ndarray:

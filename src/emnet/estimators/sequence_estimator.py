@@ -16,8 +16,8 @@ from emnet.data.sample import Units
 from emnet.data.stream import Chunk
 from emnet.estimators import options
 from emnet.estimators.coordinates_file import CoordinatesInFile
+from emnet.estimators.known_components import require_labels
 from emnet.estimators.markov_paths import DECODERS
-from emnet.estimators.mixture_start import require_labels
 from emnet.estimators.sequences import joined, require_lengths, require_sequence_weights
 from emnet.estimators.streaming import sequence_weights
 from emnet.estimators.validation import require_not_negative, require_one_of, require_positive_integer
@@ -118,7 +118,7 @@ class SequenceEstimator(CoordinatesInFile[MarkovModel]):
         return X, require_lengths(lengths, len(X))
 
     def _known_states(self, states: Any, n: int) -> np.ndarray | None:
-        return None if states is None else require_labels(np.asarray(states), n, self.n_components)
+        return None if states is None else require_labels(states, n, self.n_components)
 
     def _fit_sequences(self, X: np.ndarray, batch: Batch, shown: Any) -> Any:
         """Run on a batch made of X; `shown` is the target that callbacks see."""

@@ -36,7 +36,7 @@ Checked = Callable[[Chunk], Units]
 class Survey:
     """What a stream holds, by two passes over it.
 
-    sample : at most `SAMPLE_ROWS` rows of it, in order; a stream of fewer is all there.
+    sample : at most `SAMPLE_ROWS` rows of it, and those that are wanted, in order; a stream of fewer is all there.
     n_rows, total_weight : of its rows, and of its units: rows, or sequences.
     own_rows, n_batches : of this process.
     reach, mass, mean, deviation : (d,), of what is there of each column the largest |x|, the weight, the weighted mean
@@ -64,15 +64,23 @@ class ColumnSums(Moments):
     weight: Tensor  # (1,)
 
 
-def survey(stream: Stream, checked: Checked, sample_rows: int | None = None) -> Survey:
-    """Two passes: how far the numbers reach and a sample; and then moments about the sample's means."""
+def survey(
+    stream: Stream,
+    checked: Checked,
+    sample_rows: int | None = None,
+    wanted: Callable[[Units], np.ndarray | None] = lambda units: None,
+) -> Survey:
+    """Two passes: how far the numbers reach and a sample; and then moments about the sample's means.
+
+    Which units are `wanted`, (units,), the sample has even where they are few: see `Sample`.
+    """
     require_same_pieces(stream)
     sample, reach, n_rows, n_batches = Sample(sample_rows or SAMPLE_ROWS), None, 0, 0
     for chunk in stream:
         units = checked(chunk)
         if not len(units.X):
             continue
-        sample.offer(units, chunk.place)
+        sample.offer(units, chunk.place, wanted(units))
         own = np.abs(np.nan_to_num(units.X)).max(axis=0)
         reach = own if reach is None else np.maximum(reach, own)
         n_rows, n_batches = n_rows + len(units.X), n_batches + 1

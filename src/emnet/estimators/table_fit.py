@@ -205,5 +205,6 @@ def _with(model: Mixture, parameters: Mapping[str, Tensor]) -> Mixture:
 
 
 def _responsibilities(model: Mixture, batch: Batch) -> np.ndarray:
+    """(n, k); even of a row that no component allows yet: what does not stay fixed may come to allow it."""
     found: np.ndarray = model.posterior(batch).responsibilities.double().cpu().numpy()
-    return found
+    return np.where(np.isnan(found), 1 / found.shape[1], found)

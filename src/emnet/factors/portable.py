@@ -93,4 +93,4 @@ class PortableTable(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         seen = ~rows.isnan()
         codes = torch.where(seen, rows, 0.0)[:, 0].long()
-        return self.log_probabilities.T[codes] * seen
+        return torch.where(seen, self.log_probabilities.T[codes], 0.0)

@@ -197,7 +197,7 @@ class Categorical(Table, Emission[Counts]):
     def log_prob(self, target: Tensor, given: Tensor | None = None) -> Tensor:
         """(n,) → (n, k)."""
         codes = self.prepare(target)
-        return self.log_probabilities.T[codes.clamp_min(0)] * (codes >= 0)[:, None]
+        return self.log_probabilities.T[codes.clamp_min(0)].masked_fill((codes < 0)[:, None], 0.0)
 
     def portable(self) -> PortableTable:
         return PortableTable(self.log_probabilities)

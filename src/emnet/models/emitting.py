@@ -135,7 +135,7 @@ def unseen(batch: Batch) -> Tensor | None:
 def _restricted(joint: Tensor, labels: Tensor) -> Tensor:
     """The joint of the states that the labels allow: indices with −1 for unknown, or multipliers (n, k)."""
     if labels.dim() == 2:
-        return joint + labels.to(joint.dtype).log()
+        return joint + labels.double().log().to(joint.dtype)  # the logarithm of what float32 has no number for
     states = torch.arange(joint.shape[1], device=joint.device)
     excluded = (labels[:, None] >= 0) & (labels[:, None] != states)
     return joint.masked_fill_(excluded, float("-inf"))
