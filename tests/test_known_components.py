@@ -7,9 +7,10 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.utils import check_random_state
 
-from emnet import GaussianHMM, GaussianMixture, InvalidInputError, MixtureModel, stream
+from emnet import GMMHMM, GaussianHMM, GaussianMixture, InvalidInputError, MixtureModel, PoissonHMM, stream
 from emnet.estimators import mixture_start
 
 STARTS = tuple(mixture_start.STARTS)
@@ -196,3 +197,23 @@ def test_what_a_row_of_soft_labels_is_multiplied_by_changes_its_evidence_alone(d
     np.testing.assert_allclose(scaled.means_, plain.means_, rtol=digits, atol=digits)
     np.testing.assert_allclose(scaled.covariances_, plain.covariances_, rtol=digits, atol=digits)
     assert scaled.log_evidence_ - plain.log_evidence_ == pytest.approx(np.log(scale), rel=1e-4)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("model", [GaussianHMM(3), GMMHMM(3, n_mix=2), PoissonHMM(3), GaussianHMM(3, max_duration=15)])
+def test_known_states_name_the_states_of_a_chain(model, soft):
+    """Where the fit finds the three states, which it does from most starts, they bear the names of the known rows."""
+    rng = np.random.RandomState(0)
+    state = np.repeat(rng.randint(3, size=60), 10)
+    rows = rng.poisson(np.array([[2, 2], [20, 2], [2, 20]])[state])
+    known = np.full(600, -1)
+    known[[np.flatnonzero(state == k)[3] for k in range(3)]] = [1, 2, 0]
+    if soft:
+        known = np.where(known[:, None] < 0, 1 / 3, np.where(known[:, None] == np.arange(3), 0.9, 0.05))
+    found = [
+        clone(model).set_params(random_state=seed, n_iter=50).fit(rows, y=known).predict(rows) for seed in range(8)
+    ]
+    right = [any((np.array(order)[path] == state).mean() > 0.9 for order in permutations(range(3))) for path in found]
+    assert sum(right) >= 4
+    for path, well in zip(found, right, strict=True):
+        assert not well or (path == (state + 1) % 3).mean() > 0.9

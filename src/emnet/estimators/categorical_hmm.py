@@ -51,6 +51,7 @@ class CategoricalHMM(LearningMarkov):
     """
 
     _letters = {"s": "startprob", "t": "transmat", "e": "emissionprob"}  # noqa: RUF012
+    _apart = "emissionprob_"
 
     emissionprob_: np.ndarray
 

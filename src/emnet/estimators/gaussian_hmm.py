@@ -80,6 +80,7 @@ class GaussianHMM(ColumnCount, LearningMarkov):
     """
 
     _letters = {"s": "startprob", "t": "transmat", "m": "means", "c": "covars"}  # noqa: RUF012
+    _apart = "means_"
 
     means_: np.ndarray
 

@@ -63,6 +63,7 @@ class GMMHMM(ColumnCount, LearningMarkov):
     """
 
     _letters = {"s": "startprob", "t": "transmat", "m": "means", "c": "covars", "w": "weights"}  # noqa: RUF012
+    _apart = "means_"
 
     weights_: np.ndarray
     means_: np.ndarray

@@ -6,6 +6,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from emnet.exceptions import InvalidInputError
 
@@ -47,6 +48,16 @@ def require_labels(y: Any, n: int, k: int) -> np.ndarray:
 def tell_anything(labels: np.ndarray) -> np.ndarray:
     """Of which rows labels, or soft labels, say anything, (n,)."""
     return labels >= 0 if labels.ndim == 1 else labels.max(axis=1) > labels.min(axis=1)
+
+
+def one_hot(labels: np.ndarray, k: int) -> np.ndarray:
+    """(n,) → (n, k), 0 throughout where a label is −1."""
+    return (labels[:, None] == np.arange(k)).astype(float)
+
+
+def best_order(found: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Which cluster each component is, (k,), so that clusters and shares of components, (rows, k), agree best."""
+    return linear_sum_assignment(shares.T @ found, maximize=True)[1]
 
 
 def _numbers(y: Any) -> np.ndarray | None:

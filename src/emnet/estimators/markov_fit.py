@@ -114,7 +114,7 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
                 batches = list(start._batches(X, lengths, weights, y))
                 return batches, sum(start._log_scale_of(batch) @ _weights(batch) for batch in batches)
 
-            return self._fit_starts(X, lengths, data, self._seeds())
+            return self._fit_starts(X, lengths, y, data, self._seeds())
 
     def _fit_stream(self, stream: Stream) -> Self:
         """Fit to a stream: starts from a sample of its sequences, statistics from all of them."""
@@ -135,8 +135,9 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
 
             return StreamedBatches(stream, batches_of, found), float(found.mass.sum() * np.log(start._scale))
 
-        assert found.sample.lengths is not None
-        self._fit_starts(found.sample.X, found.sample.lengths, data, self._seeds(stream.group))
+        own = found.sample
+        assert own.lengths is not None
+        self._fit_starts(own.X, own.lengths, own.target, data, self._seeds(stream.group))
         if names[0] is not None:
             self.feature_names_in_ = np.array(names[0], dtype=object)
         return self
@@ -153,7 +154,12 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
         return Units(X, y, weights, lengths)
 
     def _fit_starts(
-        self, X: np.ndarray, lengths: np.ndarray, data: Callable[[Self], tuple[Data, float]], seeds: list[Any]
+        self,
+        X: np.ndarray,
+        lengths: np.ndarray,
+        labels: np.ndarray | None,
+        data: Callable[[Self], tuple[Data, float]],
+        seeds: list[Any],
     ) -> Self:
         """Run from every start, made of those sequences; `data` gives a start's batches, and what scaling adds."""
         self.__dict__.pop("_stepper", None)
@@ -161,7 +167,7 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
         failures: list[CollapsedComponentError] = []
         for seed in seeds:
             try:
-                self._fit_start(self._started(X, lengths, seed), X, data)
+                self._fit_start(self._started(X, lengths, labels, seed), X, data)
             except CollapsedComponentError as error:
                 failures.append(error)
                 if len(failures) == self.n_init:
@@ -177,10 +183,10 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
         rng = check_random_state(numbers)
         return [np.random.RandomState(rng.randint(2**31)) for _ in range(self.n_init)]
 
-    def _started(self, X: np.ndarray, lengths: np.ndarray, seed: Any) -> Self:
+    def _started(self, X: np.ndarray, lengths: np.ndarray, labels: np.ndarray | None, seed: Any) -> Self:
         """The estimator at a start, on its own: what was fitted before stays until something better is."""
         start = copy.copy(self)
-        start._init(X, lengths, seed)
+        start._init(X, lengths, seed, labels)
         start._check_start(X)
         start._renew_monitor()
         return start
@@ -278,7 +284,7 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
             X, lengths, weights, y = self._check_data(X, lengths, y, sample_weight, reset=not learned)
             if not hasattr(self, "_stepper"):
                 if not learned:
-                    self._init(X, lengths, self.random_state)
+                    self._init(X, lengths, self.random_state, y)
                 self._stepper = Stepwise(Exact(), learned=implied if learned else None)
             self._check_start(X)
             model, data = self._learnable(), list(self._batches(X, lengths, weights, y))

@@ -9,11 +9,12 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.utils import check_random_state
 
 from emnet.algorithms.base import Callback
 from emnet.estimators import markov_durations, options
-from emnet.estimators.known_components import require_labels
+from emnet.estimators.known_components import best_order, one_hot, require_labels, tell_anything
 from emnet.estimators.markov_use import FittedMarkov
 from emnet.estimators.sequences import joined, require_lengths, require_sequence_weights
 from emnet.estimators.validation import (
@@ -39,6 +40,7 @@ class StartingMarkov(FittedMarkov):
     callbacks: Iterable[Callback]
 
     _letters: dict[str, str]  # of the parameters, as in `params`: what they are called
+    _apart: str  # the parameter that sets states apart at a start, one entry a state
 
     @abstractmethod
     def _start_emission(self, X: np.ndarray) -> None:
@@ -82,8 +84,11 @@ class StartingMarkov(FittedMarkov):
 
     # -- the start --------------------------------------------------------------------------------------------------
 
-    def _init(self, X: np.ndarray, lengths: Any = None, seed: Any = None) -> None:
-        """Set the parameters that have to start from chance or from the rows; the draws are those of hmmlearn."""
+    def _init(self, X: np.ndarray, lengths: Any = None, seed: Any = None, labels: np.ndarray | None = None) -> None:
+        """Set the parameters that have to start from chance or from the rows; the draws are those of hmmlearn.
+
+        Rows of known states, by `labels` as `require_labels` has them, name the states.
+        """
         self._seed = self.random_state if seed is None else seed
         rng, k = check_random_state(self._seed), self.n_components
         require_columns_seen(~np.isnan(X).all(axis=0))
@@ -95,7 +100,10 @@ class StartingMarkov(FittedMarkov):
             if self.max_duration is not None:
                 self.transmat_ = markov_durations.without_a_way_to_itself(self.transmat_)
                 self.durations_ = np.full((k, self.max_duration), 1 / self.max_duration)
+        given = getattr(self, self._apart, None)
         self._start_emission(X)
+        if labels is not None and getattr(self, self._apart) is not given:
+            self._name_states(X, labels)
         learned = sum(count for letter, count in self._n_fit_scalars().items() if self._learns(letter))
         if X.size < learned:
             _log.warning(
@@ -104,6 +112,19 @@ class StartingMarkov(FittedMarkov):
                 learned,
                 X.size,
             )
+
+    def _name_states(self, X: np.ndarray, labels: np.ndarray) -> None:
+        """Put the emissions in the order that explains the rows of known states best."""
+        told = tell_anything(labels)
+        if self.shared_states is not None or not told.any():
+            return
+        known = labels[told]
+        shares = known if known.ndim == 2 else one_hot(known, self.n_components)
+        model = self._learnable()
+        rows = self._batches(X[told], np.array([len(known)]), None, None)
+        with torch.no_grad():
+            found = torch.cat([model.log_likelihood(batch).double().softmax(1) for batch in rows]).cpu().numpy()
+        setattr(self, self._apart, getattr(self, self._apart)[best_order(found, shares)])
 
     def _check_start(self, X: np.ndarray) -> None:
         """Raise InvalidInputError for parameters that EM cannot start from with these rows."""

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from sklearn import config_context
 
-from emnet.estimators.known_components import tell_anything
+from emnet.estimators.known_components import best_order, one_hot, tell_anything
 
 Start = Callable[[np.ndarray, int, np.random.RandomState, np.ndarray | None], np.ndarray]
 """(X without holes, k, random numbers, weights of the rows or None) → responsibilities (n, k)."""
@@ -62,13 +61,9 @@ def start(
     states = np.where(known, prior.argmax(axis=1), -1)
     found = _around_labels(X, k, rng, weights, states) if known.any() else k_means(X, k, rng, weights)
     mass = prior if weights is None else prior * weights[:, None]
-    allowed = found[:, _best_order(found[tell], mass[tell])] * prior
+    allowed = found[:, best_order(found[tell], mass[tell])] * prior
     total = allowed.sum(axis=1, keepdims=True)
     return np.where(total > 0, allowed, prior) / np.where(total > 0, total, prior.sum(axis=1, keepdims=True))
-
-
-def one_hot(labels: np.ndarray, k: int) -> np.ndarray:
-    return (labels[:, None] == np.arange(k)).astype(float)
 
 
 def _around_labels(
@@ -109,11 +104,6 @@ def _clusters(
     with config_context(skip_parameter_validation=True):  # a sixth of the time of a small start
         means = KMeans(n_clusters=k, init=centers, n_init=1, random_state=rng)
         return one_hot(means.fit(X, sample_weight=weights).labels_, k)
-
-
-def _best_order(found: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Which cluster each component is, (k,), so that clusters and shares of components, (rows, k), agree best."""
-    return linear_sum_assignment(shares.T @ found, maximize=True)[1]
 
 
 def _of_rows(rows: np.ndarray, n: int) -> np.ndarray:

@@ -54,6 +54,7 @@ class MultinomialHMM(ColumnCount, LearningMarkov):
     """
 
     _letters = {"s": "startprob", "t": "transmat", "e": "emissionprob"}  # noqa: RUF012
+    _apart = "emissionprob_"
 
     emissionprob_: np.ndarray
 

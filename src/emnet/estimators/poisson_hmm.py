@@ -55,6 +55,7 @@ class PoissonHMM(ColumnCount, LearningMarkov):
     """
 
     _letters = {"s": "startprob", "t": "transmat", "l": "lambdas"}  # noqa: RUF012
+    _apart = "lambdas_"
 
     lambdas_: np.ndarray
 
