@@ -103,6 +103,8 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
     ) -> Mixture:
         fixed = self.fixed if fixed is None else fixed
         structure = options.choose_covariance(self.covariance_type, covariances.cpu(), self.n_factors)
+        if "covariances" in fixed:
+            gaussian_parameters.require_held(structure, covariances.cpu(), self.covariance_type)
         emission = Gaussian(
             torch.as_tensor(means),
             structure,

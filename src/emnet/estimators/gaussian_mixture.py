@@ -183,9 +183,7 @@ class GaussianMixture(LearningGaussianMixture):
         self: Self = as_described(cls, manifest)
         self._check_parameters()
         k, d = tensors["means_"].shape
-        shapes = {"tied": (d, d), "EEE": (d, d), "spherical": (k,)}
-        matrix = (k, d) if self.covariance_type in gaussian_parameters.DIAGONAL else (k, d, d)
-        shape = shapes.get(self.covariance_type, matrix)
+        shape = gaussian_parameters.shape_of_precisions(self.covariance_type, k, d)
         expected = {"center": (d,), "weights_": (k,), "means_": (k, d)}
         expected |= dict.fromkeys(("covariances_", "precisions_", "precisions_cholesky_"), shape)
         for name, wanted in expected.items():
