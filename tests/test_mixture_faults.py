@@ -1,9 +1,10 @@
 """Mixtures answer what they cannot do in words: never with another library's traceback, never with NaN."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from emnet import GaussianMixture, InvalidInputError
+from emnet import EMOutlierDetector, GaussianMixture, InvalidInputError, MixtureModel
 from emnet.estimators.options import COVARIANCE_TYPES
 
 CLOUDS = np.r_[np.random.RandomState(0).randn(60, 3), np.random.RandomState(1).randn(60, 3) + 5]
@@ -29,3 +30,77 @@ def test_fixed_covariances_that_the_family_does_not_have_are_refused(kind):
     model = GaussianMixture(2, covariance_type=kind, fixed=("covariances",), precisions_init=np.linalg.inv(FREE))
     with pytest.raises(InvalidInputError, match=f"covariance_type '{kind}' cannot hold those of precisions_init: that"):
         model.fit(CLOUDS)
+
+
+# -- rows far away ----------------------------------------------------------------------------------------------------
+
+types = pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical", "VEV"])
+FAR = [[1e200, 0, 0], [0, -1e155, 1e155], [1e300, 1e300, np.nan], [1e305, np.nan, np.nan]]
+
+
+@types
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_rows_whose_density_is_no_number_are_impossible_and_leave_the_others_alone(kind, dtype):
+    model = GaussianMixture(2, covariance_type=kind, dtype=dtype, weights_init=[0.3, 0.7], random_state=0).fit(CLOUDS)
+    rows = np.r_[CLOUDS[:5], FAR]
+    with np.errstate(all="raise"):
+        scores, shares = model.score_samples(rows), model.predict_proba(rows)
+    np.testing.assert_array_equal(scores[5:], -np.inf)  # as of scikit-learn's
+    np.testing.assert_allclose(shares[5:], np.tile(model.weights_, (4, 1)), rtol=1e-6)
+    assert (model.predict(rows[5:]) == model.weights_.argmax()).all()
+    np.testing.assert_allclose(scores[:5], model.score_samples(CLOUDS[:5]), rtol=1e-5 if dtype == "float32" else 1e-12)
+    filled, deviations = model.impute(rows, return_std=True)
+    assert np.isfinite(filled).all()
+    assert np.isfinite(model.sample_missing(rows, 0)).all()
+    assert not np.isnan(deviations).any()
+
+
+@types
+def test_float32_scores_what_only_float64_can_hold(kind):
+    """9.97e36 is what netCDF writes where a value is missing; its square is beyond float32."""
+    fitted = {
+        dtype: GaussianMixture(2, covariance_type=kind, dtype=dtype, random_state=0) for dtype in ("float32", "float64")
+    }
+    single, double = (model.fit(CLOUDS) for model in fitted.values())
+    for name in ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_"):
+        setattr(single, name, getattr(double, name))
+    rows = np.r_[CLOUDS[:9], [[9.97e36, 0, 0], [0, -9.97e36, np.nan], [1, 1e100, 1]]]
+    np.testing.assert_allclose(single.score_samples(rows)[9:], double.score_samples(rows)[9:], rtol=1e-12)
+    np.testing.assert_array_equal(single.predict(rows), double.predict(rows))
+    assert single.predict_proba(rows).dtype == np.float32
+
+
+@pytest.mark.parametrize("far", [1e3, 1e9, 1e15, 1e150])
+def test_what_is_filled_in_beside_a_far_cell_is_as_unsure_as_beside_any(far):
+    model = GaussianMixture(1).fit(CLOUDS)
+    (a, b), (_, c) = model.covariances_[0][:2, :2]
+    _, deviations = model.impute([[far, np.nan, np.nan]], return_std=True)
+    assert deviations[0, 1] == pytest.approx(np.sqrt(c - b**2 / a), rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["full", "diag"])
+def test_deviations_of_components_far_apart_are_their_own(kind):
+    precisions = np.ones((2, 3)) if kind == "diag" else np.tile(np.eye(3), (2, 1, 1))
+    start = {"weights_init": [0.5, 0.5], "means_init": [[0] * 3, [1e9] * 3], "precisions_init": precisions}
+    model = GaussianMixture(2, covariance_type=kind, max_iter=0, **start).fit(CLOUDS)
+    _, deviations = model.impute([[0, 0, np.nan], [1e9, 1e9, np.nan], [np.nan, np.nan, np.nan]], return_std=True)
+    np.testing.assert_allclose(deviations[:, 2], [1, 1, 5e8])
+
+
+def test_a_row_too_far_for_numbers_is_an_outlier_and_its_column_the_reason():
+    detector = EMOutlierDetector(n_components=2, random_state=0).fit(CLOUDS)
+    rows = np.r_[CLOUDS[:1], [[1e200, 0, 0], [1e200, 1e200, 0]]]
+    assert detector.predict(rows).tolist() == [1, -1, -1]
+    assert [[reason.column for reason in row] for row in detector.explain(rows)][1] == [0]
+    assert not np.isnan(detector.surprise(rows)).any()
+
+
+def test_a_value_that_no_component_allows_is_impossible():
+    words = pd.DataFrame({"a": ["x", "y"] * 10, "b": np.arange(20.0)})
+    start = {"a": {"probabilities": [[1.0, 0.0], [1.0, 0.0]]}}
+    model = MixtureModel(2, prior=None, parameters_init=start, fixed=["a"], random_state=0).fit(
+        words[words.a == "x"].assign(a=pd.Categorical(["x"] * 10, ["x", "y"]))
+    )
+    odd = pd.DataFrame({"a": ["y"], "b": [3.0]})
+    assert model.score_samples(odd).tolist() == [-np.inf]
+    np.testing.assert_array_equal(model.predict_proba(odd), model.weights_[None])
