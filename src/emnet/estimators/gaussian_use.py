@@ -41,7 +41,6 @@ class FittedGaussianMixture(FittedMixture):
 
     def distribution(self) -> Distribution:
         """p(row), a `torch.distributions.MixtureSameFamily` over (d,)."""
-        check_is_fitted(self)
         gaussian = gaussian_parameters.gaussian_of(self._fitted_model())
         lower, scale = gaussian.covariance.lower().double(), torch.as_tensor(np.asarray(self._scale)).double()
         means = torch.as_tensor(np.asarray(self.means_, dtype=np.float64))
@@ -89,6 +88,7 @@ class FittedGaussianMixture(FittedMixture):
         return np.where(np.isnan(X), drawn * self._scale + self._center, X)
 
     def _fitted_model(self) -> Mixture:
+        check_is_fitted(self)
         return gaussian_parameters.model_of(
             self.weights_, self.means_, self.precisions_cholesky_, self.covariance_type, self._center, self._scale
         )
