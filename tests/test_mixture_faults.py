@@ -3,9 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from sklearn.mixture import GaussianMixture as Peer
 
 from emnet import EMOutlierDetector, GaussianMixture, InvalidInputError, MixtureModel
 from emnet.estimators.options import COVARIANCE_TYPES
+from emnet.factors.counting import Poisson
 
 CLOUDS = np.r_[np.random.RandomState(0).randn(60, 3), np.random.RandomState(1).randn(60, 3) + 5]
 FREE = np.array([[[2.0, 0.9, 0.1], [0.9, 1.0, 0.2], [0.1, 0.2, 1.5]], [[1.0, -0.5, 0], [-0.5, 3.0, 0.3], [0, 0.3, 1]]])
@@ -104,3 +107,58 @@ def test_a_value_that_no_component_allows_is_impossible():
     odd = pd.DataFrame({"a": ["y"], "b": [3.0]})
     assert model.score_samples(odd).tolist() == [-np.inf]
     np.testing.assert_array_equal(model.predict_proba(odd), model.weights_[None])
+
+
+# -- fits that go on, and parameters set by hand ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [
+        (GaussianMixture(2, weight_concentration=[2.0, 2.0]), "weight_concentration"),
+        (MixtureModel(2, weight_concentration=[2.0, 2.0]), "weight_concentration"),
+        (GaussianMixture(2, weights_init=[0.5, 0.5], means_init=np.eye(3)[:2]), "weights_init, means_init"),
+        (GaussianMixture(2, precisions_init=FREE), "precisions_init"),
+        (MixtureModel(2, parameters_init={0: {"means": [[0.0], [1.0]]}}), "parameters_init"),
+        (MixtureModel(2, emissions={0: Poisson(torch.ones(2, 1))}), "the factors of emissions"),
+    ],
+)
+def test_a_test_of_one_component_more_takes_nothing_for_each_component(model, named):
+    with pytest.raises(
+        InvalidInputError, match=f"fits 2 components and one more; what is given for each of 2 has to go: {named}"
+    ):
+        model.bootstrap_test(CLOUDS, 2)
+
+
+def test_a_shared_start_is_no_hindrance_to_the_test():
+    model = GaussianMixture(1, covariance_type="tied", precisions_init=np.eye(3), random_state=0)
+    assert model.bootstrap_test(CLOUDS, 2).statistic > 0
+
+
+@pytest.mark.parametrize(
+    ("before", "now"), [("full", "diag"), ("full", "tied"), ("diag", "spherical"), ("tied", "diag")]
+)
+def test_a_fit_does_not_go_on_with_covariances_of_another_type(before, now):
+    """With as many columns as components, so that shapes do not tell "tied" from "diag"."""
+    model = GaussianMixture(3, covariance_type=before, warm_start=True, random_state=0).fit(CLOUDS)
+    fitted = model.covariances_
+    for go_on in (model.fit, model.partial_fit):
+        model.set_params(covariance_type=now)
+        with pytest.raises(InvalidInputError, match=f"another type .'{before}'. than covariance_type is now .'{now}'."):
+            go_on(CLOUDS)
+        assert model.covariances_ is fitted
+        model.set_params(covariance_type=before)
+        assert go_on(CLOUDS) is model
+        fitted = model.covariances_
+    model.set_params(covariance_type=now, warm_start=False).fit(CLOUDS)
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+def test_criteria_of_parameters_set_by_hand_are_scikit_learns(kind):
+    fitted = Peer(2, covariance_type=kind, random_state=0).fit(CLOUDS)
+    ours = GaussianMixture(2, covariance_type=kind)
+    for name in ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_"):
+        setattr(ours, name, getattr(fitted, name))
+    assert ours.bic(CLOUDS) == pytest.approx(fitted.bic(CLOUDS), rel=1e-12)
+    assert ours.aic(CLOUDS) == pytest.approx(fitted.aic(CLOUDS), rel=1e-12)
+    assert ours.icl(CLOUDS) >= ours.bic(CLOUDS)
