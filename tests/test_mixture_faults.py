@@ -1,9 +1,12 @@
 """Mixtures answer what they cannot do in words: never with another library's traceback, never with NaN."""
 
+import datetime
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.mixture import GaussianMixture as Peer
 
 from emnet import EMOutlierDetector, GaussianMixture, InvalidInputError, MixtureModel
@@ -162,3 +165,48 @@ def test_criteria_of_parameters_set_by_hand_are_scikit_learns(kind):
     assert ours.bic(CLOUDS) == pytest.approx(fitted.bic(CLOUDS), rel=1e-12)
     assert ours.aic(CLOUDS) == pytest.approx(fitted.aic(CLOUDS), rel=1e-12)
     assert ours.icl(CLOUDS) >= ours.bic(CLOUDS)
+
+
+# -- arguments and cells of another kind ------------------------------------------------------------------------------
+
+TABLE = pd.DataFrame({"word": ["a", "b", "c"] * 20, "size": np.arange(60.0)})
+
+
+@pytest.mark.parametrize("model", [GaussianMixture(2), MixtureModel(2)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("warm_start", "yes"), ("warm_start", 2), ("verbose", -1), ("verbose", "1")]
+)
+def test_switches_are_checked(model, name, value):
+    with pytest.raises(InvalidInputError, match=f"{name} must be .*; got {value!r}"):
+        clone(model).set_params(**{name: value}).fit(CLOUDS)
+
+
+def test_one_number_or_word_is_the_only_one_to_try():
+    assert GaussianMixture(random_state=0).select(CLOUDS, 2, "diag").best.covariance_type == "diag"
+    assert len(MixtureModel(random_state=0).select(CLOUDS, np.int64(2)).table) == 1
+    with pytest.raises(InvalidInputError, match="n_components must be what to try, one or several of them; got"):
+        GaussianMixture().select(CLOUDS, 2.5)
+
+
+def test_cells_that_are_no_values_are_named_with_their_row():
+    lists = TABLE.assign(word=[*TABLE.word[:-1], [1, 2]])
+    with pytest.raises(InvalidInputError, match=r"Column 'word' has \[1, 2\] in row 59, which is no category"):
+        MixtureModel(2).fit(lists)
+    with pytest.raises(InvalidInputError, match=r"Column 'word' has \[1, 2\] in row 59, which is none of the values"):
+        MixtureModel(2, random_state=0).fit(TABLE).predict(lists)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        pd.period_range("2020", periods=60, freq="D"),
+        [datetime.date(2020, 1, 1)] * 60,
+        [None, datetime.time(12)] * 30,
+        pd.to_timedelta(np.arange(60), "h"),
+        pd.date_range("2020", periods=60, tz="UTC"),
+    ],
+    ids=["periods", "dates", "times", "durations", "zones"],
+)
+def test_times_of_every_kind_are_refused(times):
+    with pytest.raises(InvalidInputError, match="Column 'when' holds dates or times"):
+        MixtureModel(2).fit(TABLE.assign(when=times))

@@ -140,8 +140,8 @@ class GaussianMixture(LearningGaussianMixture):
     def select(
         self,
         X: Any,
-        n_components: Iterable[int] = range(1, 10),
-        covariance_types: Iterable[str] = ("full", "tied", "diag", "spherical"),
+        n_components: int | Iterable[int] = range(1, 10),
+        covariance_types: str | Iterable[str] = ("full", "tied", "diag", "spherical"),
         criterion: str = "bic",
     ) -> Selection:
         """Fit all pairs of those parameters, the others as here; see `Selection` for the table and the best model.

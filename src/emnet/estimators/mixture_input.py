@@ -19,9 +19,11 @@ from emnet.estimators.validation import (
     require_callbacks,
     require_columns_seen,
     require_concentration,
+    require_flag,
     require_not_negative,
     require_one_of,
     require_positive_integer,
+    require_verbosity,
     require_whole_number,
     weights_of_some,
 )
@@ -50,6 +52,8 @@ class CheckedMixture(FittedMixture):
         for name in ("n_components", "n_init", "verbose_interval"):
             require_positive_integer(name, getattr(self, name))
         require_not_negative("tol", self.tol)
+        require_flag("warm_start", self.warm_start)
+        require_verbosity(self.verbose)
         require_whole_number("max_iter", self.max_iter, 0)
         require_concentration(self.weight_concentration, self.n_components)
         require_one_of("init_params", self.init_params, tuple(mixture_start.STARTS))

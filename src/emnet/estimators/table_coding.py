@@ -13,6 +13,7 @@ from emnet.data.frames import (
     ORDERED,
     cells_of,
     is_frame,
+    is_value,
     library,
     listed,
     missing_cells,
@@ -54,10 +55,11 @@ class ColumnCoding:
             return out
         index = {value: code for code, value in enumerate(self.values)}
         for row in np.flatnonzero(~missing):
-            code = index.get(plain(cells[row]))
+            value = plain(cells[row])
+            code = index.get(value) if is_value(value) else None
             if code is None:
                 raise InvalidInputError(
-                    f"Column {self.name!r} has {plain(cells[row])!r} in row {row}, which is none of the values it was "
+                    f"Column {self.name!r} has {value!r} in row {row}, which is none of the values it was "
                     f"fitted with: {listed(self.values)}. Fit with rows that have it, or take it as missing (NaN)."
                 )
             out[row] = code
