@@ -9,7 +9,15 @@ import torch
 from sklearn.base import clone
 from sklearn.mixture import GaussianMixture as Peer
 
-from emnet import EMOutlierDetector, GaussianMixture, InvalidInputError, MixtureModel
+from emnet import (
+    EMClusterer,
+    EMImputer,
+    EMOutlierDetector,
+    FactorAnalysis,
+    GaussianMixture,
+    InvalidInputError,
+    MixtureModel,
+)
 from emnet.estimators.options import COVARIANCE_TYPES
 from emnet.factors.counting import Poisson
 
@@ -210,3 +218,35 @@ def test_cells_that_are_no_values_are_named_with_their_row():
 def test_times_of_every_kind_are_refused(times):
     with pytest.raises(InvalidInputError, match="Column 'when' holds dates or times"):
         MixtureModel(2).fit(TABLE.assign(when=times))
+
+
+NUMBERS = [GaussianMixture(2), FactorAnalysis(1), EMImputer(), EMOutlierDetector(), MixtureModel(2), EMClusterer(2)]
+
+
+@pytest.mark.parametrize("model", NUMBERS, ids=lambda model: type(model).__name__)
+def test_an_infinite_cell_is_named(model):
+    frame = pd.DataFrame(CLOUDS, columns=["a", "b", "c"])
+    frame.iloc[7, 1] = -np.inf
+    for table, name in ((frame, "'b'"), (frame.to_numpy(), "1"), (frame.to_numpy().tolist(), "1")):
+        with pytest.raises(InvalidInputError, match=f"Column {name} has infinity in row 7. Take it as missing"):
+            clone(model).fit(table)
+    fitted = clone(model).set_params(random_state=0).fit(pd.DataFrame(CLOUDS, columns=["a", "b", "c"]))
+    use = next(name for name in ("score_samples", "predict", "transform") if hasattr(fitted, name))
+    with pytest.raises(InvalidInputError, match="Column 'b' has infinity in row 7"):
+        getattr(fitted, use)(frame)
+
+
+@pytest.mark.parametrize("model", NUMBERS[:3], ids=lambda model: type(model).__name__)
+def test_a_word_among_numbers_is_named(model):
+    frame = pd.DataFrame(CLOUDS.astype(object), columns=["a", "b", "c"])
+    frame.iloc[9, 2] = "x"
+    for table, name in ((frame, "'c'"), (frame.to_numpy(), "2"), (frame.to_numpy().tolist(), "2")):
+        with pytest.raises(InvalidInputError, match=f"Column {name} should hold numbers; row 9 has 'x'"):
+            clone(model).fit(table)
+
+
+@pytest.mark.parametrize("model", [GaussianMixture(2), MixtureModel(2)])
+def test_rows_without_a_weight_do_not_count_as_rows(model):
+    weights = np.r_[1.0, np.zeros(len(CLOUDS) - 1)]
+    with pytest.raises(InvalidInputError, match=r"n_components = 2, n_samples = 1 with a weight above 0"):
+        model.fit(CLOUDS, sample_weight=weights)

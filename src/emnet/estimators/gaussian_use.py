@@ -14,6 +14,7 @@ from emnet.batch import Batch
 from emnet.estimators import gaussian_parameters, options
 from emnet.estimators.distributions import gaussian_mixture
 from emnet.estimators.mixture_use import FittedMixture
+from emnet.estimators.table_input import naming_cells
 from emnet.exceptions import InvalidInputError
 from emnet.factors.gaussian import Gaussian
 from emnet.models.mixture import Mixture
@@ -94,14 +95,15 @@ class FittedGaussianMixture(FittedMixture):
         )
 
     def _check_rows(self, X: Any, reset: bool) -> np.ndarray:
-        return validate_data(
-            self,
-            X,
-            dtype=[np.float64, np.float32],
-            ensure_all_finite="allow-nan",
-            ensure_min_samples=2 if reset else 1,
-            reset=reset,
-        )
+        with naming_cells(X):
+            return validate_data(
+                self,
+                X,
+                dtype=[np.float64, np.float32],
+                ensure_all_finite="allow-nan",
+                ensure_min_samples=2 if reset else 1,
+                reset=reset,
+            )
 
 
 def _on(batch: Batch, gaussian: Gaussian) -> Gaussian:

@@ -79,7 +79,7 @@ class ColumnCoding:
         try:
             numbers = cells[~missing].astype(np.float64)
         except (TypeError, ValueError) as error:
-            row = next(row for row in np.flatnonzero(~missing) if not _is_number(cells[row]))
+            row = next(row for row in np.flatnonzero(~missing) if not is_number(cells[row]))
             raise InvalidInputError(
                 f"Column {self.name!r} should hold numbers; row {row} has {plain(cells[row])!r}. Take it as missing "
                 "(NaN), or fit with the family 'categorical'."
@@ -165,7 +165,7 @@ def infinite(name: Any, row: int) -> str:
     return f"Column {name!r} has infinity in row {row}. Take it as missing (NaN)."
 
 
-def _is_number(cell: Any) -> bool:
+def is_number(cell: Any) -> bool:
     try:
         float(cell)
     except (TypeError, ValueError):
