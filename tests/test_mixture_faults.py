@@ -1,6 +1,7 @@
 """Mixtures answer what they cannot do in words: never with another library's traceback, never with NaN."""
 
 import datetime
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from sklearn.base import clone
 from sklearn.mixture import GaussianMixture as Peer
 
 from emnet import (
+    CollapsedComponentError,
     EMClusterer,
     EMImputer,
     EMOutlierDetector,
@@ -107,6 +109,36 @@ def test_a_row_too_far_for_numbers_is_an_outlier_and_its_column_the_reason():
     assert detector.predict(rows).tolist() == [1, -1, -1]
     assert [[reason.column for reason in row] for row in detector.explain(rows)][1] == [0]
     assert not np.isnan(detector.surprise(rows)).any()
+
+
+def with_a_far_cell(value):
+    frame = pd.DataFrame(CLOUDS, columns=["a", "b", "c"])
+    frame.iloc[70, 1] = value
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("model", "value"), [*product([GaussianMixture(2)], [9.97e36, -1e100, 1e155, 1.7e308]), (MixtureModel(2), 1e200)]
+)
+def test_a_fit_that_a_far_cell_makes_impossible_says_where_it_is(model, value):
+    """A row without a weight stands before it, and is counted."""
+    message = rf"Row 70 has {value:g} in column 'b', where half of all cells lie .*: if it stands for nothing, take it"
+    with pytest.raises((CollapsedComponentError, InvalidInputError), match=message.replace("+", r"\+")):
+        model.fit(with_a_far_cell(value), sample_weight=np.r_[0.0, np.ones(len(CLOUDS) - 1)])
+
+
+@pytest.mark.parametrize("value", [9.97e36, -1e100])
+def test_a_prior_holds_a_fit_together_beside_a_far_cell(value):
+    frame = with_a_far_cell(value)
+    fitted = MixtureModel(2, random_state=0).fit(frame)
+    assert fitted.converged_
+    assert np.isfinite(fitted.score_samples(frame)).all()
+
+
+def test_other_errors_name_no_cell():
+    with pytest.raises(InvalidInputError) as caught:
+        GaussianMixture(2, weights_init=[1, 1]).fit(CLOUDS)
+    assert "half of all cells" not in str(caught.value)
 
 
 def test_a_value_that_no_component_allows_is_impossible():

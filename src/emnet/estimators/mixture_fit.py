@@ -23,6 +23,7 @@ from emnet.batch import Batch, Data, total_weight
 from emnet.data.stream import Chunk, Stream
 from emnet.distributed import ALONE, Group
 from emnet.estimators import options
+from emnet.estimators.far_cells import naming_far_cells
 from emnet.estimators.history import as_dict
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.mixture_input import CheckedMixture
@@ -145,9 +146,12 @@ class LearningMixture(CheckedMixture):
             if isinstance(X, Stream):
                 require_alone(y, sample_weight)
                 return self._fit_stream(X)
-            X, weights, labels = self._check_data(X, y, sample_weight, True)
-            with options.few_threads(X.size * self.n_components):
-                return self._fit(X, weights, labels)
+            rows, weights, labels = self._check_data(X, y, sample_weight, True)
+            with (
+                naming_far_cells(lambda: self._check_rows(X, reset=False), self._column_name),
+                options.few_threads(rows.size * self.n_components),
+            ):
+                return self._fit(rows, weights, labels)
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
         """Fit, and give each row's most probable component, (n,): the same as `fit(X).predict(X)`."""
