@@ -168,7 +168,7 @@ def test_a_value_that_no_component_allows_is_impossible():
 )
 def test_a_test_of_one_component_more_takes_nothing_for_each_component(model, named):
     with pytest.raises(
-        InvalidInputError, match=f"fits 2 components and one more; what is given for each of 2 has to go: {named}"
+        InvalidInputError, match=f"fits n_components=2 and 3; what is given for each component has to go: {named}"
     ):
         model.bootstrap_test(CLOUDS, 2)
 

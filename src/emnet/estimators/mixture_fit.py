@@ -201,8 +201,8 @@ class LearningMixture(CheckedMixture):
         self._check_parameters()
         if given := self._given_by_component():
             raise InvalidInputError(
-                f"bootstrap_test fits {self.n_components} components and one more; what is given for each of "
-                f"{self.n_components} has to go: {', '.join(given)}. Raise n_init for better starts."
+                f"bootstrap_test fits n_components={self.n_components} and {self.n_components + 1}; what is given for "
+                f"each component has to go: {', '.join(given)}. Raise n_init for better starts."
             )
         require_positive_integer("n_bootstrap", n_bootstrap)
         model = copy.copy(self)  # this one stays as it is
