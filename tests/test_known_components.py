@@ -10,7 +10,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
-from emnet import GMMHMM, GaussianHMM, GaussianMixture, InvalidInputError, MixtureModel, PoissonHMM, stream
+from emnet import GMMHMM, GaussianHMM, GaussianMixture, InvalidInputError, MixtureModel, stream
 from emnet.estimators import mixture_start
 
 STARTS = tuple(mixture_start.STARTS)
@@ -200,7 +200,7 @@ def test_what_a_row_of_soft_labels_is_multiplied_by_changes_its_evidence_alone(d
 
 
 @pytest.mark.parametrize("soft", [False, True])
-@pytest.mark.parametrize("model", [GaussianHMM(3), GMMHMM(3, n_mix=2), PoissonHMM(3), GaussianHMM(3, max_duration=15)])
+@pytest.mark.parametrize("model", [GaussianHMM(3), GMMHMM(3, n_mix=2), GaussianHMM(3, max_duration=15)])
 def test_known_states_name_the_states_of_a_chain(model, soft):
     """Where the fit finds the three states, which it does from most starts, they bear the names of the known rows."""
     rng = np.random.RandomState(0)

@@ -56,11 +56,13 @@ def surprise(model: Density, X: Any) -> np.ndarray:
     """−log p(x_j | the rest of the row) = log p(row without x_j) − log p(row), in nats: (n, d).
 
     The evidence with and without each column. What is missing surprises nobody: 0. Of a density of numbers it depends
-    on their unit, as all densities do, so compare rows within a column, or with `excess`.
+    on their unit, as all densities do, so compare rows within a column, or with `excess`. A cell that makes a row
+    impossible, of log p −∞, surprises without bound: ∞; one without which the row still is has no part in it: 0.
     """
     whole = model.score_samples(X)
-    without = [model.score_samples(without_column(X, j)) for j in range(len(column_names(X)))]
-    return np.stack(without, axis=1) - whole[:, None]
+    without = np.stack([model.score_samples(without_column(X, j)) for j in range(len(column_names(X)))], axis=1)
+    with np.errstate(invalid="ignore"):  # ∞ − ∞
+        return np.where(np.isneginf(without), 0.0, without - whole[:, None])
 
 
 def some_of(n: int) -> np.ndarray:

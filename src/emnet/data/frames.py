@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date, time, timedelta
 from importlib import import_module
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 from emnet.exceptions import InvalidInputError
 
 _NO_VALUE = ("NAType", "NaTType")
+_TIMES = (date, time, timedelta)
+_PERIOD = "Period"  # of pandas, which need not be there
 _LISTED = 8
 CATEGORY, ORDERED = "category", "ordered category"
 
@@ -72,11 +75,35 @@ def missing_cells(cells: np.ndarray) -> np.ndarray:
 
 def values_of(name: Any, cells: np.ndarray) -> tuple[Any, ...]:
     """The different values of a column, in order."""
-    found = {plain(cell) for cell in cells[~missing_cells(cells)]}
+    there = ~missing_cells(cells)
+    try:
+        found = {plain(cell) for cell in cells[there]}
+    except TypeError as error:
+        row = next(row for row in np.flatnonzero(there) if not is_value(plain(cells[row])))
+        raise InvalidInputError(
+            f"Column {name!r} has {cells[row]!r} in row {row}, which is no category: those are words, numbers or "
+            "booleans. Make columns of what is in it, or leave the column out."
+        ) from error
     try:
         return tuple(sorted(found))
     except TypeError as error:
         raise InvalidInputError(f"The categories of column {name!r} must all be of one kind: {error}.") from error
+
+
+def is_value(cell: Any) -> bool:
+    """Whether a cell can be told from others and found again, as a list cannot."""
+    try:
+        hash(cell)
+    except TypeError:
+        return False
+    return True
+
+
+def holds_times(cells: np.ndarray) -> bool:
+    """Whether a column has dates, times, durations or periods in it."""
+    if cells.dtype.kind != "O":
+        return cells.dtype.kind in "mM"
+    return any(isinstance(cell, _TIMES) or type(cell).__name__ == _PERIOD for cell in cells)
 
 
 def kind_of(cells: np.ndarray) -> type:

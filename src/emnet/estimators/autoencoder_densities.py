@@ -40,6 +40,7 @@ class DensityAutoencoder(LookingAutoencoder):
         ----------
         n_samples : s, None for `prediction_samples`.
         """
+        check_is_fitted(self, "members_")
         s = self.prediction_samples if n_samples is None else n_samples
         require_positive_integer("n_samples", s)
 

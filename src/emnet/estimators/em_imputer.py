@@ -25,7 +25,7 @@ from emnet.estimators.resuming import resumable
 from emnet.estimators.standardize import location_scale_of_seen
 from emnet.estimators.stream_passes import end_to_end, example_of, is_weighted, seed_for, that_count, without_weights
 from emnet.estimators.streaming import naming_the_rows, require_alone, survey
-from emnet.estimators.table_input import check_table
+from emnet.estimators.table_input import check_table, naming_cells
 from emnet.estimators.validation import require_one_of, require_positive_integer, weights_of_some
 from emnet.exceptions import FitInterrupted, InvalidInputError
 
@@ -314,9 +314,10 @@ class EMImputer(TransformerMixin, BaseEstimator):
 
     def _check_rows(self, X: Any, reset: bool) -> np.ndarray:
         given = isinstance(self.missing_values, float) and np.isnan(self.missing_values)
-        X = validate_data(
-            self, X, dtype=np.float64, ensure_all_finite="allow-nan" if given else True, reset=reset, copy=True
-        )
+        with naming_cells(X):
+            X = validate_data(
+                self, X, dtype=np.float64, ensure_all_finite="allow-nan" if given else True, reset=reset, copy=True
+            )
         if not given:
             X[self.missing_values == X] = np.nan
         return X

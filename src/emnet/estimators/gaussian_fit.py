@@ -33,14 +33,31 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
 
     n_factors: int
     reg_covar: float
-    weights_init: Any
     means_init: Any
     precisions_init: Any
     prior: Any
+    _fitted_type: str  # the covariance_type of what was fitted
     _spread: torch.Tensor  # mean square of what is there of each centered column, (d,); 1 of a column of zeros
 
     def _has_such_parameters(self, X: np.ndarray) -> bool:
-        return hasattr(self, "means_") and self.means_.shape == (self.n_components, X.shape[1])
+        """Raises InvalidInputError for covariances of another covariance_type."""
+        found = hasattr(self, "means_") and self.means_.shape == (self.n_components, X.shape[1])
+        if found:
+            self._require_same_covariances()
+        return found
+
+    def _require_same_model(self) -> None:
+        super()._require_same_model()
+        self._require_same_covariances()
+
+    def _require_same_covariances(self) -> None:
+        fitted = getattr(self, "_fitted_type", self.covariance_type)  # none where users have set the parameters
+        shape = gaussian_parameters.shape_of_precisions(self.covariance_type, *self.means_.shape)
+        if fitted != self.covariance_type or self.precisions_cholesky_.shape != shape:
+            raise InvalidInputError(
+                f"The fit would go on from covariances of another type ({fitted!r}) than covariance_type is now "
+                f"({self.covariance_type!r}): set it back, or fit anew with warm_start=False."
+            )
 
     def _measure(self, X: np.ndarray, weights: np.ndarray | None) -> None:
         self._center, self._scale = center_and_scale(X, weights)
@@ -106,6 +123,8 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
     ) -> Mixture:
         fixed = self.fixed if fixed is None else fixed
         structure = options.choose_covariance(self.covariance_type, covariances.cpu(), self.n_factors)
+        if "covariances" in fixed:
+            gaussian_parameters.require_held(structure, covariances.cpu(), self.covariance_type)
         emission = Gaussian(
             torch.as_tensor(means),
             structure,
@@ -138,13 +157,18 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
         parameters = gaussian_parameters.published(model, self.covariance_type, self._center, self._scale)
         for name, value in {**parameters, **self._kept}.items():
             setattr(self, name, value)
-        self._n_free = n_free(model)
+        self._n_free, self._fitted_type = n_free(model), self.covariance_type
         self._record(fit, rows)
 
     def _estimates(self, model: Mixture) -> dict[str, Any]:
         nowhere = np.zeros_like(self._center)
         found = gaussian_parameters.published(model, self.covariance_type, nowhere, self._scale)
         return {name: found[f"{name}_"] for name in ("weights", "means", "covariances")}
+
+    def _given_by_component(self) -> list[str]:
+        precisions = None if self.covariance_type in gaussian_parameters.TIED else self.precisions_init
+        own = {"means_init": self.means_init, "precisions_init": precisions}
+        return super()._given_by_component() + [name for name, value in own.items() if value is not None]
 
     def _values_to_keep(self, continues: bool) -> dict[str, np.ndarray]:
         """Weights and means, to the last bit; covariances are as their structure has them."""
@@ -165,6 +189,15 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
             counts = self.weights_ * total_weight(data)
             warn_of_collapse(counts, self.covariances_, self.reg_covar)
         self._warn_if_not_converged()
+
+    def _n_parameters(self) -> int:
+        if hasattr(self, "_n_free"):
+            return self._n_free
+        k, d = self.means_.shape  # which the user has set
+        identity = torch.eye(d, dtype=torch.float64).expand(k, d, d)
+        structure = options.choose_covariance(self.covariance_type, identity, self.n_factors)
+        emission = Gaussian(torch.as_tensor(self.means_), structure, fixed=set(self.fixed) - {"weights"})
+        return n_free(Mixture(MixingWeights(torch.as_tensor(self.weights_), fixed="weights" in self.fixed), emission))
 
     # -- input ------------------------------------------------------------------------------------------------------
 

@@ -43,7 +43,10 @@ class GaussianMixture(LearningGaussianMixture):
     reg_covar : added to the diagonal of covariances in every M-step.
     max_iter : M-steps at most; with 0 the parameters stay at the start.
     n_init : starts, of which the best is kept.
-    init_params : "kmeans", "k-means++", "random" or "random_from_data"; where labels tell of components, k-means.
+    init_params : "kmeans", "k-means++", "random" or "random_from_data"; where labels tell of components, k-means. After "k-means++" and "random_from_data", which
+        take one row for each component, scikit-learn's weights add up to k/n before its first step, and its tied
+        covariance is that of all rows about 0; here they add up to 1, and it is about the means. So the first of
+        `lower_bounds_` is about log(n/k) higher, and "tied" takes another way.
     weights_init, means_init, precisions_init : starts that are given, in the shapes of `weights_`, `means_`,
         `precisions_`.
     random_state : seed or generator; draws are those of scikit-learn.
@@ -142,8 +145,8 @@ class GaussianMixture(LearningGaussianMixture):
     def select(
         self,
         X: Any,
-        n_components: Iterable[int] = range(1, 10),
-        covariance_types: Iterable[str] = ("full", "tied", "diag", "spherical"),
+        n_components: int | Iterable[int] = range(1, 10),
+        covariance_types: str | Iterable[str] = ("full", "tied", "diag", "spherical"),
         criterion: str = "bic",
     ) -> Selection:
         """Fit all pairs of those parameters, the others as here; see `Selection` for the table and the best model.
@@ -185,9 +188,7 @@ class GaussianMixture(LearningGaussianMixture):
         self: Self = as_described(cls, manifest)
         self._check_parameters()
         k, d = tensors["means_"].shape
-        shapes = {"tied": (d, d), "EEE": (d, d), "spherical": (k,)}
-        matrix = (k, d) if self.covariance_type in gaussian_parameters.DIAGONAL else (k, d, d)
-        shape = shapes.get(self.covariance_type, matrix)
+        shape = gaussian_parameters.shape_of_precisions(self.covariance_type, k, d)
         expected = {"center": (d,), "weights_": (k,), "means_": (k, d)}
         expected |= dict.fromkeys(("covariances_", "precisions_", "precisions_cholesky_"), shape)
         for name, wanted in expected.items():
@@ -198,7 +199,7 @@ class GaussianMixture(LearningGaussianMixture):
             raise ValueError(f"{k} components are not those of the parameters")
         name_features(self, manifest, d)
         self._scale, self._log_scale = float(manifest["scale"]), float(manifest["log_scale"])
-        self._n_free = int(manifest["n_free"])
+        self._n_free, self._fitted_type = int(manifest["n_free"]), self.covariance_type
         self._rows_seen, self._passes, self._online = float(manifest["rows_seen"]), 1, None
         self.fits_ = [fit_from_json(record) for record in manifest["fits"]]
         best = max(self.fits_, key=lambda fit: fit.last.objective, default=None)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from emnet.exceptions import InvalidInputError
-from emnet.factors.covariances import Given
+from emnet.factors.covariances import Covariance, Given
 from emnet.factors.gaussian import Gaussian
 from emnet.factors.gaussian_priors import NormalInverseWishart
 from emnet.factors.tables import MixingWeights
@@ -17,6 +17,7 @@ from emnet.models.mixture import Mixture
 
 TIED, SPHERICAL = ("tied", "EEE"), ("spherical",)
 DIAGONAL = ("diag", "VVI", "EII", "VII", "EEI", "VEI", "EVI")
+_KEPT = 1e-8  # how far a covariance may be from that which was given, beside the deviations: rounding
 
 
 def published(model: Mixture, kind: str, center: np.ndarray, scale: float) -> dict[str, np.ndarray]:
@@ -90,9 +91,8 @@ def require_means(means: Any, k: int, d: int) -> np.ndarray:
 
 def covariances_of_precisions(precisions: Any, kind: str, k: int, d: int, scale: float) -> Tensor:
     """precisions_init, in the shape of the covariance type, as covariances of the scaled data: (k, d, d)."""
-    shapes = {"tied": (d, d), "diag": (k, d), "spherical": (k,)}
-    precisions = require_array(f"{kind} precision", precisions, shapes.get(kind, (k, d, d)))
-    if kind in ("diag", "spherical"):
+    precisions = require_array(f"{kind} precision", precisions, shape_of_precisions(kind, k, d))
+    if kind in (*SPHERICAL, *DIAGONAL):
         if (precisions <= 0).any():
             raise InvalidInputError(f"'{kind} precision' should be positive")
         return torch.as_tensor(np.broadcast_to(1 / precisions.reshape(k, -1), (k, d)) / scale**2).diag_embed()
@@ -101,6 +101,27 @@ def covariances_of_precisions(precisions: Any, kind: str, k: int, d: int, scale:
     if not symmetric or (np.linalg.eigvalsh(matrices) <= 0).any():
         raise InvalidInputError(f"'{kind} precision' should be symmetric, positive-definite")
     return torch.linalg.inv(torch.as_tensor(matrices * scale**2, dtype=torch.float64))
+
+
+def shape_of_precisions(kind: str, k: int, d: int) -> tuple[int, ...]:
+    """Of precisions_, and of covariances_ and precisions_cholesky_."""
+    if kind in SPHERICAL:
+        return (k,)
+    if kind in TIED:
+        return (d, d)
+    return (k, d) if kind in DIAGONAL else (k, d, d)
+
+
+def require_held(structure: Covariance, covariances: Tensor, kind: str) -> None:
+    """Raise InvalidInputError unless the structure has those covariances, (k, d, d), which it is to keep."""
+    away = (structure.covariances() - covariances).abs()
+    sizes = covariances.diagonal(dim1=1, dim2=2).sqrt()
+    changed = (away > _KEPT * sizes[:, :, None] * sizes[:, None]).flatten(1).any(1)
+    if changed.any():
+        raise InvalidInputError(
+            f"fixed names 'covariances', and covariance_type {kind!r} cannot hold those of precisions_init: that of "
+            f"component {int(changed.nonzero()[0])} would be another. Take covariance_type 'full', or do not fix them."
+        )
 
 
 def require_array(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:

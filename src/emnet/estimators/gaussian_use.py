@@ -14,6 +14,7 @@ from emnet.batch import Batch
 from emnet.estimators import gaussian_parameters, options
 from emnet.estimators.distributions import gaussian_mixture
 from emnet.estimators.mixture_use import FittedMixture
+from emnet.estimators.table_input import naming_cells
 from emnet.exceptions import InvalidInputError
 from emnet.factors.gaussian import Gaussian
 from emnet.models.mixture import Mixture
@@ -41,7 +42,6 @@ class FittedGaussianMixture(FittedMixture):
 
     def distribution(self) -> Distribution:
         """p(row), a `torch.distributions.MixtureSameFamily` over (d,)."""
-        check_is_fitted(self)
         gaussian = gaussian_parameters.gaussian_of(self._fitted_model())
         lower, scale = gaussian.covariance.lower().double(), torch.as_tensor(np.asarray(self._scale)).double()
         means = torch.as_tensor(np.asarray(self.means_, dtype=np.float64))
@@ -89,19 +89,21 @@ class FittedGaussianMixture(FittedMixture):
         return np.where(np.isnan(X), drawn * self._scale + self._center, X)
 
     def _fitted_model(self) -> Mixture:
+        check_is_fitted(self)
         return gaussian_parameters.model_of(
             self.weights_, self.means_, self.precisions_cholesky_, self.covariance_type, self._center, self._scale
         )
 
     def _check_rows(self, X: Any, reset: bool) -> np.ndarray:
-        return validate_data(
-            self,
-            X,
-            dtype=[np.float64, np.float32],
-            ensure_all_finite="allow-nan",
-            ensure_min_samples=2 if reset else 1,
-            reset=reset,
-        )
+        with naming_cells(X):
+            return validate_data(
+                self,
+                X,
+                dtype=[np.float64, np.float32],
+                ensure_all_finite="allow-nan",
+                ensure_min_samples=2 if reset else 1,
+                reset=reset,
+            )
 
 
 def _on(batch: Batch, gaussian: Gaussian) -> Gaussian:

@@ -101,7 +101,8 @@ class FittedInputOutput(SequenceEstimator):
     @torch.no_grad()
     def smooth(self, X: Any, y: Any = None, lengths: Any = None) -> np.ndarray:
         """p(state of the row | its whole sequence), (n, k)."""
-        return self._best.posterior(self._known(X, y, lengths)).responsibilities.cpu().numpy()
+        batch = self._known(X, y, lengths)
+        return self._best.posterior(batch).responsibilities.cpu().numpy()
 
     @torch.no_grad()
     def filter(self, X: Any, y: Any = None, lengths: Any = None) -> np.ndarray:

@@ -16,6 +16,7 @@ from torch.distributions import Distribution, LowRankMultivariateNormal
 
 from emnet.batch import Batch
 from emnet.estimators import options
+from emnet.estimators.table_input import naming_cells
 from emnet.estimators.validation import require_positive_integer
 from emnet.exceptions import InvalidInputError
 from emnet.factors.linear_decoder import LinearDecoder
@@ -166,9 +167,10 @@ class FittedLinearGaussian(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             yield Batch(torch.as_tensor(rows[part], device=device), weights=share)
 
     def _check_rows(self, X: Any, reset: bool = False, least: int = 1) -> np.ndarray:
-        return validate_data(
-            self, X, dtype=np.float64, ensure_all_finite="allow-nan", ensure_min_samples=least, reset=reset
-        )
+        with naming_cells(X):
+            return validate_data(
+                self, X, dtype=np.float64, ensure_all_finite="allow-nan", ensure_min_samples=least, reset=reset
+            )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -15,6 +15,7 @@ from emnet.data.frames import (
     column_names,
     declared_values,
     dtype_of,
+    holds_times,
     kind_of,
     library_of,
     values_of,
@@ -176,7 +177,7 @@ def _automatic(table: Any, position: int, name: Any) -> str:
     if declared_values(table, position) is not None:
         return "categorical"
     cells = cells_of(table, position)
-    if cells.dtype.kind in "mM":
+    if holds_times(cells):
         raise InvalidInputError(
             f"Column {name!r} holds dates or times, which no family explains. Turn them into numbers, or name only the "
             "other columns in emissions."

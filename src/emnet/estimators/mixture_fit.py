@@ -25,6 +25,7 @@ from emnet.data.sample import Units
 from emnet.data.stream import Chunk, Stream
 from emnet.distributed import ALONE, Group
 from emnet.estimators import options
+from emnet.estimators.far_cells import naming_far_cells
 from emnet.estimators.history import as_dict
 from emnet.estimators.impossible_rows import require_possible
 from emnet.estimators.keeping import keeping_what_was_fitted
@@ -48,6 +49,7 @@ from emnet.warning import warn
 class LearningMixture(CheckedMixture):
     """The training of any mixture. A subclass says what the model is, where it starts and what it publishes."""
 
+    weights_init: Any
     lower_bound_: float
     fits_: list[Fit]
     _log_scale: float
@@ -88,9 +90,22 @@ class LearningMixture(CheckedMixture):
     ) -> Mixture:
         """The model at the start of a run."""
 
+    def _require_same_model(self) -> None:
+        """Raise InvalidInputError where a fit cannot go on: what was fitted is another model than is asked for."""
+        if len(self.weights_) != self.n_components:
+            raise InvalidInputError(
+                f"partial_fit goes on with {len(self.weights_)} components, and n_components is now "
+                f"{self.n_components}: set it back, or fit anew."
+            )
+
     @abstractmethod
     def _learnable(self) -> Mixture:
         """The fitted parameters as a model that can go on learning."""
+
+    def _given_by_component(self) -> list[str]:
+        """The parameters that have something for each component."""
+        shares = [] if np.ndim(self.weight_concentration) == 0 else ["weight_concentration"]
+        return shares if self.weights_init is None else [*shares, "weights_init"]
 
     @abstractmethod
     def _values_to_keep(self, continues: bool) -> Mapping[Any, np.ndarray]:
@@ -135,9 +150,12 @@ class LearningMixture(CheckedMixture):
             if isinstance(X, Stream):
                 require_alone(y, sample_weight)
                 return self._fit_stream(X)
-            X, weights, labels = self._check_data(X, y, sample_weight, True)
-            with options.few_threads(X.size * self.n_components):
-                return self._fit(X, weights, labels)
+            rows, weights, labels = self._check_data(X, y, sample_weight, True)
+            with (
+                naming_far_cells(lambda: self._check_rows(X, reset=False), self._column_name),
+                options.few_threads(rows.size * self.n_components),
+            ):
+                return self._fit(rows, weights, labels)
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
         """Fit, and give each row's most probable component, (n,): the same as `fit(X).predict(X)`."""
@@ -151,11 +169,8 @@ class LearningMixture(CheckedMixture):
         with keeping_what_was_fitted(self):
             self._check_parameters()
             first = not hasattr(self, "weights_")
-            if not first and len(self.weights_) != self.n_components:
-                raise InvalidInputError(
-                    f"partial_fit goes on with {len(self.weights_)} components, and n_components is now "
-                    f"{self.n_components}: set it back, or fit anew."
-                )
+            if not first:
+                self._require_same_model()
             X, weights, labels = self._check_data(X, y, sample_weight, first)
             with options.few_threads(X.size * self.n_components):
                 return self._fit_pass(X, weights, labels, first)
@@ -184,9 +199,15 @@ class LearningMixture(CheckedMixture):
         """Whether n_components + 1 are called for, by the bootstrap likelihood-ratio test: see `bootstrap_test`.
 
         It fits 2 (n_bootstrap + 1) mixtures with the parameters of this one; take n_init above 1 and a small tol.
-        Weights are whole numbers, of how many rows each row stands for, as so many are drawn.
+        Weights are whole numbers, of how many rows each row stands for, as so many are drawn. Raises InvalidInputError
+        for parameters that give something for each component, as the test has one component more.
         """
         self._check_parameters()
+        if given := self._given_by_component():
+            raise InvalidInputError(
+                f"bootstrap_test fits n_components={self.n_components} and {self.n_components + 1}; what is given for "
+                f"each component has to go: {', '.join(given)}. Raise n_init for better starts."
+            )
         require_positive_integer("n_bootstrap", n_bootstrap)
         model = copy.copy(self)  # this one stays as it is
         rows, weights, _ = model._check_data(X, None, sample_weight, True)

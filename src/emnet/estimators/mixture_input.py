@@ -20,9 +20,11 @@ from emnet.estimators.validation import (
     require_callbacks,
     require_columns_seen,
     require_concentration,
+    require_flag,
     require_not_negative,
     require_one_of,
     require_positive_integer,
+    require_verbosity,
     require_whole_number,
     weights_of_some,
 )
@@ -51,6 +53,8 @@ class CheckedMixture(FittedMixture):
         for name in ("n_components", "n_init", "verbose_interval"):
             require_positive_integer(name, getattr(self, name))
         require_not_negative("tol", self.tol)
+        require_flag("warm_start", self.warm_start)
+        require_verbosity(self.verbose)
         require_whole_number("max_iter", self.max_iter, 0)
         require_concentration(self.weight_concentration, self.n_components)
         require_one_of("init_params", self.init_params, tuple(mixture_start.STARTS))
@@ -67,16 +71,13 @@ class CheckedMixture(FittedMixture):
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         """Rows that count, their weights and labels."""
         X = self._check_rows(X, reset=first)
-        if first and len(X) < self.n_components:
-            raise InvalidInputError(
-                f"Expected n_samples >= n_components but got n_components = {self.n_components}, n_samples = {len(X)}"
-            )
         labels = self._check_labels(y, len(X))
         weights = self._check_weights(sample_weight, X)
         if weights is not None and not (weights > 0).all():
             seen = weights > 0
             X, weights, labels = X[seen], weights[seen], None if labels is None else labels[seen]
         if first:
+            self._require_rows(len(X), weights)
             require_columns_seen(~np.isnan(X).all(axis=0), self._column_name)
         return X, weights, labels
 
@@ -109,12 +110,15 @@ class CheckedMixture(FittedMixture):
         return Units(X[seen], None if labels is None else labels[seen], weights[seen])
 
     def _require_survey(self, found: Survey) -> None:
-        if found.n_rows < self.n_components:
-            raise InvalidInputError(
-                f"Expected n_samples >= n_components but got n_components = {self.n_components}, n_samples = "
-                f"{found.n_rows}"
-            )
+        self._require_rows(found.n_rows, found.sample.weights)
         require_columns_seen(found.mass > 0, self._column_name)
+
+    def _require_rows(self, n: int, weights: np.ndarray | None) -> None:
+        if n < self.n_components:
+            raise InvalidInputError(
+                f"Expected n_samples >= n_components but got n_components = {self.n_components}, n_samples = {n}"
+                f"{'' if weights is None else ' with a weight above 0'}"
+            )
 
     def _column_name(self, position: int) -> Any:
         """Of a checked column, as the user knows it."""

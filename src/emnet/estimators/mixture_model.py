@@ -194,7 +194,7 @@ class MixtureModel(LearningMixtureModel):
         drawn = [factor.draw(torch.as_tensor(states), generator) for factor in model.emissions.values()]
         return torch.cat(drawn, dim=1).numpy() * self._scale + self._center, states
 
-    def select(self, X: Any, n_components: Iterable[int] = range(1, 10), criterion: str = "bic") -> Selection:
+    def select(self, X: Any, n_components: int | Iterable[int] = range(1, 10), criterion: str = "bic") -> Selection:
         """Fit each number of components, the other parameters as here; see `Selection` for the table and the best.
 
         Parameters

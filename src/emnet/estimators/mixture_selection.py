@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class Selection:
 def select(
     model: Any,
     data: tuple[Any, ...],
-    grid: Mapping[str, Iterable[Any]],
+    grid: Mapping[str, Any],
     criterion: str,
     criteria: Sequence[str] = CRITERIA,
     tried: Callable[[dict[str, Any]], None] = lambda line: None,
@@ -44,9 +45,10 @@ def select(
     """Fit `model` to the data with every combination of those parameters; the lowest criterion is the best.
 
     A fit with a collapsed component has an unbounded likelihood, so it stands in the table and cannot be chosen.
-    `tried` is told of every line.
+    A number or a word is the only one to try. `tried` is told of every line.
     """
     require_one_of("criterion", criterion, criteria)
+    grid = {name: _choices(name, values) for name, values in grid.items()}
     lines, fitted = [], {}
     for chosen in product(*grid.values()):
         candidate = type(model)(**{**model.get_params(deep=False), **dict(zip(grid, chosen, strict=True))})
@@ -120,6 +122,14 @@ def _twice_log_ratio(model: Any, X: np.ndarray, rng: np.random.RandomState) -> t
         reached.append(float(candidate._log_densities(X).sum()))
         fitted.append(candidate)
     return max(0.0, 2 * (reached[1] - reached[0])), fitted[0]
+
+
+def _choices(name: str, values: Any) -> tuple[Any, ...]:
+    if isinstance(values, (Integral, str)):
+        return (values,)
+    if not isinstance(values, Iterable):
+        raise InvalidInputError(f"{name} must be what to try, one or several of them; got {values!r}.")
+    return tuple(values)
 
 
 def _fit(candidate: Any, data: tuple[Any, ...], criteria: Sequence[str]) -> dict[str, Any]:

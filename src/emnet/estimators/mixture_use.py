@@ -63,11 +63,11 @@ class FittedMixture(OnnxFile, DensityMixin, BaseEstimator):
         return self._n_free
 
     def predict(self, X: Any) -> np.ndarray:
-        """The most probable component of each row given what is there of it, (n,)."""
+        """The most probable component of each row given what is there of it, (n,); see `predict_proba`."""
         return self._each(X, lambda batch, posterior: posterior.responsibilities.argmax(1))
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """p(component | what is there of the row), (n, k)."""
+        """p(component | what is there of the row), (n, k); the weights of a row whose `score_samples` is −∞."""
         return self._each(X, lambda batch, posterior: posterior.responsibilities)
 
     def without_components(self, which: np.ndarray) -> Self:
@@ -84,7 +84,10 @@ class FittedMixture(OnnxFile, DensityMixin, BaseEstimator):
         return kept
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """log p of what is there of each row, in nats, (n,); 0 of a row with nothing."""
+        """log p of what is there of each row, in nats, (n,); 0 of a row with nothing.
+
+        It is −∞ of a row that no component allows, or that is so far from all that float64 cannot hold its distance.
+        """
         check_is_fitted(self)
         return self._log_densities(self._check_rows(X, reset=False))
 
@@ -141,10 +144,28 @@ class FittedMixture(OnnxFile, DensityMixin, BaseEstimator):
 
     @torch.no_grad()
     def _of_rows(self, X: np.ndarray, wanted: Callable[[Batch, Discrete], torch.Tensor]) -> np.ndarray:
+        """What is wanted of batch after batch; rows whose densities float32 cannot hold are done again in float64."""
         model = self._fitted_model().to(options.choose_device(self.device))
+        found: list[np.ndarray] = []
+        done = 0
         with options.few_threads(X.size * len(self.weights_)):
-            found = [wanted(batch, model.posterior(batch)).cpu().numpy() for batch in self._batches(X)]
+            for batch in self._batches(X):
+                posterior, lost = self._answered(model.posterior(batch))
+                part = wanted(batch, posterior)
+                if len(lost) and batch.target.dtype != torch.float64:
+                    again = next(self._batches(X[done + lost.cpu().numpy()], dtype=torch.float64))
+                    part[lost] = wanted(again, self._answered(model.posterior(again))[0]).to(part)
+                found.append(part.cpu().numpy())
+                done += len(batch)
         return np.concatenate(found)
+
+    def _answered(self, posterior: Discrete) -> tuple[Discrete, torch.Tensor]:
+        """The posterior, and which rows have no density in numbers: log p is −∞ there, and p(component) the weights."""
+        lost = torch.nonzero(posterior.log_evidence.isnan())[:, 0]
+        if len(lost):
+            posterior.log_evidence[lost] = -torch.inf
+            posterior.responsibilities[lost] = torch.as_tensor(self.weights_).to(posterior.responsibilities)
+        return posterior, lost
 
     def _batches(
         self,

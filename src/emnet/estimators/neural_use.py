@@ -98,6 +98,7 @@ class FittedNeural(ForecastingChain, SequenceEstimator):
         self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Draw one sequence, (n_samples, d), and its states, (n_samples,). Not of discriminative emissions."""
+        check_is_fitted(self, "members_")
         require_positive_integer("n_samples", n_samples)
         generator = self._generator(random_state)
         dtype, device = self._computes_in()

@@ -13,6 +13,7 @@ from emnet.data.frames import (
     ORDERED,
     cells_of,
     is_frame,
+    is_value,
     library,
     listed,
     missing_cells,
@@ -54,10 +55,11 @@ class ColumnCoding:
             return out
         index = {value: code for code, value in enumerate(self.values)}
         for row in np.flatnonzero(~missing):
-            code = index.get(plain(cells[row]))
+            value = plain(cells[row])
+            code = index.get(value) if is_value(value) else None
             if code is None:
                 raise InvalidInputError(
-                    f"Column {self.name!r} has {plain(cells[row])!r} in row {row}, which is none of the values it was "
+                    f"Column {self.name!r} has {value!r} in row {row}, which is none of the values it was "
                     f"fitted with: {listed(self.values)}. Fit with rows that have it, or take it as missing (NaN)."
                 )
             out[row] = code
@@ -77,7 +79,7 @@ class ColumnCoding:
         try:
             numbers = cells[~missing].astype(np.float64)
         except (TypeError, ValueError) as error:
-            row = next(row for row in np.flatnonzero(~missing) if not _is_number(cells[row]))
+            row = next(row for row in np.flatnonzero(~missing) if not is_number(cells[row]))
             raise InvalidInputError(
                 f"Column {self.name!r} should hold numbers; row {row} has {plain(cells[row])!r}. Take it as missing "
                 "(NaN), or fit with the family 'categorical'."
@@ -163,7 +165,7 @@ def infinite(name: Any, row: int) -> str:
     return f"Column {name!r} has infinity in row {row}. Take it as missing (NaN)."
 
 
-def _is_number(cell: Any) -> bool:
+def is_number(cell: Any) -> bool:
     try:
         float(cell)
     except (TypeError, ValueError):

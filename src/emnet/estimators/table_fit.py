@@ -22,6 +22,7 @@ from emnet.estimators.standardize import require_variance, seen_location_scale
 from emnet.estimators.streaming import Survey
 from emnet.estimators.table_coding import TableCoding
 from emnet.exceptions import InvalidInputError
+from emnet.factors.emission import Emission
 from emnet.factors.tables import MixingWeights
 from emnet.models.mixture import Mixture
 
@@ -33,8 +34,8 @@ _TELLS_APART = 1e-3  # how far responsibilities differ between rows, if paramete
 class LearningMixtureModel(LearningMixture):
     """All of the training but the checks of parameters."""
 
+    emissions: Any
     prior: str | None
-    weights_init: Any
     parameters_init: Mapping[Any, Mapping[str, Any]] | None
     _blocks: tuple[Block, ...]
     _coding: TableCoding
@@ -174,6 +175,14 @@ class LearningMixtureModel(LearningMixture):
                 for name, value in own.items()
             }
         return found
+
+    def _given_by_component(self) -> list[str]:
+        families = self.emissions.values() if isinstance(self.emissions, Mapping) else [self.emissions]
+        own = {
+            "parameters_init": self.parameters_init is not None,
+            "the factors of emissions": any(isinstance(family, Emission) for family in families),
+        }
+        return super()._given_by_component() + [name for name, given in own.items() if given]
 
     def _values_to_keep(self, continues: bool) -> dict[Any, np.ndarray]:
         kept = self._fixed_values(continues)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-from emnet.data.frames import has_words, is_frame, require_frame
+from emnet.data.frames import cells_of, column_names, has_words, is_frame, missing_cells, plain, require_frame
 from emnet.data.stream import Stream
 from emnet.estimators.stream_passes import example_of, without_targets
+from emnet.estimators.table_coding import infinite, is_number
 from emnet.exceptions import InvalidInputError
 
 
@@ -27,15 +30,46 @@ def check_table(estimator: Any, X: Any, reset: bool) -> Any:
         return X.through(without_targets)
     require_frame(X)
     if not (is_frame(X) or has_words(X)):
-        return validate_data(
-            estimator,
-            X,
-            dtype=np.float64,
-            ensure_all_finite="allow-nan",
-            ensure_min_samples=2 if reset else 1,
-            reset=reset,
-        )
+        with naming_cells(X):
+            return validate_data(
+                estimator,
+                X,
+                dtype=np.float64,
+                ensure_all_finite="allow-nan",
+                ensure_min_samples=2 if reset else 1,
+                reset=reset,
+            )
     validate_data(estimator, X, skip_check_array=True, reset=reset)
     if len(X) < (2 if reset else 1):
         raise InvalidInputError(f"X has {len(X)} rows, and needs at least {2 if reset else 1}.")
     return X if is_frame(X) else np.asarray(X, dtype=object)
+
+
+@contextmanager
+def naming_cells(X: Any) -> Iterator[None]:
+    """Where scikit-learn refuses a cell of a table of numbers, an InvalidInputError that names its column and row."""
+    try:
+        yield
+    except ValueError as error:
+        table = X if is_frame(X) or isinstance(X, np.ndarray) else np.array(X, dtype=object)
+        fault = _first_fault(table) if np.ndim(table) == 2 else None
+        if fault is None:
+            raise
+        raise InvalidInputError(fault) from error
+
+
+def _first_fault(table: Any) -> str | None:
+    """Of the first cell that is infinite or no number, in words."""
+    for position, name in enumerate(column_names(table)):
+        cells = cells_of(table, position)
+        if cells.dtype.kind in "OUS":
+            row = next((row for row in np.flatnonzero(~missing_cells(cells)) if not is_number(cells[row])), None)
+            if row is not None:
+                return (
+                    f"Column {name!r} should hold numbers; row {row} has {plain(cells[row])!r}. Take it as missing "
+                    "(NaN), leave the column out, or take MixtureModel for a table with words."
+                )
+            cells = np.where(missing_cells(cells), np.nan, cells).astype(np.float64)
+        if cells.dtype.kind == "f" and np.isinf(cells).any():
+            return infinite(name, int(np.isinf(cells).argmax()))
+    return None

@@ -75,6 +75,17 @@ def require_whole_number(name: str, value: Any, least: int) -> None:
         raise InvalidInputError(f"{name} must be a whole number of at least {least}; got {value!r}.")
 
 
+def require_flag(name: str, value: Any) -> None:
+    if not isinstance(value, (bool, np.bool_)):
+        raise InvalidInputError(f"{name} must be True or False; got {value!r}.")
+
+
+def require_verbosity(value: Any) -> None:
+    """Raise InvalidInputError unless it is True, False, or a whole number of at least 0."""
+    if not isinstance(value, (bool, np.bool_)):
+        require_whole_number("verbose", value, 0)
+
+
 def require_not_negative(name: str, value: Any) -> None:
     if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= float(value) < float("inf"):
         raise InvalidInputError(f"{name} must be a finite number of at least 0; got {value!r}.")

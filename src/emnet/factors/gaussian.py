@@ -141,7 +141,12 @@ class Gaussian(Emission[GaussianMoments]):
         r, covariances = responsibilities.double(), self.covariance.covariances()
         variances = covariances.diagonal(dim1=1, dim2=2).expand_as(means)
         mean = torch.where(rows.observed, values, r @ means)
-        variance = (r @ (variances + means.square()) - mean.square()).clamp_min(0.0) * ~rows.observed
+        variance = r @ variances
+        for share, own in zip(
+            r.T, means, strict=True
+        ):  # about the mean: squares about 0 lose the digits of what is far
+            variance += ((own - mean) * share.sqrt()[:, None]).square_()
+        variance.masked_fill_(rows.observed, 0.0)
         if not self.covariance.diagonal:
             lower = self.covariance.lower()
             gaussian_missing.conditional(mean.clone(), rows.patterns, responsibilities, means, lower, mean, variance)

@@ -18,6 +18,7 @@ from torch import Tensor
 from emnet.kernels.gaussian import Sums, chunks
 
 _CHUNK_ELEMENTS = 2**18  # of factors, and of whitened rows
+_NONE = torch.finfo(torch.float64).tiny  # beside a responsibility
 _LOG_2PI = math.log(2 * math.pi)
 
 
@@ -132,11 +133,12 @@ def conditional(
 ) -> None:
     """E[x | x_o] and Var[x | x_o] under responsibilities `weights`, (n, k), written into the groups' holes.
 
-    `mean` and `variance` are (n, d) in float64. Var[x] = Σ_k r_k (v_k + m_k²) − (Σ_k r_k m_k)².
+    `mean` and `variance` are (n, d) in float64. States are put together by moments about their own mean, which of
+    a row far from all of them keeps the digits that Σ_k r_k m_k² − (Σ_k r_k m_k)² would lose.
     """
     for group in groups:
         first = torch.zeros(*group.rows.shape, x.shape[1], dtype=torch.float64, device=x.device)
-        second = torch.zeros_like(first)
+        second, total = torch.zeros_like(first), torch.zeros_like(first[..., :1])
         unseen = (1 - group.observed)[:, None, :, None]
         for part in _few_states(group, means, factor):
             lower, whitened = _whitened(x, group, means[part], factor[part])
@@ -144,12 +146,17 @@ def conditional(
             guess = (lower @ whitened).transpose(2, 3) + means[part][None, :, None]  # (g, k, c, d)
             spread = (lower.square() @ unseen).transpose(2, 3)  # (g, k, 1, d)
             r = weights[group.rows][:, :, part].double().transpose(1, 2)[..., None]
-            first += (guess * r).sum(1)
-            second += ((guess.square() + spread) * r).sum(1)
+            own, before = r.sum(1), total
+            total = before + own
+            center = (guess * r).sum(1) / own.clamp_min(_NONE)
+            within = (guess - center[:, None]).mul_(r.sqrt()).square_().add_(spread * r).sum(1)
+            away, share = center - first, own / total.clamp_min(_NONE)
+            second += within + (away * (before * share).sqrt()).square_()
+            first += away * share
         holes = (group.real > 0)[..., None] & (group.observed.gather(1, group.places) == 0)[:, None]
         row, column = group.rows[..., None].expand_as(holes)[holes], torch.nonzero(holes)[:, 2]
         mean[row, column] = first[holes]
-        variance[row, column] = (second - first.square())[holes].clamp_min(0.0)
+        variance[row, column] = second[holes]
 
 
 def _whitened(x: Tensor, group: Patterns, means: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
