@@ -40,7 +40,8 @@ class GaussianMixture(LearningGaussianMixture):
         EVV, VVV.
     n_factors : of "factor".
     tol : EM ends when the mean log-likelihood of a row changes by less.
-    reg_covar : added to the diagonal of covariances in every M-step.
+    reg_covar : added to the diagonal of covariances in every M-step. A warning names the components that have no other
+        variance along some direction, and the columns beside whose variance it is not small.
     max_iter : M-steps at most; with 0 the parameters stay at the start.
     n_init : starts, of which the best is kept.
     init_params : "kmeans", "k-means++", "random" or "random_from_data".

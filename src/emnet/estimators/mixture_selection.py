@@ -48,9 +48,10 @@ def select(
     """
     require_one_of("criterion", criterion, criteria)
     lines, fitted = [], {}
+    said: set[tuple[str, type[Warning]]] = set()
     for chosen in product(*grid.values()):
         candidate = type(model)(**{**model.get_params(deep=False), **dict(zip(grid, chosen, strict=True))})
-        lines.append({**dict(zip(grid, chosen, strict=True)), **_fit(candidate, data, criteria)})
+        lines.append({**dict(zip(grid, chosen, strict=True)), **_fit(candidate, data, criteria, said)})
         fitted[chosen] = candidate
         tried(lines[-1])
     lines.sort(key=lambda line: (line["problem"] is not None, line[criterion]))
@@ -122,8 +123,10 @@ def _twice_log_ratio(model: Any, X: np.ndarray, rng: np.random.RandomState) -> t
     return max(0.0, 2 * (reached[1] - reached[0])), fitted[0]
 
 
-def _fit(candidate: Any, data: tuple[Any, ...], criteria: Sequence[str]) -> dict[str, Any]:
-    """The line of a fit."""
+def _fit(
+    candidate: Any, data: tuple[Any, ...], criteria: Sequence[str], said: set[tuple[str, type[Warning]]]
+) -> dict[str, Any]:
+    """The line of a fit. Warnings that are no part of it are passed on, but for those `said` of another fit."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -136,7 +139,10 @@ def _fit(candidate: Any, data: tuple[Any, ...], criteria: Sequence[str]) -> dict
     for warning in caught:
         if issubclass(warning.category, CollapsedComponentWarning):
             problem = str(warning.message)
-        elif not issubclass(warning.category, ConvergenceWarning):  # which the table says
+        elif issubclass(warning.category, ConvergenceWarning):  # which the table says
+            continue
+        elif (words := (str(warning.message), warning.category)) not in said:
+            said.add(words)
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return {
         "log_likelihood": candidate._log_likelihood(*data),
