@@ -1,15 +1,28 @@
 """Components of Gaussian mixtures as thin as the floor where the data are not, and floors that are too high."""
 
+import pickle
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn import datasets
+from sklearn.base import clone
 
 import emnet
-from emnet import CollapsedComponentWarning, GaussianMixture, RegularizationWarning
+from emnet import (
+    CollapsedComponentError,
+    CollapsedComponentWarning,
+    EMClusterer,
+    EMOutlierDetector,
+    GaussianMixture,
+    InvalidInputError,
+    MixtureModel,
+    RegularizationWarning,
+)
 from emnet.estimators.options import COVARIANCE_TYPES
+from emnet.factors.gaussian_priors import NormalInverseWishart
 
 rng = np.random.RandomState(0)
 CLOUD = rng.randn(200, 2)
@@ -153,3 +166,86 @@ def test_a_selection_says_once_that_the_floor_is_too_high():
     with pytest.warns(RegularizationWarning) as caught:
         GaussianMixture(random_state=0).select(TWO_CLOUDS * 1e-4, [1, 2, 3], ["full", "diag"])
     assert len([one for one in caught if one.category is RegularizationWarning]) == 1
+
+
+@pytest.mark.parametrize("unit", [1e-60, 1e-4, 1.0, 1e4, 1e60])
+def test_clusters_and_outliers_are_the_same_in_any_unit(unit):
+    rows = np.r_[TWO_CLOUDS, [[30.0, -30.0, 30.0]]]
+    constant = np.full((len(rows), 1), 3.0)
+    table = np.hstack((rows * unit, rows[:, :1] * unit, constant))
+    clusters, outliers = EMClusterer(random_state=0), EMOutlierDetector(random_state=0, contamination=0.005)
+    assert not said(lambda: (clusters.fit(table), outliers.fit(table)))
+    assert [len(np.unique(part)) for part in (clusters.labels_[:100], clusters.labels_[100:200])] == [1, 1]
+    assert clusters.labels_[0] != clusters.labels_[100]
+    assert outliers.predict(table).tolist() == [*[1] * 200, -1]
+
+
+# -- what cannot be fitted --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "VEE", "EEV", "VEV", "EVV"])
+@pytest.mark.parametrize("name", ["twice", "sum"])
+@pytest.mark.parametrize("unit", [1.0, 1e6])
+def test_columns_that_depend_on_each_other_are_told_as_that(kind, name, unit):
+    """Without a floor the scatter is singular but for rounding, which is no variance."""
+    for seed in range(5):  # whether rounding leaves something that looks like a variance is chance
+        rows = np.random.RandomState(seed).randn(200, 2) + np.repeat([[0], [4]], 100, axis=0)
+        rows = np.c_[rows, {"twice": rows[:, 0], "sum": rows.sum(1)}[name]] * unit
+        with pytest.raises(CollapsedComponentError, match="columns that depend on each other have to go"):
+            GaussianMixture(2, covariance_type=kind, reg_covar=0, random_state=0).fit(rows)
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "VEV", "EEV"])
+def test_columns_of_sizes_far_apart_are_no_dependent_columns(kind):
+    unit = np.array([1e7, 1.0, 1e-6])
+    start = GaussianMixture(2, covariance_type=kind, reg_covar=0, random_state=0)
+    fitted = [clone(start).fit(TWO_CLOUDS * each) for each in (1, unit)]
+    assert all(np.isfinite(model.lower_bound_) for model in fitted)
+    if kind in ("full", "tied"):
+        np.testing.assert_allclose(fitted[1].means_ / unit, fitted[0].means_, rtol=1e-6)
+
+
+def test_a_table_without_a_prior_says_which_column_and_what_it_has_for_it():
+    table = pd.DataFrame({"wide": CLOUD[:, 0], "flat": np.r_[np.full(50, 9.0), CLOUD[50:, 1]]})
+    with pytest.raises(CollapsedComponentError, match=r"that of 'flat', which is gaussian.*prior='auto'") as caught:
+        MixtureModel(3, prior=None, random_state=0).fit(table)
+    assert "reg_covar" not in str(caught.value)
+    assert "'wide'" not in str(caught.value)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (str(again), again.components) == (str(caught.value), caught.value.components)
+
+
+def test_factor_analysers_of_data_far_below_the_floor_are_those_of_the_floor():
+    """Where the floor is all that a covariance has, the maximum is the floor times the identity."""
+    for unit in 10.0 ** -np.arange(8, 49, 4):
+        model = GaussianMixture(2, covariance_type="factor", random_state=0)
+        with pytest.warns(RegularizationWarning):
+            model.fit(TWO_CLOUDS * unit)
+        np.testing.assert_allclose(model.covariances_, np.broadcast_to(1e-6 * np.eye(3), (2, 3, 3)), rtol=0, atol=1e-9)
+
+
+SCALES = {
+    "negative": (-np.eye(2), r"entry \(0, 0\), of column 0, is -1"),
+    "asymmetric": ([[1.0, 0.5], [0.0, 1.0]], r"\(0, 1\) is 0.5, and \(1, 0\) is 0"),
+    "indefinite": ([[1.0, 2.0], [2.0, 1.0]], "smallest eigenvalue is -1"),
+    "no width beside a covariance": ([[0.0, 1.0], [1.0, 1.0]], "smallest eigenvalue"),
+    "NaN": ([[1.0, np.nan], [np.nan, 1.0]], "NaN or infinite"),
+    "infinite": ([[np.inf, 0.0], [0.0, 1.0]], "NaN or infinite"),
+    "a number": (1.0, "shape"),
+    "a vector": ([1.0, 1.0], "shape"),
+}
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_a_prior_whose_scale_no_rows_have_is_refused(name):
+    scale, message = SCALES[name]
+    with pytest.raises(InvalidInputError, match=message):
+        NormalInverseWishart(scale, 6)
+
+
+def test_a_prior_takes_finite_numbers_and_semidefinite_scales():
+    for change in ({"degrees_of_freedom": np.nan}, {"shrinkage": np.nan}, {"shrinkage": np.inf}, {"mean": [0, np.nan]}):
+        with pytest.raises(InvalidInputError, match="NormalInverseWishart"):
+            replace(NormalInverseWishart(np.eye(2), 6, np.zeros(2), 1.0), **change)
+    for scale in (np.zeros((2, 2)), np.ones((2, 2)), np.diag([1e300, 1e-300]), [[1e20, 1.0], [1.0, 1e-20]]):
+        NormalInverseWishart(scale, -3)

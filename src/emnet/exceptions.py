@@ -63,11 +63,19 @@ class DegenerateFitError(EmnetError, ArithmeticError, UnfinishedFit):
 
 
 class CollapsedComponentError(DegenerateFitError, ValueError):
-    """A covariance is not positive definite; `components` are the states that have it."""
+    """A covariance is not positive definite; `components` are the states that have it.
 
-    def __init__(self, message: str, fit: Any = None, components: Sequence[int] = ()):
+    `factor` is the name of the model's factor whose M-step found it, None if none did. `remedy` is what to do, in the
+    words of whoever was asked to fit.
+    """
+
+    def __init__(self, message: str, fit: Any = None, components: Sequence[int] = (), remedy: str = ""):
         super().__init__(message, fit)
-        self.components = tuple(components)
+        self.components, self.remedy = tuple(components), remedy
+        self.factor: str | None = None
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} {self.remedy}".rstrip()
 
 
 class CheckpointError(EmnetError, OSError, UnfinishedFit):

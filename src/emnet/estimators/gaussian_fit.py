@@ -19,7 +19,7 @@ from emnet.estimators.mixture_fit import LearningMixture, n_free, statistics_of
 from emnet.estimators.mixture_report import warn_of_collapse, warn_of_large_floor
 from emnet.estimators.standardize import center_and_scale, common_scale
 from emnet.estimators.streaming import StreamedBatches, Survey
-from emnet.exceptions import InvalidInputError
+from emnet.exceptions import CollapsedComponentError, InvalidInputError
 from emnet.factors.gaussian import Gaussian
 from emnet.factors.gaussian_priors import NormalInverseWishart
 from emnet.factors.tables import MixingWeights
@@ -76,7 +76,7 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
             return self._mixture(self._given_weights(), self._given_means(d), self._given_covariances(d))
         found = mixture_start.start(self.init_params, X, self.n_components, rng, weights, labels)
         k = self.n_components
-        alike = _or_one(self._spread).diag_embed().expand(k, d, d)
+        alike = (_or_one(self._spread) + self.reg_covar / self._scale**2).diag_embed().expand(k, d, d)
         first = self._mixture(np.full(k, 1 / k), np.zeros((k, d)), alike, fixed=())
         statistics = statistics_of(first, data, found)
         if self._none_given():
@@ -160,6 +160,12 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
             for name in ("weights", "means")
             if name in self.fixed
         }
+
+    def _remedy(self, error: CollapsedComponentError) -> str:
+        return (
+            "Try to decrease the number of components, increase reg_covar, or scale the input data. "
+            "prior='auto' keeps components from collapsing; columns that depend on each other have to go."
+        )
 
     def _warn(self, data: Data) -> None:
         if self.max_iter == 0:
