@@ -14,7 +14,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from emnet.estimators.validation import require_one_of
-from emnet.exceptions import CollapsedComponentError, CollapsedComponentWarning, InvalidInputError
+from emnet.exceptions import (
+    CollapsedComponentError,
+    CollapsedComponentWarning,
+    InvalidInputError,
+    RegularizationWarning,
+)
 from emnet.interruption import one_of_several
 
 CRITERIA = ("bic", "icl", "aic")
@@ -86,11 +91,13 @@ def bootstrap_test(model: Any, X: np.ndarray, n_bootstrap: int, random_state: An
     holes = np.isnan(X)
     statistic, null = _twice_log_ratio(model, X, rng)
     simulated = []
-    for _ in range(n_bootstrap):
-        drawn, _ = null._draw_rows(len(X), check_random_state(int(rng.randint(2**31))))
-        rows = rng.permutation(drawn)  # which come component after component, as holes do not
-        rows[holes] = np.nan
-        simulated.append(_twice_log_ratio(model, rows, rng)[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RegularizationWarning)  # which the fits to X have given
+        for _ in range(n_bootstrap):
+            drawn, _ = null._draw_rows(len(X), check_random_state(int(rng.randint(2**31))))
+            rows = rng.permutation(drawn)  # which come component after component, as holes do not
+            rows[holes] = np.nan
+            simulated.append(_twice_log_ratio(model, rows, rng)[0])
     p_value = (1 + sum(value >= statistic for value in simulated)) / (1 + n_bootstrap)
     return LikelihoodRatioTest(statistic, p_value, np.array(simulated))
 
