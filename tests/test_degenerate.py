@@ -15,6 +15,7 @@ from emnet import (
     CollapsedComponentError,
     CollapsedComponentWarning,
     EMClusterer,
+    EMImputer,
     EMOutlierDetector,
     GaussianMixture,
     InvalidInputError,
@@ -178,6 +179,18 @@ def test_clusters_and_outliers_are_the_same_in_any_unit(unit):
     assert [len(np.unique(part)) for part in (clusters.labels_[:100], clusters.labels_[100:200])] == [1, 1]
     assert clusters.labels_[0] != clusters.labels_[100]
     assert outliers.predict(table).tolist() == [*[1] * 200, -1]
+
+
+def test_an_imputer_takes_no_collapsed_fit_even_where_all_of_those_it_may_take_collapse():
+    table = np.c_[TWO_CLOUDS[:, :2], np.repeat([0.0, 1.0], 100)]  # the last column says which cloud
+    holes = np.where(np.random.RandomState(0).rand(200, 3) < 0.1, np.nan, table)
+    for sizes, prior in (([2, 3], "auto"), ([1, 2, 3], None)):
+        imputer = EMImputer(n_components=sizes, covariance_types=("full", "tied"), random_state=0)
+        assert not said(lambda imputer=imputer: imputer.fit(holes))
+        best = imputer.selection_.best
+        assert best.prior == prior
+        assert np.linalg.eigvalsh(best.covariances_).min() > 1.2 * best.reg_covar
+        assert np.mean(np.abs(imputer.transform(holes) - table)[:, 2] > 0.5) < 0.01
 
 
 # -- what cannot be fitted --------------------------------------------------------------------------------------------
