@@ -274,11 +274,11 @@ class EMImputer(TransformerMixin, BaseEstimator):
         """Of n rows that count once each."""
         seed = seed_for(self.random_state, rows)
         start = GaussianMixture(reg_covar=_FLOOR, max_iter=_MAX_ITER, tol=_TOL, random_state=seed)
-        tried = {"n_components": [k for k in self._sizes() if k <= n], "covariance_types": tuple(self.covariance_types)}
+        sizes, kinds = [k for k in self._sizes() if k <= n], tuple(self.covariance_types)
         try:
-            self.selection_ = start.select(rows, **tried)
+            self.selection_ = start.select(rows, sizes, kinds)
         except InvalidInputError:  # all have collapsed, which the prior keeps them from; any other comes again
-            self.selection_ = start.set_params(prior="auto").select(rows, **tried)
+            self.selection_ = start.set_params(prior="auto").select(rows, sizes, kinds)
         best: GaussianMixture = self.selection_.best
         return best
 
