@@ -50,6 +50,7 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "PooledEstimate": "emnet.applications.rubin",
     "ProbabilisticPCA": "emnet.estimators.probabilistic_pca",
     "report": "emnet.report",
+    "RegularizationWarning": "emnet.exceptions",
     "SampleCollapseWarning": "emnet.exceptions",
     "ProcessLostError": "emnet.exceptions",
     "SequenceClassifier": "emnet.estimators.sequence_classifier",

@@ -16,9 +16,10 @@
     └── FitTerminated (SystemExit)              SIGTERM during a fit; if nobody catches it the exit code is 143
     EmnetWarning (UserWarning)
     ├── CheckpointWarning                       a checkpoint could not be written or read, or was made elsewhere
-    ├── CollapsedComponentWarning               a component of a mixture has shrunk onto few rows or none
+    ├── CollapsedComponentWarning               a component of a mixture has shrunk onto few rows or none, or is flat
     ├── EvidenceDecreasedWarning                an update lowered the evidence; the best parameters are kept
     ├── HeywoodCaseWarning                      a factor model has left a column hardly any noise of its own
+    ├── RegularizationWarning                   what is added to variances is not small beside those of a column
     ├── SampleCollapseWarning                   of a sampled E-step's draws a single one has nearly all the weight
     └── SeparationWarning                       classes are separable and no prior holds the weights finite
 
@@ -62,11 +63,19 @@ class DegenerateFitError(EmnetError, ArithmeticError, UnfinishedFit):
 
 
 class CollapsedComponentError(DegenerateFitError, ValueError):
-    """A covariance is not positive definite; `components` are the states that have it."""
+    """A covariance is not positive definite; `components` are the states that have it.
 
-    def __init__(self, message: str, fit: Any = None, components: Sequence[int] = ()):
+    `factor` is the name of the model's factor whose M-step found it, None if none did. `remedy` is what to do, in the
+    words of whoever was asked to fit.
+    """
+
+    def __init__(self, message: str, fit: Any = None, components: Sequence[int] = (), remedy: str = ""):
         super().__init__(message, fit)
-        self.components = tuple(components)
+        self.components, self.remedy = tuple(components), remedy
+        self.factor: str | None = None
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} {self.remedy}".rstrip()
 
 
 class CheckpointError(EmnetError, OSError, UnfinishedFit):
@@ -122,7 +131,7 @@ class CheckpointWarning(EmnetWarning):
 
 
 class CollapsedComponentWarning(EmnetWarning):
-    """A component of a mixture has shrunk onto few rows, or has none."""
+    """A component of a mixture has shrunk onto few rows, has none, or is flat where the data are not."""
 
 
 class EvidenceDecreasedWarning(EmnetWarning):
@@ -131,6 +140,10 @@ class EvidenceDecreasedWarning(EmnetWarning):
 
 class HeywoodCaseWarning(EmnetWarning):
     """A factor model has left a column hardly any noise of its own."""
+
+
+class RegularizationWarning(EmnetWarning):
+    """What is added to variances is not small beside the variance of a column."""
 
 
 class SampleCollapseWarning(EmnetWarning):

@@ -28,7 +28,9 @@ def chosen_density(
     X is a table, or a stream of one: then every candidate is fitted to the stream, and judged by a pass over it.
     """
     table, n = (example_of(X), number_of_rows(X.as_frames())) if isinstance(X, Stream) else (X, len(X))
-    start: Any = GaussianMixture(prior="auto", max_iter=_MAX_ITER, tol=_TOL, random_state=seed)
+    start: Any = GaussianMixture(  # whose prior is floor enough, and is so in any unit
+        prior="auto", reg_covar=0.0, max_iter=_MAX_ITER, tol=_TOL, random_state=seed
+    )
     grid: dict[str, Any] = {"covariance_types": tuple(covariance_types)}
     if has_words(table):
         start, grid = MixtureModel(emissions=numbers_together(table), max_iter=_MAX_ITER, random_state=seed), {}

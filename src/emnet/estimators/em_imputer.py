@@ -63,7 +63,8 @@ class EMImputer(TransformerMixin, BaseEstimator):
     strategy : "mean", the conditional mean, which has the least squared error; or "sample", a draw, which keeps the
         spread of the columns.
     n_imputations : completed tables that `impute_many` draws.
-    n_components, covariance_types : what "auto" chooses from.
+    n_components, covariance_types : what "auto" chooses from. Where all of them collapse (see `GaussianMixture`), the
+        weak prior of ``GaussianMixture(prior="auto")`` keeps them from it.
     missing_values : what stands for a hole.
     add_indicator : whether `transform` adds a column for each one that had holes in `fit`.
     keep_empty_features : whether a column without a value in `fit` is kept, as 0, or left out. These three are for
@@ -273,11 +274,11 @@ class EMImputer(TransformerMixin, BaseEstimator):
         """Of n rows that count once each."""
         seed = seed_for(self.random_state, rows)
         start = GaussianMixture(reg_covar=_FLOOR, max_iter=_MAX_ITER, tol=_TOL, random_state=seed)
-        self.selection_ = start.select(
-            rows,
-            n_components=[k for k in self._sizes() if k <= n],
-            covariance_types=tuple(self.covariance_types),
-        )
+        sizes, kinds = [k for k in self._sizes() if k <= n], tuple(self.covariance_types)
+        try:
+            self.selection_ = start.select(rows, sizes, kinds)
+        except InvalidInputError:  # all have collapsed, which the prior keeps them from; any other comes again
+            self.selection_ = start.set_params(prior="auto").select(rows, sizes, kinds)
         best: GaussianMixture = self.selection_.best
         return best
 

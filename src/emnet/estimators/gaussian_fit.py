@@ -11,21 +11,21 @@ import torch
 
 from emnet.algorithms.base import Fit
 from emnet.batch import Batch, Data, total_weight
-from emnet.estimators import gaussian_parameters, mixture_start, options
+from emnet.estimators import gaussian_parameters, gaussian_start, mixture_start, options
+from emnet.estimators.degenerate import Flat, flat_components
 from emnet.estimators.gaussian_parameters import gaussian_of
 from emnet.estimators.gaussian_use import FittedGaussianMixture
-from emnet.estimators.mixture_fit import LearningMixture, n_free, statistics_of
-from emnet.estimators.mixture_report import warn_of_collapse
+from emnet.estimators.mixture_fit import LearningMixture, n_free
+from emnet.estimators.mixture_report import warn_of_collapse, warn_of_large_floor
 from emnet.estimators.standardize import center_and_scale, common_scale
-from emnet.estimators.streaming import Survey
-from emnet.exceptions import InvalidInputError
+from emnet.estimators.streaming import StreamedBatches, Survey
+from emnet.exceptions import CollapsedComponentError, InvalidInputError
 from emnet.factors.gaussian import Gaussian
 from emnet.factors.gaussian_priors import NormalInverseWishart
 from emnet.factors.tables import MixingWeights
 from emnet.models.mixture import Mixture
-from emnet.statistics import ModelStatistics
 
-_ROUNDING = 1e-14  # of a sum of squares about 0, beside the largest of them
+_ROUNDING = 10 * np.finfo(np.float64).eps  # of where a column lies: the deviation that rounding may leave of a constant
 
 
 class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
@@ -37,7 +37,8 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
     precisions_init: Any
     prior: Any
     _fitted_type: str  # the covariance_type of what was fitted
-    _spread: torch.Tensor  # mean square of what is there of each centered column, (d,); 1 of a column of zeros
+    _spread: torch.Tensor  # mean square of what is there of each centered column, (d,); 0 of a constant
+    _seen: np.ndarray  # share of each column that is there, (d,)
 
     def _has_such_parameters(self, X: np.ndarray) -> bool:
         """Raises InvalidInputError for covariances of another covariance_type."""
@@ -68,11 +69,12 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
             self._scale = common_scale(found.mean / np.where(found.reach > 0, found.reach, 1.0), found.reach)
         self._log_scale = float(found.mass.sum() * np.log(self._scale))
         away = (found.mean - self._center) / self._scale
-        variances = torch.as_tensor((found.deviation / self._scale) ** 2 + away**2)
-        self._spread = torch.where(variances > 0, variances, 1.0).to(options.choose_device(self.device))
+        spread = torch.as_tensor((found.deviation / self._scale) ** 2 + away**2)
+        self._spread, self._seen = spread.to(options.choose_device(self.device)), found.mass / found.total_weight
 
     def _take_down(self, data: list[Batch]) -> None:
-        self._spread = _variances(data)
+        self._spread, seen = gaussian_start.spread_and_seen(data)
+        self._seen = seen.cpu().numpy()
 
     def _is_monotone(self) -> bool:
         return self.reg_covar == 0 and self.dtype == "float64"
@@ -91,9 +93,9 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
             return self._mixture(self._given_weights(), self._given_means(d), self._given_covariances(d))
         found = mixture_start.start(self.init_params, X, self.n_components, rng, weights, labels)
         k = self.n_components
-        alike = self._spread.diag_embed().expand(k, d, d)
+        alike = (gaussian_start.or_one(self._spread) + self.reg_covar / self._scale**2).diag_embed().expand(k, d, d)
         first = self._mixture(np.full(k, 1 / k), np.zeros((k, d)), alike, fixed=())
-        statistics = _exact_statistics(first, data, found)
+        statistics = gaussian_start.exact_statistics(first, data, found)
         if self._none_given():
             first.m_step(statistics)
             return first
@@ -141,7 +143,8 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
             return None
         if isinstance(self.prior, NormalInverseWishart):
             return self._in_units_of_the_model(self.prior, options.choose_device(self.device))
-        return gaussian_parameters.default_prior(self._spread, self.n_components, torch.zeros_like(self._spread))
+        spread = gaussian_start.or_one(self._spread)
+        return gaussian_parameters.default_prior(spread, self.n_components, torch.zeros_like(spread))
 
     def _in_units_of_the_model(self, prior: NormalInverseWishart, device: torch.device) -> NormalInverseWishart:
         d = len(self._center)
@@ -182,13 +185,42 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
             if name in self.fixed
         }
 
+    def _remedy(self, error: CollapsedComponentError) -> str:
+        return (
+            "Try to decrease the number of components, increase reg_covar, or scale the input data. "
+            "prior='auto' keeps components from collapsing; columns that depend on each other have to go."
+        )
+
     def _warn(self, data: Data) -> None:
         if self.max_iter == 0:
             return
-        if self.prior is None and self.covariance_type not in gaussian_parameters.TIED:
-            counts = self.weights_ * total_weight(data)
-            warn_of_collapse(counts, self.covariances_, self.reg_covar)
+        names = [self._column_name(j) for j in range(len(self._center))]
+        warn_of_large_floor(self._variances_of_data(), names, self.reg_covar)
+        if self.prior is None:
+            alone = self.covariance_type not in gaussian_parameters.TIED  # for whom a row is too few
+            warn_of_collapse(self._expected_rows(data) if alone else None, self._flat(), names, self.reg_covar)
         self._warn_if_not_converged()
+
+    def _variances_of_data(self) -> np.ndarray:
+        """Of each column, (d,), in the units of the data; 0 of a constant, whatever rounding makes of it."""
+        deviations = self._spread.sqrt().cpu().numpy() * self._scale
+        return np.where(deviations > _ROUNDING * np.abs(self._center), deviations, 0.0) ** 2
+
+    def _expected_rows(self, data: Data) -> np.ndarray:
+        """Of each component, (k,). Weights of 1 on average or more count rows, smaller ones are a share each."""
+        rows = data.found.n_rows if isinstance(data, StreamedBatches) else sum(len(batch) for batch in data)
+        return self.weights_ * max(total_weight(data), float(rows))
+
+    def _flat(self) -> dict[int, Flat]:
+        k, d = self.means_.shape
+        covariances = self.covariances_ / self._scale**2
+        if self.covariance_type in gaussian_parameters.SPHERICAL:
+            covariances = np.broadcast_to(covariances[:, None], (k, d))
+        elif self.covariance_type in gaussian_parameters.TIED:
+            covariances = np.broadcast_to(covariances, (k, d, d))
+        means = (self.means_ - self._center) / self._scale
+        floor = self.reg_covar / self._scale**2 / self._seen  # holes have the floor of the M-step before on top
+        return flat_components(self.weights_, means, covariances, floor)
 
     def _n_parameters(self) -> int:
         if hasattr(self, "_n_free"):
@@ -218,31 +250,3 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
         return gaussian_parameters.covariances_of_precisions(
             self.precisions_init, self.covariance_type, self.n_components, d, self._scale
         )
-
-
-@torch.no_grad()
-def _exact_statistics(model: Mixture, data: list[Batch], responsibilities: np.ndarray) -> ModelStatistics:
-    """Statistics of responsibilities in float64; of states that are narrow beside the data, about their means.
-
-    Which those are the model does not know before an M-step, which may be of too few digits to be a model: the floor.
-    """
-    data = [batch.to_float64() for batch in data]
-    statistics = statistics_of(model, data, responsibilities)
-    emission, shown = gaussian_of(model), [model.shown("emission", batch) for batch in data]
-    emission.floor = _ROUNDING * max(float(rows.reach.max()) for rows in shown) ** 2
-    model.m_step(statistics)
-    emission.floor = 0.0
-    narrow = any(emission.narrow(rows) for rows in shown)
-    return statistics_of(model, data, responsibilities) if narrow else statistics
-
-
-def _variances(data: list[Batch]) -> torch.Tensor:
-    """Mean square of what is there of each column, of centered data, (d,); 1 of a column of zeros."""
-    total, mass = torch.zeros(()), torch.zeros(())
-    for batch in data:
-        seen = (~batch.target.isnan()).double()
-        share = seen if batch.weights is None else seen * batch.weights[:, None]
-        total = total + (share * batch.target.nan_to_num(0.0).double().square()).sum(0)
-        mass = mass + share.sum(0)
-    variances = total / mass
-    return torch.where(variances > 0, variances, 1.0)

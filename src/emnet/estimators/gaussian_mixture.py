@@ -40,13 +40,14 @@ class GaussianMixture(LearningGaussianMixture):
         EVV, VVV.
     n_factors : of "factor".
     tol : EM ends when the mean log-likelihood of a row changes by less.
-    reg_covar : added to the diagonal of covariances in every M-step.
+    reg_covar : added to the diagonal of covariances in every M-step. A warning names the components that have no other
+        variance along some direction, and the columns beside whose variance it is not small.
     max_iter : M-steps at most; with 0 the parameters stay at the start.
     n_init : starts, of which the best is kept.
-    init_params : "kmeans", "k-means++", "random" or "random_from_data"; where labels tell of components, k-means. After "k-means++" and "random_from_data", which
-        take one row for each component, scikit-learn's weights add up to k/n before its first step, and its tied
-        covariance is that of all rows about 0; here they add up to 1, and it is about the means. So the first of
-        `lower_bounds_` is about log(n/k) higher, and "tied" takes another way.
+    init_params : "kmeans", "k-means++", "random" or "random_from_data"; where labels tell of components, k-means.
+        After "k-means++" and "random_from_data", which take one row for each component, scikit-learn's weights add up
+        to k/n before its first step, and its tied covariance is that of all rows about 0; here they add up to 1, and it
+        is about the means. So the first of `lower_bounds_` is about log(n/k) higher, and "tied" takes another way.
     weights_init, means_init, precisions_init : starts that are given, in the shapes of `weights_`, `means_`,
         `precisions_`.
     random_state : seed or generator; draws are those of scikit-learn.

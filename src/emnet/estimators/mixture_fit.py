@@ -119,6 +119,10 @@ class LearningMixture(CheckedMixture):
     def _publish(self, model: Mixture, fit: Fit | None, rows: float) -> None:
         """Set the attributes from a start's parameters and record."""
 
+    @abstractmethod
+    def _remedy(self, error: CollapsedComponentError) -> str:
+        """What to do about a component that collapsed."""
+
     def _warn(self, data: Data) -> None:
         """Say what is wrong with the fit."""
         self._warn_if_not_converged()
@@ -302,6 +306,7 @@ class LearningMixture(CheckedMixture):
             try:
                 best = self._run(start(rng), data, before, best, number)
             except CollapsedComponentError as error:
+                error.remedy = self._remedy(error)
                 if number == n_init - 1 and len(failures) == number:
                     raise
                 failures.append(error)

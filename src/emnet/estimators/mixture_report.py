@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from emnet.algorithms.base import Fit
-from emnet.exceptions import CollapsedComponentError, CollapsedComponentWarning
+from emnet.estimators.degenerate import SMALL, Flat
+from emnet.exceptions import CollapsedComponentError, CollapsedComponentWarning, RegularizationWarning
 from emnet.warning import warn
 
 _FEW_ROWS = 1.5
+_FEW_COLUMNS = 3  # that a warning names
 _NO_ROWS = 1e-6  # expected rows of a state that nothing is learned of
 
 
@@ -61,27 +63,38 @@ def warn_of_failed_starts(failures: Sequence[CollapsedComponentError], n_init: i
         )
 
 
-def warn_of_collapse(counts: np.ndarray, covariances: np.ndarray, reg_covar: float) -> None:
-    """Name components that stand for about a row or none, or whose variance is what reg_covar put there.
+def warn_of_collapse(rows: np.ndarray | None, flat: Mapping[int, Flat], names: Sequence[Any], reg_covar: float) -> None:
+    """Name components that stand for about a row or none, of expected rows (k,) or None, and those that are flat."""
+    few = [] if rows is None else np.flatnonzero(rows < _FEW_ROWS).tolist()
+    parts = []
+    for i in sorted({*few, *flat}):
+        about = [] if rows is None else [f"{rows[i]:.3g} rows"]
+        if i in flat:
+            along = ", ".join(repr(names[j]) for j in flat[i].columns[:_FEW_COLUMNS])
+            more = ", …" if len(flat[i].columns) > _FEW_COLUMNS else ""
+            about.append(f"smallest variance {flat[i].variance:.3g}, along column {along}{more}")
+        parts.append(f"component {i} ({', '.join(about)})")
+    if parts:
+        warn(
+            f"Collapsed onto few rows or none, or onto rows that do not vary: {', '.join(parts)}. The density there is "
+            f"what reg_covar={reg_covar:g} allows, and the likelihood means little. Decrease n_components, raise "
+            "reg_covar or n_init, or give prior='auto'.",
+            CollapsedComponentWarning,
+        )
 
-    A column that is constant has that variance in all components, and is no reason to warn.
-    """
-    k = len(counts)
-    variances = np.diagonal(covariances, axis1=1, axis2=2) if covariances.ndim == 3 else covariances.reshape(k, -1)
-    on_floor = variances <= 2 * reg_covar
-    collapsed = (on_floor & ~on_floor.all(axis=0)).any(axis=1) | (counts < _FEW_ROWS)
-    if not collapsed.any():
-        return
-    parts = [
-        f"component {i} ({counts[i]:.3g} rows, smallest variance {variances[i].min():.3g})"
-        for i in np.flatnonzero(collapsed)
-    ]
-    warn(
-        f"Collapsed onto few rows or none: {', '.join(parts)}. The density there is what reg_covar={reg_covar:g} "
-        "allows, and the likelihood means little. Decrease n_components, raise reg_covar or n_init, or give "
-        "prior='auto'.",
-        CollapsedComponentWarning,
-    )
+
+def warn_of_large_floor(variances: np.ndarray, names: Sequence[Any], reg_covar: float) -> None:
+    """Name columns whose variance, (d,), 0 of a constant, is not large beside what is added to it."""
+    drowned = np.flatnonzero((variances > 0) & (reg_covar > SMALL * variances)).tolist()
+    if drowned:
+        parts = [f"column {names[j]!r} (variance {variances[j]:.3g})" for j in drowned[:_FEW_COLUMNS]]
+        more = f" and {len(drowned) - _FEW_COLUMNS} more" if len(drowned) > _FEW_COLUMNS else ""
+        warn(
+            f"reg_covar={reg_covar:g} is added to every variance, and is not small beside that of {', '.join(parts)}"
+            f"{more}: what sets components apart there is lost in it. Scale such columns, by StandardScaler for one, "
+            "or lower reg_covar.",
+            RegularizationWarning,
+        )
 
 
 def warn_of_idle_states(counts: Any) -> None:

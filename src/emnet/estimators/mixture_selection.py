@@ -15,7 +15,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from emnet.estimators.validation import require_one_of
-from emnet.exceptions import CollapsedComponentError, CollapsedComponentWarning, InvalidInputError
+from emnet.exceptions import (
+    CollapsedComponentError,
+    CollapsedComponentWarning,
+    InvalidInputError,
+    RegularizationWarning,
+)
 from emnet.interruption import one_of_several
 
 CRITERIA = ("bic", "icl", "aic")
@@ -50,9 +55,10 @@ def select(
     require_one_of("criterion", criterion, criteria)
     grid = {name: _choices(name, values) for name, values in grid.items()}
     lines, fitted = [], {}
+    said: set[tuple[str, type[Warning]]] = set()
     for chosen in product(*grid.values()):
         candidate = type(model)(**{**model.get_params(deep=False), **dict(zip(grid, chosen, strict=True))})
-        lines.append({**dict(zip(grid, chosen, strict=True)), **_fit(candidate, data, criteria)})
+        lines.append({**dict(zip(grid, chosen, strict=True)), **_fit(candidate, data, criteria, said)})
         fitted[chosen] = candidate
         tried(lines[-1])
     lines.sort(key=lambda line: (line["problem"] is not None, line[criterion]))
@@ -87,11 +93,13 @@ def bootstrap_test(model: Any, X: np.ndarray, n_bootstrap: int, random_state: An
     holes = np.isnan(X)
     statistic, null = _twice_log_ratio(model, X, rng)
     simulated = []
-    for _ in range(n_bootstrap):
-        drawn, _ = null._draw_rows(len(X), check_random_state(int(rng.randint(2**31))))
-        rows = rng.permutation(drawn)  # which come component after component, as holes do not
-        rows[holes] = np.nan
-        simulated.append(_twice_log_ratio(model, rows, rng)[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RegularizationWarning)  # which the fits to X have given
+        for _ in range(n_bootstrap):
+            drawn, _ = null._draw_rows(len(X), check_random_state(int(rng.randint(2**31))))
+            rows = rng.permutation(drawn)  # which come component after component, as holes do not
+            rows[holes] = np.nan
+            simulated.append(_twice_log_ratio(model, rows, rng)[0])
     p_value = (1 + sum(value >= statistic for value in simulated)) / (1 + n_bootstrap)
     return LikelihoodRatioTest(statistic, p_value, np.array(simulated))
 
@@ -132,8 +140,10 @@ def _choices(name: str, values: Any) -> tuple[Any, ...]:
     return tuple(values)
 
 
-def _fit(candidate: Any, data: tuple[Any, ...], criteria: Sequence[str]) -> dict[str, Any]:
-    """The line of a fit."""
+def _fit(
+    candidate: Any, data: tuple[Any, ...], criteria: Sequence[str], said: set[tuple[str, type[Warning]]]
+) -> dict[str, Any]:
+    """The line of a fit. Warnings that are no part of it are passed on, but for those `said` of another fit."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -146,7 +156,10 @@ def _fit(candidate: Any, data: tuple[Any, ...], criteria: Sequence[str]) -> dict
     for warning in caught:
         if issubclass(warning.category, CollapsedComponentWarning):
             problem = str(warning.message)
-        elif not issubclass(warning.category, ConvergenceWarning):  # which the table says
+        elif issubclass(warning.category, ConvergenceWarning):  # which the table says
+            continue
+        elif (words := (str(warning.message), warning.category)) not in said:
+            said.add(words)
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return {
         "log_likelihood": candidate._log_likelihood(*data),

@@ -71,6 +71,7 @@ def _gmm(schema: Schema, size: int, variant: Any, options: Options) -> Any:
         size,
         covariance_type=variant,
         prior="auto",
+        reg_covar=0.0,  # the prior is floor enough, and is so in any unit
         max_iter=options.iterations,
         tol=1e-4,
         n_init=options.starts,

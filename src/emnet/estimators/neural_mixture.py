@@ -30,7 +30,7 @@ from emnet.estimators.validation import (
     require_positive_integer,
 )
 from emnet.estimators.variational_autoencoder import mixture_prior
-from emnet.exceptions import CollapsedComponentWarning, InvalidInputError, UnfinishedFit
+from emnet.exceptions import CollapsedComponentWarning, InvalidInputError, RegularizationWarning, UnfinishedFit
 from emnet.factors.covariances import Covariance, Diagonal, Full
 from emnet.factors.latent_priors import LatentPrior, StandardNormal
 from emnet.inference.amortized import Amortized, DivergencePenalty
@@ -352,8 +352,8 @@ def _likely_shares(estimator: NeuralMixture, decoded: np.ndarray, seed: int, n_s
         "random_state": rng,
     }
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # they are a start, and need not have converged
-        warnings.simplefilter("ignore", CollapsedComponentWarning)
+        for category in (ConvergenceWarning, CollapsedComponentWarning, RegularizationWarning):
+            warnings.simplefilter("ignore", category)  # they are a start, on a ridge that is meant to be wide
         begun = [GaussianMixture(**settings).fit(rows) for _ in range(n_starts)]
         best = sorted(begun, key=lambda model: -model.lower_bound_)[:_FINALISTS]
         ended = [model.set_params(warm_start=True, max_iter=_LAST_STEPS).fit(rows) for model in best]

@@ -21,7 +21,7 @@ from emnet.estimators.mixture_given import Given, fixed_names, given_arrays, giv
 from emnet.estimators.standardize import require_variance, seen_location_scale
 from emnet.estimators.streaming import Survey
 from emnet.estimators.table_coding import TableCoding
-from emnet.exceptions import InvalidInputError
+from emnet.exceptions import CollapsedComponentError, InvalidInputError
 from emnet.factors.emission import Emission
 from emnet.factors.tables import MixingWeights
 from emnet.models.mixture import Mixture
@@ -144,6 +144,15 @@ class LearningMixtureModel(LearningMixture):
     def _learnable(self) -> Mixture:
         model = self._mixture(self._given(), options.choose_device(self.device))
         return _with(model, dict(self._model.named_parameters()))
+
+    def _remedy(self, error: CollapsedComponentError) -> str:
+        block = next((b for i, b in enumerate(self._blocks) if f"emission_{i}" == error.factor), None)
+        where = "" if block is None else f"It is that of {block.key!r}, which is {block.family}. "
+        prior = "prior='auto'" if block is None or block.given is None else "the factor a prior"
+        own = (
+            "; columns of one Gaussian that depend on each other have to go" if block and len(block.columns) > 1 else ""
+        )
+        return f"{where}Decrease n_components, or give {prior}, which keeps components from collapsing{own}."
 
     # -- what was fitted --------------------------------------------------------------------------------------------
 

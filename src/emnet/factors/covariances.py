@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from emnet.exceptions import CollapsedComponentError
 from emnet.kernels.triangles import pack, triangle
 
+_ROUNDING = 2 * torch.finfo(torch.float64).eps  # share of a variance that a sum over columns may leave, for each
+
 _Written = Sequence[tuple[Tensor, int, torch.device]]
 """Tensors, how often each was written, and where it is: what tells whether something worked out of them still holds."""
 
@@ -143,11 +145,26 @@ def to_log_cholesky(matrices: Tensor) -> Tensor:
     CollapsedComponentError : a matrix is not positive definite; the message names the component.
     """
     factor, failed = torch.linalg.cholesky_ex(matrices)
+    sure = _beyond(_ROUNDING * matrices.shape[1], factor, failed, matrices)
     factor.diagonal(dim1=1, dim2=2).log_()
     vector = pack(factor)
-    if not math.isfinite(float(vector.sum())) or bool(failed.any()):
-        require_definite((failed == 0) & vector.isfinite().all(1), matrices)
+    if not math.isfinite(float(vector.sum())) or not bool(sure.all()):
+        require_definite(sure & vector.isfinite().all(1), matrices)
     return vector
+
+
+def is_definite(matrices: Tensor, rounding: float | None = None) -> Tensor:
+    """Which of (k, d, d) symmetric matrices are positive definite beyond rounding, in any units of the columns: (k,).
+
+    rounding : the share of a column's variance that is none where the columns before it leave no more.
+    """
+    factor, failed = torch.linalg.cholesky_ex(matrices)
+    return _beyond(_ROUNDING * matrices.shape[1] if rounding is None else rounding, factor, failed, matrices)
+
+
+def _beyond(rounding: float, factor: Tensor, failed: Tensor, matrices: Tensor) -> Tensor:
+    left = factor.diagonal(dim1=1, dim2=2).square() / matrices.diagonal(dim1=1, dim2=2)
+    return (failed == 0) & (left > rounding).all(1)
 
 
 def from_log_cholesky(vector: Tensor, d: int) -> Tensor:
@@ -176,9 +193,9 @@ def require_definite(good: Tensor, matrices: Tensor) -> None:
     raise CollapsedComponentError(
         f"{which} is not positive definite (smallest variance {float(squares.min()):.3g}). Fitting the mixture model "
         "failed because some components have ill-defined empirical covariance (for instance caused by singleton or "
-        "collapsed samples). Try to decrease the number of components, increase reg_covar, or scale the input data. "
-        "prior='auto' keeps components from collapsing; columns that depend on each other have to go.",
+        "collapsed samples).",
         components=bad,
+        remedy="Try fewer components, or a prior on covariances; columns that depend on each other have to go.",
     )
 
 

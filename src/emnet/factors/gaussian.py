@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 
 from emnet.exceptions import InvalidInputError
 from emnet.factors.columns import NO_ROWS
-from emnet.factors.covariances import Covariance, free
+from emnet.factors.covariances import Covariance, free, is_definite
 from emnet.factors.emission import Emission
 from emnet.factors.gaussian_moments import GaussianMoments, Rows
 from emnet.factors.gaussian_priors import GaussianPrior
@@ -327,6 +327,4 @@ def _is_definite(scatter: Tensor, counts: Tensor) -> Tensor:
     """Which covariances are positive definite beyond rounding, (k,)."""
     if scatter.dim() == 2:
         return (scatter > 0).all(1)
-    factor, info = torch.linalg.cholesky_ex(scatter / counts[:, None, None])
-    left = factor.diagonal(dim1=1, dim2=2).square() * counts[:, None] / scatter.diagonal(dim1=1, dim2=2)
-    return (info == 0) & (left > _ROUNDING).all(1)  # what the columns before leave of a column's variance
+    return is_definite(scatter / counts[:, None, None], _ROUNDING)

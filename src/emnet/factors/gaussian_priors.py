@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor
 
 from emnet.exceptions import InvalidInputError
+
+_UNLIKE = 1e-8  # of correlations: what rounding of decimals may have made
 
 
 class GaussianPrior(Protocol):
@@ -57,14 +60,21 @@ class NormalInverseWishart:
         object.__setattr__(self, "scale", torch.as_tensor(self.scale, dtype=torch.float64))
         if self.mean is not None:
             object.__setattr__(self, "mean", torch.as_tensor(self.mean, dtype=torch.float64))
-        d = len(self.scale)
+        d = self.scale.shape[-1] if self.scale.dim() else 0
         if self.scale.shape != (d, d) or (self.mean is not None and self.mean.shape != (d,)):
             raise InvalidInputError("A NormalInverseWishart has a scale of shape (d, d) and a mean of shape (d,).")
-        if self.degrees_of_freedom < -d - 1 or self.shrinkage < 0 or (self.shrinkage > 0 and self.mean is None):
+        numbers = math.isfinite(self.degrees_of_freedom) and math.isfinite(self.shrinkage)
+        enough = numbers and self.degrees_of_freedom >= -d - 1 and self.shrinkage >= 0
+        if not enough or (self.shrinkage > 0 and self.mean is None):
             raise InvalidInputError(
                 f"A NormalInverseWishart needs degrees_of_freedom of at least −d − 1 = {-d - 1}, a shrinkage of at "
                 f"least 0, and a mean where that is not 0; got {self.degrees_of_freedom} and {self.shrinkage}."
             )
+        if self.mean is not None and not bool(self.mean.isfinite().all()):
+            raise InvalidInputError(
+                "The mean of a NormalInverseWishart must be finite; it has NaN or infinite entries."
+            )
+        _require_scatter(self.scale)
 
     def pull(self, means: Tensor) -> Tensor:
         """κ, the same for each state: (k,)."""
@@ -78,6 +88,28 @@ class NormalInverseWishart:
         """ν + d + 1, and one more for each mean that has a prior."""
         rows = self.degrees_of_freedom + means.shape[1] + 1
         return rows + (len(means) if shared else 1) if self.shrinkage > 0 else rows
+
+
+def _require_scatter(scale: Tensor) -> None:
+    """Raise InvalidInputError unless (d, d) is what rows may have for a scatter; sizes of columns may differ widely."""
+    what = "The scale of a NormalInverseWishart must be a scatter of rows, finite, symmetric and positive semidefinite;"
+    if not bool(scale.isfinite().all()):
+        raise InvalidInputError(f"{what} it has NaN or infinite entries.")
+    squares = scale.diagonal()
+    if bool((squares < 0).any()):
+        j = int(squares.argmin())
+        raise InvalidInputError(f"{what} its entry ({j}, {j}), of column {j}, is {float(squares[j]):g}.")
+    deviations = torch.where(squares > 0, squares, 1.0).sqrt()
+    alike = scale / deviations / deviations[:, None]
+    if float((odd := (alike - alike.T).abs()).max()) > _UNLIKE:
+        i, j = divmod(int(odd.argmax()), len(scale))
+        raise InvalidInputError(
+            f"{what} its entry ({i}, {j}) is {float(scale[i, j]):g}, and ({j}, {i}) is {float(scale[j, i]):g}."
+        )
+    if not torch.equal(scale, squares.diag()) and float(least := torch.linalg.eigvalsh(alike)[0]) < -_UNLIKE:
+        raise InvalidInputError(
+            f"{what} with its columns divided by their deviations its smallest eigenvalue is {float(least):.3g}."
+        )
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from emnet.factors.covariances import (
     DiagonalCovariance,
     free,
     from_log_cholesky,
+    is_definite,
     require_definite,
     to_log_cholesky,
     to_log_variances,
@@ -207,9 +208,16 @@ class Oriented(Covariance):
         return self.n_features * (self.n_features + 1) // 2
 
 
-def _eigen(scatter: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues and eigenvectors; what is not finite is an error that names its component, and LAPACK's is none."""
+def _eigen(scatter: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and eigenvectors of (k, d, d) scatters, of which one or more are to be definite.
+
+    What is not finite is an error that names its component, as LAPACK's does not. Where all are singular the smallest
+    eigenvalue is rounding, and nothing tells it from one of the data.
+    """
     require_definite(scatter.isfinite().flatten(1).all(1), scatter)
+    definite = is_definite(scatter)
+    if not bool(definite.any()):
+        require_definite(definite, scatter / counts[:, None, None])
     values, rotations = torch.linalg.eigh(scatter)
     return values, rotations
 
@@ -230,7 +238,7 @@ class EqualVolumeEqualShape(Oriented):
         return parameters[0]
 
     def maximize(self, scatter: Tensor, counts: Tensor) -> None:
-        values, rotations = _eigen(scatter)
+        values, rotations = _eigen(scatter, counts)
         self.log_eigenvalues.copy_(to_log_variances(values.sum(0, keepdim=True) / counts.sum()))
         self._set_orientations(rotations)
 
@@ -252,7 +260,7 @@ class EqualShape(Oriented):
         return parameters[0] + parameters[1]
 
     def maximize(self, scatter: Tensor, counts: Tensor) -> None:
-        values, rotations = _eigen(scatter)
+        values, rotations = _eigen(scatter, counts)
         values, log_shape = values.clamp_min(0.0), self.log_shape.detach()
         for _ in range(_INNER_ITERATIONS):
             log_volumes = _log_volumes((values / log_shape.exp()).sum(1), counts, self.n_features)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from emnet.batch import Batch
-from emnet.exceptions import InvalidInputError
+from emnet.exceptions import CollapsedComponentError, InvalidInputError
 from emnet.factors.base import Factor
 from emnet.posteriors import Posterior
 from emnet.statistics import ModelStatistics
@@ -50,9 +50,13 @@ class LatentModel(nn.Module, ABC, Generic[P]):
         """Have the batch keep what every pass needs of it and no parameter changes, if there is such: see `derived`."""
 
     def m_step(self, statistics: ModelStatistics) -> None:
-        """Raise Q(θ; statistics) + log p(θ), factor by factor."""
+        """Raise Q(θ; statistics) + log p(θ), factor by factor; an error that a component collapsed names its factor."""
         for name, factor in self.learned.items():
-            factor.maximize(statistics[name])
+            try:
+                factor.maximize(statistics[name])
+            except CollapsedComponentError as error:
+                error.factor = name
+                raise
 
     def gradient(self, statistics: ModelStatistics) -> Tensor:
         """∇Q at θ, with the prior's part: by Fisher's identity the gradient of the penalized log evidence."""
