@@ -17,6 +17,7 @@ from emnet import (
     EMClusterer,
     EMImputer,
     EMOutlierDetector,
+    GaussianHMM,
     GaussianMixture,
     InvalidInputError,
     MixtureModel,
@@ -262,3 +263,12 @@ def test_a_prior_takes_finite_numbers_and_semidefinite_scales():
             replace(NormalInverseWishart(np.eye(2), 6, np.zeros(2), 1.0), **change)
     for scale in (np.zeros((2, 2)), np.ones((2, 2)), np.diag([1e300, 1e-300]), [[1e20, 1.0], [1.0, 1e-20]]):
         NormalInverseWishart(scale, -3)
+
+
+def test_a_chain_that_loses_its_digits_in_float32_says_that_float64_keeps_them():
+    rng = np.random.RandomState(0)
+    rows = np.concatenate([rng.randn(200, 2), rng.randn(100, 2) + 1e4])
+    with pytest.raises(CollapsedComponentError, match="dtype='float64'"):
+        GaussianHMM(2, covariance_type="full", dtype="float32", random_state=0).fit(rows)
+    covariances = GaussianHMM(2, covariance_type="full", random_state=0).fit(rows).covars_
+    np.testing.assert_allclose(np.diagonal(covariances, axis1=1, axis2=2), 1, atol=0.2)

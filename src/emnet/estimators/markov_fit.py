@@ -25,7 +25,7 @@ from emnet.estimators.history import as_dict
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.markov_file import MarkovInFile
 from emnet.estimators.markov_start import StartingMarkov
-from emnet.estimators.mixture_report import warn_of_failed_starts, warn_of_idle_states
+from emnet.estimators.mixture_report import of_few_digits, warn_of_failed_starts, warn_of_idle_states
 from emnet.estimators.monitor import ConvergenceMonitor, Monitoring
 from emnet.estimators.resuming import resumable
 from emnet.estimators.sequences import pieces
@@ -169,6 +169,7 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
             try:
                 self._fit_start(self._started(X, lengths, labels, seed), X, data)
             except CollapsedComponentError as error:
+                error.remedy += of_few_digits(self.dtype)
                 failures.append(error)
                 if len(failures) == self.n_init:
                     raise

@@ -31,7 +31,7 @@ from emnet.estimators.impossible_rows import require_possible
 from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.known_components import tell_anything
 from emnet.estimators.mixture_input import CheckedMixture
-from emnet.estimators.mixture_report import Printer, shifted, warn_of_failed_starts
+from emnet.estimators.mixture_report import Printer, of_few_digits, shifted, warn_of_failed_starts
 from emnet.estimators.mixture_selection import LikelihoodRatioTest, bootstrap_test, repeated
 from emnet.estimators.resuming import resumable
 from emnet.estimators.stopping import MeanGain
@@ -306,7 +306,7 @@ class LearningMixture(CheckedMixture):
             try:
                 best = self._run(start(rng), data, before, best, number)
             except CollapsedComponentError as error:
-                error.remedy = self._remedy(error)
+                error.remedy = f"{self._remedy(error)}{of_few_digits(self.dtype)}"
                 if number == n_init - 1 and len(failures) == number:
                     raise
                 failures.append(error)

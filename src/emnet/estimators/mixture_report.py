@@ -54,6 +54,11 @@ def shifted(line: dict[str, Any], amount: float) -> dict[str, Any]:
     }
 
 
+def of_few_digits(dtype: str) -> str:
+    """What else to do about a component that collapsed."""
+    return "" if dtype == "float64" else " Where clusters lie far apart float32 loses digits: take dtype='float64'."
+
+
 def warn_of_failed_starts(failures: Sequence[CollapsedComponentError], n_init: int) -> None:
     if failures:
         warn(
