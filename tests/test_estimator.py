@@ -459,6 +459,18 @@ def test_mini_batches_partial_fit_and_warm_start():
         warm.fit(X, Y == 0)
 
 
+def test_a_warm_start_takes_the_prior_of_now_and_refuses_another_network():
+    warm = classifier(warm_start=True).fit(X, Y)
+    before = warm.log_evidence_
+    warm.set_params(prior=1000.0).fit(X, Y)
+    cold = classifier(prior=1000.0).fit(X, Y)
+    assert warm.prior_ == cold.prior_ == (1000.0, 1000.0)
+    assert warm.log_evidence_ < before - 50
+    assert warm.history_[-1]["objective"] == pytest.approx(cold.history_[-1]["objective"], rel=1e-3)
+    with pytest.raises(InvalidInputError, match="go on with hidden_units="):
+        warm.set_params(hidden_units=5).fit(X, Y)
+
+
 def test_early_stopping_keeps_the_best_on_held_out_rows():
     model = classifier(hidden_units=8, prior=0.0, early_stopping=True, n_iter_no_change=3).fit(X, Y)
     assert model.reason_ in ("stopped", "converged")

@@ -455,3 +455,108 @@ def test_networks_start_where_a_gradient_step_of_a_fixed_rate_would_diverge():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(x[:, None], y)
     assert (model.noise_ < y.std()).all()
+
+
+# -- how a run ends -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("batch_size", [None, 50])
+def test_a_schedule_that_ends_below_the_maximum_has_not_converged(gate, batch_size):
+    """Its rate falls to 0, so the last pass stands still wherever it is."""
+    X, y = two_branches()
+    options = {"gate": gate, "random_state": 0, "n_init": 1}
+    best = MixtureOfExpertsRegressor(2, algorithm="lbfgs", tol=1e-9, max_iter=2000, **options).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it ended as planned
+        model = MixtureOfExpertsRegressor(2, algorithm="adam", max_iter=10, batch_size=batch_size, **options).fit(X, y)
+    assert model.log_evidence_ < best.log_evidence_ - 1
+    assert (model.converged_, model.reason_, model.n_iter_) == (False, "max_iter", 10)
+
+
+@pytest.mark.parametrize("algorithm", ["online", "incremental"])
+def test_passes_on_estimates_are_all_taken(algorithm):
+    """Even from a maximum, where every pass stands still."""
+    X, y = two_branches()
+    options = {"gate": "constant", "random_state": 0, "n_init": 1, "warm_start": True}
+    model = MixtureOfExpertsRegressor(2, algorithm="em", tol=1e-12, max_iter=2000, **options).fit(X, y)
+    assert model.converged_
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.set_params(algorithm=algorithm, max_iter=7).fit(X, y)
+    assert (model.converged_, model.reason_, model.n_iter_) == (False, "max_iter", 7)
+
+
+def test_a_mini_batch_that_reports_exact_sums_is_warned_of():
+    X, y = two_branches()
+    with pytest.warns(ConvergenceWarning, match="max_iter=2"):
+        MixtureOfExpertsRegressor(2, algorithm="em", max_iter=2, n_init=1, batch_size=50, random_state=0).fit(X, y)
+
+
+# -- fits that go on ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{"prior": 1000.0}, {"noise_prior": 100.0}, {"gate": "gaussian", "prior": 5.0}])
+def test_a_fit_goes_on_under_the_priors_of_now(options):
+    """It reaches the maximum that a fit from nothing reaches, not the one it came from."""
+    X, y = two_branches()
+    always = {"gate": options.get("gate", "softmax"), "random_state": 0, "n_init": 1, "tol": 1e-10, "max_iter": 3000}
+    cold = MixtureOfExpertsRegressor(2, **always, **{k: v for k, v in options.items() if k != "gate"}).fit(X, y)
+    warm = MixtureOfExpertsRegressor(2, warm_start=True, **always).fit(X, y)
+    before = warm.log_evidence_
+    warm.set_params(**options).fit(X, y)
+    assert warm.prior_ == cold.prior_
+    assert abs(warm.log_evidence_ - before) > 0.1
+    assert warm.history_[-1]["objective"] == pytest.approx(cold.history_[-1]["objective"], rel=1e-4)
+
+
+def test_a_fit_goes_on_by_the_m_step_of_now_from_the_same_bits():
+    X, y = two_branches()
+    model = MixtureOfExpertsClassifier(2, random_state=0, n_init=1, warm_start=True).fit(X, y > 0)
+    kept = [own.clone() for own in model.members_[0].parameters()]
+    model.set_params(m_step="mm", callbacks=[lambda model, line: True]).fit(X, y > 0)  # which ends where it began
+    assert {type(part.m_step).__name__ for part in model.members_[0].weights.parts} == {"FixedBound"}
+    assert all(torch.equal(a, b) for a, b in zip(kept, model.members_[0].parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"gate": "gaussian"}, "go on with gate='softmax'; it is now 'gaussian'"),
+        ({"expert": small_module(1, 1)}, "go on with expert='linear'; it is now Sequential"),
+        ({"dtype": "float32"}, "go on with dtype='float64'; it is now 'float32'"),
+        ({"n_experts": 3}, "go on with 2 experts"),
+        ({"levels": (2, 1)}, "go on with levels=None"),
+    ],
+)
+def test_a_fit_does_not_go_on_with_another_model(change, said):
+    X, y = two_branches(50)
+    model = MixtureOfExpertsRegressor(2, random_state=0, n_init=1, warm_start=True).fit(X, y)
+    model.set_params(**change)
+    for go_on in (model.fit, model.partial_fit):
+        with pytest.raises(InvalidInputError, match=said):
+            go_on(X, y)
+
+
+def test_a_fit_does_not_go_on_with_other_columns_or_targets():
+    X, y = two_branches(50)
+    model = MixtureOfExpertsRegressor(2, random_state=0, n_init=1, warm_start=True).fit(X, y)
+    with pytest.raises(ValueError, match="X has 2 features"):
+        model.fit(np.hstack((X, X)), y)
+    with pytest.raises(InvalidInputError, match="1 target; y has 2"):
+        model.fit(X, np.column_stack((y, y)))
+    assert model.n_features_in_ == 1
+    assert model.predict(X).shape == (50,)
+
+
+def test_modules_go_on_with_their_parameters_under_another_prior():
+    X, y = two_branches(60)
+    module = small_module(1, 1)
+    model = MixtureOfExpertsRegressor(2, expert=module, random_state=0, n_init=1, warm_start=True, max_iter=60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        first = model.fit(X, y).log_evidence_
+        model.set_params(prior=(0.1, 1e3)).fit(X, y)
+    assert model.log_evidence_ < first - 10
+    with pytest.raises(InvalidInputError, match="go on with expert=Sequential; it is now another Sequential"):
+        model.set_params(expert=small_module(1, 1)).fit(X, y)

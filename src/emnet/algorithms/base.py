@@ -55,6 +55,11 @@ class Progress:
         """The penalized log evidence: what EM raises."""
         return self.log_evidence + self.log_prior
 
+    @property
+    def passing(self) -> bool:
+        """Whether nothing can be told from it, nor from what comes after it, of a rest or a fall."""
+        return self.unsettled or self.kind is EvidenceKind.ESTIMATE
+
 
 @dataclass(frozen=True)
 class Iteration:
@@ -88,6 +93,11 @@ class Fit:
     def n_iter(self) -> int:
         """M-steps that were taken; a line that puts parameters back is none."""
         return max(len(self.history) - 1 - (self.returned_to is not None), 0)
+
+    @property
+    def estimated(self) -> bool:
+        """Whether its steps reported estimates, which end no run: it had as many as it was given."""
+        return bool(self.history) and self.history[0].progress.kind is EvidenceKind.ESTIMATE
 
     @property
     def last(self) -> Progress:
@@ -193,8 +203,9 @@ def run(
     finite parameters back and raises DegenerateFitError, Ctrl-C the best and raises FitInterrupted, a
     KeyboardInterrupt; both carry the Fit. With `monotone=False` a fall ends nothing: for
     algorithms that promise no rise, such as gradient steps of a fixed rate. Evidence that is an estimate neither
-    ends a run by falling nor by standing still. Where an algorithm was on its way elsewhere (`Progress.unsettled`) and
-    the run ends below a line that it came by, that line's parameters are put back, and a last line says "returned_to".
+    ends a run by falling nor by standing still, nor does what is compared with it: such a run has `max_iter` steps.
+    Where an algorithm was on its way elsewhere (`Progress.unsettled`) and the run ends below a line that it came by,
+    that line's parameters are put back, and a last line says "returned_to".
     """
     data = [data] if isinstance(data, Batch) else data
     loop, recorder = _Loop(model, total_weight(data), tuple(callbacks), monotone), RECORDER.get()
@@ -244,7 +255,7 @@ class _Loop:
         gain = self._gain(progress)
         if math.isnan(gain) or not _is_finite(before):
             self._raise_degenerate()
-        sure = progress.kind is not EvidenceKind.ESTIMATE and not progress.unsettled
+        sure = not progress.passing
         if self.monotone and sure and gain < -_ROUNDING:
             self.restore()
             self._warn_decreased(gain)
@@ -298,10 +309,12 @@ class _Loop:
         return Fit(tuple(self.history), reason, self.rows, time.perf_counter() - self.began)
 
     def _gain(self, progress: Progress) -> float:
-        """Rise of the objective since the last settled line, per unit of weight, relative; NaN beside NaN or +∞."""
+        """Rise of the objective since the last line, per unit of weight, relative; ∞ where that tells nothing, NaN
+        beside NaN or +∞.
+        """
         if not math.isfinite(progress.objective):
             return math.nan
-        if not self.history or self.history[-1].progress.unsettled:
+        if not self.history or self.history[-1].progress.passing:
             return math.inf
         last = self.history[-1].progress.objective
         return (progress.objective - last) / (self.rows + abs(last))

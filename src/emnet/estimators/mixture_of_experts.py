@@ -53,6 +53,8 @@ class MixtureOfExperts(CoordinatesInFile, FittedMixtureOfExperts):
     dtype: str
     fixed: Any
 
+    _made_of = ("levels", "gate", "expert", "dtype")
+
     @property
     def _nan_remedy(self) -> str:  # type: ignore[override]
         linear = "With gate='gaussian' and linear experts a MixtureOfExpertsRegressor integrates them out"
@@ -112,7 +114,8 @@ class MixtureOfExperts(CoordinatesInFile, FittedMixtureOfExperts):
                 f"partial_fit, and fit with warm_start, go on with {states} experts; n_experts or levels now say "
                 f"{self._n_states()}. Set them back, or fit anew without warm_start."
             )
-        return [self._best] if self.fixed else super()._going_on()
+        starts = super()._going_on()
+        return [starts[self._best_index()]] if self.fixed else starts
 
     def _run(self, model: Mixture, *arguments: Any) -> Fit:
         with holding(model, self._held()):
