@@ -256,9 +256,10 @@ def test_max_iter_warns_with_the_remedy():
         assert not classifier(max_iter=2).fit(X, Y).converged_
 
 
-def test_a_rate_too_large_keeps_the_best_parameters_and_says_so():
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_rate_too_large_keeps_the_best_parameters_and_says_so(dtype):
     with pytest.warns(EvidenceDecreasedWarning, match="smaller learning rate"):
-        model = classifier(algorithm="em", m_step=GradientStep(5.0)).fit(X, Y)
+        model = classifier(algorithm="em", m_step=GradientStep(5.0), dtype=dtype).fit(X, Y)
     assert model.reason_ == "decreased"
     assert not model.converged_
     objective = [line["objective"] for line in model.history_]

@@ -14,6 +14,7 @@ from sklearn.linear_model import LinearRegression
 
 from emnet import (
     CollapsedComponentError,
+    EvidenceDecreasedWarning,
     FitInterrupted,
     InvalidInputError,
     MixtureOfExpertsClassifier,
@@ -491,6 +492,22 @@ def test_a_mini_batch_that_reports_exact_sums_is_warned_of():
     X, y = two_branches()
     with pytest.warns(ConvergenceWarning, match="max_iter=2"):
         MixtureOfExpertsRegressor(2, algorithm="em", max_iter=2, n_init=1, batch_size=50, random_state=0).fit(X, y)
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("gate", GATES)
+def test_a_fall_that_is_float32s_rounding_is_a_rest(gate, standardize):
+    """The noise is a thousandth of the target's range, and expanded quadratics of such narrow Gaussians lose digits."""
+    rng = RNG(0)
+    X = rng.randn(120, 2) * [1, 50] + [3, -1000 if standardize else 0]
+    y = np.where(X[:, 0] > 3, 2 * X[:, 0], -X[:, 0]) + 0.1 * rng.randn(120)
+    options = {"gate": gate, "standardize": standardize, "n_init": 1, "random_state": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", EvidenceDecreasedWarning)
+        narrow, wide = (MixtureOfExpertsRegressor(3, dtype=t, **options).fit(X, y) for t in ("float32", "float64"))
+    assert (narrow.converged_, narrow.reason_) == (True, "converged")
+    assert narrow.log_density(X, y).mean() == pytest.approx(wide.log_density(X, y).mean(), abs=2e-2)
+    assert narrow.log_evidence_ == narrow.history_[-1]["log_evidence"]
 
 
 # -- fits that go on ------------------------------------------------------------------------------------------------

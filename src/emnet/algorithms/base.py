@@ -25,6 +25,7 @@ from emnet.warning import saying_once, warn
 
 keepable(EvidenceKind)
 _ROUNDING = 1e-9  # relative fall of the objective that is rounding (4e-16 a row is ordinary), not a fault
+_ROUNDING_OF_FLOAT32 = 1e-4  # a Gaussian much narrower than the data may cost each row 1e-3 nats, of either sign
 
 
 class Reason(StrEnum):
@@ -49,6 +50,7 @@ class Progress:
     diagnostics: dict[str, float] = field(default_factory=dict)
     unsettled: bool = False  # whether the algorithm is on its way elsewhere: neither a rest nor a fall ends the run
     at: Tensor | None = None  # the coordinates it was done at, where a step had to give up those that it met
+    rounding: float = _ROUNDING  # relative fall of the objective that its numbers cannot tell from none
 
     @property
     def objective(self) -> float:
@@ -161,17 +163,20 @@ def _sums(model: LatentModel, batch: Batch, inference: EStep, collects: bool) ->
     diagnostics = posterior.diagnostics
     totals = [posterior.total(batch.weights), len(batch), *(len(batch) * value for value in diagnostics.values())]
     statistics = model.statistics(batch, posterior) if collects else ModelStatistics({})
-    return Sums(torch.tensor(totals, dtype=torch.float64), statistics, posterior.kind, tuple(diagnostics))
+    narrow = any(values.dtype == torch.float32 for values in (batch.target, batch.given) if values is not None)
+    rounding = _ROUNDING_OF_FLOAT32 if narrow else _ROUNDING
+    return Sums(torch.tensor(totals, dtype=torch.float64), statistics, posterior.kind, tuple(diagnostics), rounding)
 
 
 @dataclass(frozen=True, eq=False)
 class Sums(Statistics):
-    """What a pass adds up; the kind of the evidence and the names of the diagnostics are those of every batch."""
+    """What a pass adds up; the kind of the evidence, its rounding and the names of the diagnostics are every batch's."""
 
     totals: Tensor  # log evidence, rows, and of each diagnostic its sum over the rows
     statistics: ModelStatistics
     kind: EvidenceKind
     names: tuple[str, ...]
+    rounding: float
 
     def __add__(self, other: Sums) -> Sums:
         return replace(self, totals=self.totals + other.totals, statistics=self.statistics + other.statistics)
@@ -182,7 +187,7 @@ class Sums(Statistics):
     def progress(self, model: LatentModel) -> Progress:
         evidence, rows, *sums = self.totals.tolist()
         means = {name: value / rows for name, value in zip(self.names, sums, strict=True)}
-        return Progress(evidence, model.log_prior(), self.kind, means)
+        return Progress(evidence, model.log_prior(), self.kind, means, rounding=self.rounding)
 
 
 def run(
@@ -199,7 +204,8 @@ def run(
     """Improve `model` in place until its objective stops rising; the last act is an E-step.
 
     Converged: the penalized log evidence per unit of weight rose by at most tol · (1 + |its value|).
-    A fall beyond rounding puts the best parameters back, warns and ends with reason "decreased". NaN puts the last
+    A fall puts the best parameters back, and beyond rounding (`Progress.rounding`, more in float32) it is a fault: it
+    warns and ends with reason "decreased"; a smaller one is a rest. NaN puts the last
     finite parameters back and raises DegenerateFitError, Ctrl-C the best and raises FitInterrupted, a
     KeyboardInterrupt; both carry the Fit. With `monotone=False` a fall ends nothing: for
     algorithms that promise no rise, such as gradient steps of a fixed rate. Evidence that is an estimate neither
@@ -258,6 +264,8 @@ class _Loop:
         sure = not progress.passing
         if self.monotone and sure and gain < -_ROUNDING:
             self.restore()
+            if gain >= -progress.rounding:
+                return Reason.CONVERGED
             self._warn_decreased(gain)
             return Reason.DECREASED
         self.best = before
