@@ -293,6 +293,74 @@ def test_an_expert_without_noise_is_named():
     assert MixtureOfExpertsRegressor(2, random_state=0).fit(X, np.abs(X[:, 0])).score(X, np.abs(X[:, 0])) > 0.99
 
 
+@pytest.mark.parametrize("experts", ["regressor", "classifier"])
+def test_a_gate_that_collapses_says_whose_and_what_to_do_here(experts):
+    X = RNG(0).randn(200, 2)
+    if experts == "regressor":
+        model, y, said = MixtureOfExpertsRegressor(2, gate="gaussian", prior=0, noise_prior=0), X[:, 0], "targets"
+    else:
+        model, y, said = MixtureOfExpertsClassifier(2, gate="gaussian", prior=0), X[:, 0] > 0, "of its inputs is"
+        X[:, 1] = X[:, 0]
+    with pytest.raises(CollapsedComponentError, match=rf"expert 0.*{said}.*prior") as caught:
+        model.set_params(random_state=0).fit(X, y)
+    assert caught.value.components
+    assert "reg_covar" not in str(caught.value)
+    assert ("noise_prior" in str(caught.value)) == (experts == "regressor")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("gate", GATES)
+def test_far_inputs_are_answered_or_named(gate, dtype):
+    """Never NaN: squares of what is let in are numbers."""
+    X, y = two_lines(100)
+    options = {"gate": gate, "dtype": dtype, "random_state": 0, "n_init": 1, "prior": 1e-4}
+    model = MixtureOfExpertsRegressor(2, **options).fit(X, y)
+    classes = MixtureOfExpertsClassifier(2, **options).fit(X, y[:, 0] > y[:, 0].mean())
+    sizes = 10.0 ** np.arange(3, 305, 5)
+    for number, size in enumerate(sizes):
+        far = np.array([[size, 0.0], [size, -size], [-size, 1.0]])
+        try:
+            found = [*model.predict(far, return_std=True), model.gate_proba(far), classes.predict_proba(far)]
+        except InvalidInputError:
+            assert number >= 2
+            with pytest.raises(InvalidInputError, match="too far from the training data"):
+                model.sample(far)
+        else:
+            assert size < 1e150
+            found += [model.predict_distribution(far).quantiles, model.sample(far, random_state=0)]
+            assert all(np.isfinite(own).all() for own in found)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("algorithm", ["auto", "em", "adam"])
+def test_a_gate_of_a_module_without_parameters(algorithm, dtype):
+    X, y = two_lines(100)
+    options = {"random_state": 0, "n_init": 1, "max_iter": 30, "algorithm": algorithm, "dtype": dtype}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = MixtureOfExpertsRegressor(2, gate=torch.nn.Flatten(), **options).fit(X, y)
+    scaled = np.exp((X - model.input_mean_) / model.input_scale_)
+    np.testing.assert_allclose(model.gate_proba(X), scaled / scaled.sum(axis=1, keepdims=True), rtol=1e-5)
+
+
+def test_quantiles_are_a_number_or_some():
+    X, y = two_branches(50)
+    model = MixtureOfExpertsRegressor(2, random_state=0, n_init=1).fit(X, y)
+    one, some = (model.predict_distribution(X, levels).quantiles for levels in (0.5, [0.5]))
+    assert one.shape == (50, 1)
+    assert (one == some).all()
+    for wrong in ([], "a", [0.0], 1.0, [[0.5]], None):
+        with pytest.raises(InvalidInputError, match="quantiles must be a number between 0 and 1, or a list"):
+            model.predict_distribution(X, wrong)
+
+
+def test_infinity_under_a_gate_that_takes_holes():
+    X, y = two_branches(50)
+    model = MixtureOfExpertsRegressor(2, gate="gaussian", random_state=0, n_init=1).fit(X, y)
+    with pytest.raises(InvalidInputError, match=r"contains infinity.*make the cells NaN\.$"):
+        model.predict(np.where(X > 1, np.inf, X))
+
+
 def test_offsets_and_scales_change_nothing():
     X, y = two_lines()
     plain = MixtureOfExpertsRegressor(2, random_state=0).fit(X, y)

@@ -170,7 +170,7 @@ def _sums(model: LatentModel, batch: Batch, inference: EStep, collects: bool) ->
 
 @dataclass(frozen=True, eq=False)
 class Sums(Statistics):
-    """What a pass adds up; the kind of the evidence, its rounding and the names of the diagnostics are every batch's."""
+    """What a pass adds up; kind and rounding of the evidence, and the diagnostics' names, are those of every batch."""
 
     totals: Tensor  # log evidence, rows, and of each diagnostic its sum over the rows
     statistics: ModelStatistics
