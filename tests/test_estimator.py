@@ -74,7 +74,6 @@ def test_average_is_the_mean_of_the_members(fitted):
 def test_every_option_fits(m_step, algorithm, dtype):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.simplefilter("ignore", EvidenceDecreasedWarning)  # float32 reaches its rounding
         model = classifier(m_step=m_step, algorithm=algorithm, dtype=dtype, max_iter=200).fit(X, Y)
     assert model.score(X, Y) > 0.95
 

@@ -59,7 +59,8 @@ class EMMLPClassifier(ClassifierMixin, ClassTargets, NetworkEstimator):
     batch_size : rows of a mini-batch. None: all rows where the evidence is no estimate, else n/25 between 16 and 200.
     early_stopping : whether to hold out `validation_fraction` of the rows, stop when their evidence has not risen
         for `n_iter_no_change` iterations, and keep the parameters at which it was highest.
-    warm_start : whether `fit` goes on from the last fit's parameters.
+    warm_start : whether `fit` goes on from the last fit's weights, under the prior and by the M-step of now. Columns,
+        targets and what the model is made of must be the same.
     prediction_samples : draws of the hidden units a row where prediction is not exact.
     standardize : whether inputs are centered and scaled inside, by the training data.
     dtype : "float64" or "float32", of the E-step. M-steps are always in float64.
