@@ -344,6 +344,41 @@ def test_one_row_is_too_few(verb, tmp_path):
     assert "one row" in done.stderr
 
 
+@pytest.mark.parametrize("model", ["gmm", "mixture", "auto"])
+def test_two_rows_are_too_few_to_choose_by(model, tmp_path):
+    (tmp_path / "two.csv").write_text("a,b\n1.7641,-0.068\n0.4002,1.713\n", encoding="utf-8")
+    done = run("fit", tmp_path / "two.csv", "--model", model, code=2)
+    assert "3 of them at least were expected; got 2." in done.stderr
+    (tmp_path / "three.csv").write_text("a,b\n1.7641,-0.068\n0.4002,1.713\n0.5,3.5\n", encoding="utf-8")
+    run("fit", tmp_path / "three.csv", "--model", model)
+
+
+def test_a_category_that_the_model_has_never_seen_is_not_called_a_hole(tmp_path):
+    rows = [f"{x},{'fm'[x % 2]},{x % 3}.5" for x in range(30)]
+    (tmp_path / "t.csv").write_text("\n".join(["x,sex,y", *rows]), encoding="utf-8")
+    run("fit", tmp_path / "t.csv", "--model", "moe", "--target", "y", "--size", 1, "--out", tmp_path / "m.emnet")
+    for cell, said in (("zzz", "a value that the model has never seen in 'sex'"), ("", "nothing in 'sex'")):
+        (tmp_path / "new.csv").write_text(f"x,sex\n1,f\n2,{cell}\n", encoding="utf-8")
+        done = run("predict", tmp_path / "m.emnet", tmp_path / "new.csv", "--out", tmp_path / "a.csv", code=2)
+        assert f"Row 2 has {said}" in done.stderr
+
+
+@pytest.mark.parametrize("unit", [1e200, 1e-200])
+def test_figures_of_a_target_of_any_size(unit, tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=60)
+    y = 2 * x + rng.normal(size=60)
+    found = []
+    for scale in (1.0, unit):
+        lines = [f"{a},{b * scale!r}" for a, b in zip(x.tolist(), y.tolist(), strict=True)]
+        (tmp_path / "t.csv").write_text("\n".join(["x,y", *lines]), encoding="utf-8")
+        done = run("fit", tmp_path / "t.csv", "--model", "moe", "--target", "y", "--size", 1, "--json")
+        assert "Warning" not in done.stderr
+        found.append(json.loads(done.stdout)["figures"])
+    assert found[1]["r2"] == pytest.approx(found[0]["r2"], rel=1e-6)
+    assert found[1]["rmse"] == pytest.approx(found[0]["rmse"] * unit, rel=1e-6)
+
+
 def test_holes_and_odd_rows_of_sequences(tmp_path):
     """A slow step among fast ones is odd, though slow steps are not; the order of the table stays."""
     rng = np.random.default_rng(0)

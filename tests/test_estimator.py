@@ -74,7 +74,6 @@ def test_average_is_the_mean_of_the_members(fitted):
 def test_every_option_fits(m_step, algorithm, dtype):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.simplefilter("ignore", EvidenceDecreasedWarning)  # float32 reaches its rounding
         model = classifier(m_step=m_step, algorithm=algorithm, dtype=dtype, max_iter=200).fit(X, Y)
     assert model.score(X, Y) > 0.95
 
@@ -256,9 +255,10 @@ def test_max_iter_warns_with_the_remedy():
         assert not classifier(max_iter=2).fit(X, Y).converged_
 
 
-def test_a_rate_too_large_keeps_the_best_parameters_and_says_so():
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_rate_too_large_keeps_the_best_parameters_and_says_so(dtype):
     with pytest.warns(EvidenceDecreasedWarning, match="smaller learning rate"):
-        model = classifier(algorithm="em", m_step=GradientStep(5.0)).fit(X, Y)
+        model = classifier(algorithm="em", m_step=GradientStep(5.0), dtype=dtype).fit(X, Y)
     assert model.reason_ == "decreased"
     assert not model.converged_
     objective = [line["objective"] for line in model.history_]
@@ -457,6 +457,18 @@ def test_mini_batches_partial_fit_and_warm_start():
     assert reached == sorted(reached)
     with pytest.raises(InvalidInputError, match="warm_start"):
         warm.fit(X, Y == 0)
+
+
+def test_a_warm_start_takes_the_prior_of_now_and_refuses_another_network():
+    warm = classifier(warm_start=True).fit(X, Y)
+    before = warm.log_evidence_
+    warm.set_params(prior=1000.0).fit(X, Y)
+    cold = classifier(prior=1000.0).fit(X, Y)
+    assert warm.prior_ == cold.prior_ == (1000.0, 1000.0)
+    assert warm.log_evidence_ < before - 50
+    assert warm.history_[-1]["objective"] == pytest.approx(cold.history_[-1]["objective"], rel=1e-3)
+    with pytest.raises(InvalidInputError, match="go on with hidden_units="):
+        warm.set_params(hidden_units=5).fit(X, Y)
 
 
 def test_early_stopping_keeps_the_best_on_held_out_rows():

@@ -316,6 +316,12 @@ def test_a_warm_start_goes_on():
             model.partial_fit(X, Y)
         with pytest.raises(InvalidInputError, match="n_init says 4"):
             model.set_params(n_components=2, n_init=4).fit(X, Y)
+        with pytest.raises(InvalidInputError, match="go on with start='softmax'; it is now 'constant'"):
+            model.set_params(n_init=1, start="constant").fit(X, Y)
+        model.set_params(start="softmax", max_iter=100, prior=100.0).fit(X, Y)
+    cold = InputOutputHMM(2, n_init=1, max_iter=100, prior=100.0, random_state=0).fit(X, Y)
+    assert model.prior_ == cold.prior_
+    assert model.history_[-1]["objective"] == pytest.approx(cold.history_[-1]["objective"], rel=1e-4)
 
 
 @pytest.mark.parametrize(

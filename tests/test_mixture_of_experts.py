@@ -14,6 +14,7 @@ from sklearn.linear_model import LinearRegression
 
 from emnet import (
     CollapsedComponentError,
+    EvidenceDecreasedWarning,
     FitInterrupted,
     InvalidInputError,
     MixtureOfExpertsClassifier,
@@ -292,6 +293,74 @@ def test_an_expert_without_noise_is_named():
     assert MixtureOfExpertsRegressor(2, random_state=0).fit(X, np.abs(X[:, 0])).score(X, np.abs(X[:, 0])) > 0.99
 
 
+@pytest.mark.parametrize("experts", ["regressor", "classifier"])
+def test_a_gate_that_collapses_says_whose_and_what_to_do_here(experts):
+    X = RNG(0).randn(200, 2)
+    if experts == "regressor":
+        model, y, said = MixtureOfExpertsRegressor(2, gate="gaussian", prior=0, noise_prior=0), X[:, 0], "targets"
+    else:
+        model, y, said = MixtureOfExpertsClassifier(2, gate="gaussian", prior=0), X[:, 0] > 0, "of its inputs is"
+        X[:, 1] = X[:, 0]
+    with pytest.raises(CollapsedComponentError, match=rf"expert 0.*{said}.*prior") as caught:
+        model.set_params(random_state=0).fit(X, y)
+    assert caught.value.components
+    assert "reg_covar" not in str(caught.value)
+    assert ("noise_prior" in str(caught.value)) == (experts == "regressor")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("gate", GATES)
+def test_far_inputs_are_answered_or_named(gate, dtype):
+    """Never NaN: squares of what is let in are numbers."""
+    X, y = two_lines(100)
+    options = {"gate": gate, "dtype": dtype, "random_state": 0, "n_init": 1, "prior": 1e-4}
+    model = MixtureOfExpertsRegressor(2, **options).fit(X, y)
+    classes = MixtureOfExpertsClassifier(2, **options).fit(X, y[:, 0] > y[:, 0].mean())
+    sizes = 10.0 ** np.arange(3, 305, 5)
+    for number, size in enumerate(sizes):
+        far = np.array([[size, 0.0], [size, -size], [-size, 1.0]])
+        try:
+            found = [*model.predict(far, return_std=True), model.gate_proba(far), classes.predict_proba(far)]
+        except InvalidInputError:
+            assert number >= 2
+            with pytest.raises(InvalidInputError, match="too far from the training data"):
+                model.sample(far)
+        else:
+            assert size < 1e150
+            found += [model.predict_distribution(far).quantiles, model.sample(far, random_state=0)]
+            assert all(np.isfinite(own).all() for own in found)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("algorithm", ["auto", "em", "adam"])
+def test_a_gate_of_a_module_without_parameters(algorithm, dtype):
+    X, y = two_lines(100)
+    options = {"random_state": 0, "n_init": 1, "max_iter": 30, "algorithm": algorithm, "dtype": dtype}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = MixtureOfExpertsRegressor(2, gate=torch.nn.Flatten(), **options).fit(X, y)
+    scaled = np.exp((X - model.input_mean_) / model.input_scale_)
+    np.testing.assert_allclose(model.gate_proba(X), scaled / scaled.sum(axis=1, keepdims=True), rtol=1e-5)
+
+
+def test_quantiles_are_a_number_or_some():
+    X, y = two_branches(50)
+    model = MixtureOfExpertsRegressor(2, random_state=0, n_init=1).fit(X, y)
+    one, some = (model.predict_distribution(X, levels).quantiles for levels in (0.5, [0.5]))
+    assert one.shape == (50, 1)
+    assert (one == some).all()
+    for wrong in ([], "a", [0.0], 1.0, [[0.5]], None):
+        with pytest.raises(InvalidInputError, match="quantiles must be a number between 0 and 1, or a list"):
+            model.predict_distribution(X, wrong)
+
+
+def test_infinity_under_a_gate_that_takes_holes():
+    X, y = two_branches(50)
+    model = MixtureOfExpertsRegressor(2, gate="gaussian", random_state=0, n_init=1).fit(X, y)
+    with pytest.raises(InvalidInputError, match=r"contains infinity.*make the cells NaN\.$"):
+        model.predict(np.where(X > 1, np.inf, X))
+
+
 def test_offsets_and_scales_change_nothing():
     X, y = two_lines()
     plain = MixtureOfExpertsRegressor(2, random_state=0).fit(X, y)
@@ -455,3 +524,124 @@ def test_networks_start_where_a_gradient_step_of_a_fixed_rate_would_diverge():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(x[:, None], y)
     assert (model.noise_ < y.std()).all()
+
+
+# -- how a run ends -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("batch_size", [None, 50])
+def test_a_schedule_that_ends_below_the_maximum_has_not_converged(gate, batch_size):
+    """Its rate falls to 0, so the last pass stands still wherever it is."""
+    X, y = two_branches()
+    options = {"gate": gate, "random_state": 0, "n_init": 1}
+    best = MixtureOfExpertsRegressor(2, algorithm="lbfgs", tol=1e-9, max_iter=2000, **options).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it ended as planned
+        model = MixtureOfExpertsRegressor(2, algorithm="adam", max_iter=10, batch_size=batch_size, **options).fit(X, y)
+    assert model.log_evidence_ < best.log_evidence_ - 1
+    assert (model.converged_, model.reason_, model.n_iter_) == (False, "max_iter", 10)
+
+
+@pytest.mark.parametrize("algorithm", ["online", "incremental"])
+def test_passes_on_estimates_are_all_taken(algorithm):
+    """Even from a maximum, where every pass stands still."""
+    X, y = two_branches()
+    options = {"gate": "constant", "random_state": 0, "n_init": 1, "warm_start": True}
+    model = MixtureOfExpertsRegressor(2, algorithm="em", tol=1e-12, max_iter=2000, **options).fit(X, y)
+    assert model.converged_
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.set_params(algorithm=algorithm, max_iter=7).fit(X, y)
+    assert (model.converged_, model.reason_, model.n_iter_) == (False, "max_iter", 7)
+
+
+def test_a_mini_batch_that_reports_exact_sums_is_warned_of():
+    X, y = two_branches()
+    with pytest.warns(ConvergenceWarning, match="max_iter=2"):
+        MixtureOfExpertsRegressor(2, algorithm="em", max_iter=2, n_init=1, batch_size=50, random_state=0).fit(X, y)
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("gate", GATES)
+def test_a_fall_that_is_float32s_rounding_is_a_rest(gate, standardize):
+    """The noise is a thousandth of the target's range, and expanded quadratics of such narrow Gaussians lose digits."""
+    rng = RNG(0)
+    X = rng.randn(120, 2) * [1, 50] + [3, -1000 if standardize else 0]
+    y = np.where(X[:, 0] > 3, 2 * X[:, 0], -X[:, 0]) + 0.1 * rng.randn(120)
+    options = {"gate": gate, "standardize": standardize, "n_init": 1, "random_state": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", EvidenceDecreasedWarning)
+        narrow, wide = (MixtureOfExpertsRegressor(3, dtype=t, **options).fit(X, y) for t in ("float32", "float64"))
+    assert (narrow.converged_, narrow.reason_) == (True, "converged")
+    assert narrow.log_density(X, y).mean() == pytest.approx(wide.log_density(X, y).mean(), abs=2e-2)
+    assert narrow.log_evidence_ == narrow.history_[-1]["log_evidence"]
+
+
+# -- fits that go on ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{"prior": 1000.0}, {"noise_prior": 100.0}, {"gate": "gaussian", "prior": 5.0}])
+def test_a_fit_goes_on_under_the_priors_of_now(options):
+    """It reaches the maximum that a fit from nothing reaches, not the one it came from."""
+    X, y = two_branches()
+    always = {"gate": options.get("gate", "softmax"), "random_state": 0, "n_init": 1, "tol": 1e-10, "max_iter": 3000}
+    cold = MixtureOfExpertsRegressor(2, **always, **{k: v for k, v in options.items() if k != "gate"}).fit(X, y)
+    warm = MixtureOfExpertsRegressor(2, warm_start=True, **always).fit(X, y)
+    before = warm.log_evidence_
+    warm.set_params(**options).fit(X, y)
+    assert warm.prior_ == cold.prior_
+    assert abs(warm.log_evidence_ - before) > 0.1
+    assert warm.history_[-1]["objective"] == pytest.approx(cold.history_[-1]["objective"], rel=1e-4)
+
+
+def test_a_fit_goes_on_by_the_m_step_of_now_from_the_same_bits():
+    X, y = two_branches()
+    model = MixtureOfExpertsClassifier(2, random_state=0, n_init=1, warm_start=True).fit(X, y > 0)
+    kept = [own.clone() for own in model.members_[0].parameters()]
+    model.set_params(m_step="mm", callbacks=[lambda model, line: True]).fit(X, y > 0)  # which ends where it began
+    assert {type(part.m_step).__name__ for part in model.members_[0].weights.parts} == {"FixedBound"}
+    assert all(torch.equal(a, b) for a, b in zip(kept, model.members_[0].parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"gate": "gaussian"}, "go on with gate='softmax'; it is now 'gaussian'"),
+        ({"expert": small_module(1, 1)}, "go on with expert='linear'; it is now Sequential"),
+        ({"dtype": "float32"}, "go on with dtype='float64'; it is now 'float32'"),
+        ({"n_experts": 3}, "go on with 2 experts"),
+        ({"levels": (2, 1)}, "go on with levels=None"),
+    ],
+)
+def test_a_fit_does_not_go_on_with_another_model(change, said):
+    X, y = two_branches(50)
+    model = MixtureOfExpertsRegressor(2, random_state=0, n_init=1, warm_start=True).fit(X, y)
+    model.set_params(**change)
+    for go_on in (model.fit, model.partial_fit):
+        with pytest.raises(InvalidInputError, match=said):
+            go_on(X, y)
+
+
+def test_a_fit_does_not_go_on_with_other_columns_or_targets():
+    X, y = two_branches(50)
+    model = MixtureOfExpertsRegressor(2, random_state=0, n_init=1, warm_start=True).fit(X, y)
+    with pytest.raises(ValueError, match="X has 2 features"):
+        model.fit(np.hstack((X, X)), y)
+    with pytest.raises(InvalidInputError, match="1 target; y has 2"):
+        model.fit(X, np.column_stack((y, y)))
+    assert model.n_features_in_ == 1
+    assert model.predict(X).shape == (50,)
+
+
+def test_modules_go_on_with_their_parameters_under_another_prior():
+    X, y = two_branches(60)
+    module = small_module(1, 1)
+    model = MixtureOfExpertsRegressor(2, expert=module, random_state=0, n_init=1, warm_start=True, max_iter=60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        first = model.fit(X, y).log_evidence_
+        model.set_params(prior=(0.1, 1e3)).fit(X, y)
+    assert model.log_evidence_ < first - 10
+    with pytest.raises(InvalidInputError, match="go on with expert=Sequential; it is now another Sequential"):
+        model.set_params(expert=small_module(1, 1)).fit(X, y)

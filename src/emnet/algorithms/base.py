@@ -25,6 +25,7 @@ from emnet.warning import saying_once, warn
 
 keepable(EvidenceKind)
 _ROUNDING = 1e-9  # relative fall of the objective that is rounding (4e-16 a row is ordinary), not a fault
+_ROUNDING_OF_FLOAT32 = 1e-4  # a Gaussian much narrower than the data may cost each row 1e-3 nats, of either sign
 
 
 class Reason(StrEnum):
@@ -49,11 +50,17 @@ class Progress:
     diagnostics: dict[str, float] = field(default_factory=dict)
     unsettled: bool = False  # whether the algorithm is on its way elsewhere: neither a rest nor a fall ends the run
     at: Tensor | None = None  # the coordinates it was done at, where a step had to give up those that it met
+    rounding: float = _ROUNDING  # relative fall of the objective that its numbers cannot tell from none
 
     @property
     def objective(self) -> float:
         """The penalized log evidence: what EM raises."""
         return self.log_evidence + self.log_prior
+
+    @property
+    def passing(self) -> bool:
+        """Whether nothing can be told from it, nor from what comes after it, of a rest or a fall."""
+        return self.unsettled or self.kind is EvidenceKind.ESTIMATE
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,11 @@ class Fit:
     def n_iter(self) -> int:
         """M-steps that were taken; a line that puts parameters back is none."""
         return max(len(self.history) - 1 - (self.returned_to is not None), 0)
+
+    @property
+    def estimated(self) -> bool:
+        """Whether its steps reported estimates, which end no run: it had as many as it was given."""
+        return bool(self.history) and self.history[0].progress.kind is EvidenceKind.ESTIMATE
 
     @property
     def last(self) -> Progress:
@@ -151,17 +163,20 @@ def _sums(model: LatentModel, batch: Batch, inference: EStep, collects: bool) ->
     diagnostics = posterior.diagnostics
     totals = [posterior.total(batch.weights), len(batch), *(len(batch) * value for value in diagnostics.values())]
     statistics = model.statistics(batch, posterior) if collects else ModelStatistics({})
-    return Sums(torch.tensor(totals, dtype=torch.float64), statistics, posterior.kind, tuple(diagnostics))
+    narrow = any(values.dtype == torch.float32 for values in (batch.target, batch.given) if values is not None)
+    rounding = _ROUNDING_OF_FLOAT32 if narrow else _ROUNDING
+    return Sums(torch.tensor(totals, dtype=torch.float64), statistics, posterior.kind, tuple(diagnostics), rounding)
 
 
 @dataclass(frozen=True, eq=False)
 class Sums(Statistics):
-    """What a pass adds up; the kind of the evidence and the names of the diagnostics are those of every batch."""
+    """What a pass adds up; kind and rounding of the evidence, and the diagnostics' names, are those of every batch."""
 
     totals: Tensor  # log evidence, rows, and of each diagnostic its sum over the rows
     statistics: ModelStatistics
     kind: EvidenceKind
     names: tuple[str, ...]
+    rounding: float
 
     def __add__(self, other: Sums) -> Sums:
         return replace(self, totals=self.totals + other.totals, statistics=self.statistics + other.statistics)
@@ -172,7 +187,7 @@ class Sums(Statistics):
     def progress(self, model: LatentModel) -> Progress:
         evidence, rows, *sums = self.totals.tolist()
         means = {name: value / rows for name, value in zip(self.names, sums, strict=True)}
-        return Progress(evidence, model.log_prior(), self.kind, means)
+        return Progress(evidence, model.log_prior(), self.kind, means, rounding=self.rounding)
 
 
 def run(
@@ -189,12 +204,14 @@ def run(
     """Improve `model` in place until its objective stops rising; the last act is an E-step.
 
     Converged: the penalized log evidence per unit of weight rose by at most tol · (1 + |its value|).
-    A fall beyond rounding puts the best parameters back, warns and ends with reason "decreased". NaN puts the last
+    A fall puts the best parameters back, and beyond rounding (`Progress.rounding`, more in float32) it is a fault: it
+    warns and ends with reason "decreased"; a smaller one is a rest. NaN puts the last
     finite parameters back and raises DegenerateFitError, Ctrl-C the best and raises FitInterrupted, a
     KeyboardInterrupt; both carry the Fit. With `monotone=False` a fall ends nothing: for
     algorithms that promise no rise, such as gradient steps of a fixed rate. Evidence that is an estimate neither
-    ends a run by falling nor by standing still. Where an algorithm was on its way elsewhere (`Progress.unsettled`) and
-    the run ends below a line that it came by, that line's parameters are put back, and a last line says "returned_to".
+    ends a run by falling nor by standing still, nor does what is compared with it: such a run has `max_iter` steps.
+    Where an algorithm was on its way elsewhere (`Progress.unsettled`) and the run ends below a line that it came by,
+    that line's parameters are put back, and a last line says "returned_to".
     """
     data = [data] if isinstance(data, Batch) else data
     loop, recorder = _Loop(model, total_weight(data), tuple(callbacks), monotone), RECORDER.get()
@@ -244,9 +261,11 @@ class _Loop:
         gain = self._gain(progress)
         if math.isnan(gain) or not _is_finite(before):
             self._raise_degenerate()
-        sure = progress.kind is not EvidenceKind.ESTIMATE and not progress.unsettled
+        sure = not progress.passing
         if self.monotone and sure and gain < -_ROUNDING:
             self.restore()
+            if gain >= -progress.rounding:
+                return Reason.CONVERGED
             self._warn_decreased(gain)
             return Reason.DECREASED
         self.best = before
@@ -298,10 +317,12 @@ class _Loop:
         return Fit(tuple(self.history), reason, self.rows, time.perf_counter() - self.began)
 
     def _gain(self, progress: Progress) -> float:
-        """Rise of the objective since the last settled line, per unit of weight, relative; NaN beside NaN or +∞."""
+        """Rise of the objective since the last line, per unit of weight, relative; ∞ where that tells nothing, NaN
+        beside NaN or +∞.
+        """
         if not math.isfinite(progress.objective):
             return math.nan
-        if not self.history or self.history[-1].progress.unsettled:
+        if not self.history or self.history[-1].progress.passing:
             return math.inf
         last = self.history[-1].progress.objective
         return (progress.objective - last) / (self.rows + abs(last))

@@ -40,6 +40,21 @@ def require_e_step(model: str, e_step: str, widths: tuple[int, ...]) -> None:
         )
 
 
+def require_used(model: str, widths: tuple[int, ...]) -> None:
+    """Raise InvalidInputError for an option of a method that is not trained, which would be ignored."""
+    from emnet.estimators.options import exact_is_cheap
+
+    unused = {"experts": "--model moe"} if model == "em-mlp" else {}
+    if model == "moe":
+        unused |= dict.fromkeys(("eta", "iterations"), "the classic EM, which --model moe leaves out")
+    elif not exact_is_cheap(widths):
+        unused |= dict.fromkeys(("eta", "iterations"), "the classic EM, which is left out with so many hidden units")
+    context = click.get_current_context()
+    for name, method in unused.items():
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise InvalidInputError(f"--{name} is for {method}. Leave it out.")
+
+
 def require_exact(table: Table, widths: tuple[int, ...]) -> None:
     """Raise InsufficientMemoryError before the others are trained where the exact E-step would not fit."""
     import torch

@@ -15,6 +15,7 @@ from emnet.cli.checks import (
     require_figure,
     require_finite,
     require_only,
+    require_used,
     require_writable,
 )
 from emnet.cli.reporting import command, recording, report_option, write_own
@@ -125,6 +126,7 @@ def compare(data: str, classic: bool, **given: Any) -> None:
         run_classic(verbose=given["verbose"], json_file=given["json_file"])
         return
     require_e_step(given["model"], given["e_step"], given["hidden"])
+    require_used(given["model"], given["hidden"])
     table = _load(data, given)
     table.require_splittable(given["test_size"])
     if given["e_step"] == "exact":

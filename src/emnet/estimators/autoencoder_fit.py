@@ -265,9 +265,6 @@ class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Aut
     def _n_starts(self) -> int:
         return int(self.n_init)
 
-    def _is_sampled(self) -> bool:
-        return True
-
     def _rows_a_batch(self, n: int) -> int:
         return int(self.batch_size)
 

@@ -54,7 +54,7 @@ class ClassTargets(Targets):
         return self.classes_[most_probable]
 
     def _rows_to_fit(self, X: Any, y: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        X, codes, weights = self._check_data(X, y, sample_weight)
+        X, codes, weights = self._check_data(X, y, sample_weight, reset=not self._continues())
         return X, codes, weights, self.classes_[codes]
 
     def _check_data(

@@ -11,11 +11,11 @@ import torch
 from emnet import serialization
 from emnet.estimators.history import fit_from_json
 from emnet.estimators.iterative_results import M
-from emnet.estimators.partial_fits import PartialFits
+from emnet.estimators.rebuilding import RebuiltFits
 from emnet.estimators.validation import require_tensors
 
 
-class CoordinatesInFile(PartialFits[M]):
+class CoordinatesInFile(RebuiltFits[M]):
     """Each start's parameters as one vector. A subclass says what model they belong to."""
 
     device: Any
@@ -23,10 +23,6 @@ class CoordinatesInFile(PartialFits[M]):
     @abstractmethod
     def _check_parameters(self) -> None:
         """Raise InvalidInputError for a parameter that cannot be used."""
-
-    @abstractmethod
-    def _model(self, seed: int) -> M:
-        """The model at a start that depends on no data."""
 
     def _to_state(self) -> serialization.State:
         manifest, tensors = super()._to_state()

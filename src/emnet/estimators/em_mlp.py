@@ -55,11 +55,12 @@ class EMMLPClassifier(ClassifierMixin, ClassTargets, NetworkEstimator):
     max_iter : most iterations of one start, or passes over the data; None is 500, and 150 passes where the E-step
         samples or there is a `batch_size`.
     tol : converged when the penalized log evidence per row rises by at most tol · (1 + |itself|) in an iteration.
-        An estimated evidence never ends a run.
+        An estimated evidence, as "adam" and sampled E-steps report it, never ends a run.
     batch_size : rows of a mini-batch. None: all rows where the evidence is no estimate, else n/25 between 16 and 200.
     early_stopping : whether to hold out `validation_fraction` of the rows, stop when their evidence has not risen
         for `n_iter_no_change` iterations, and keep the parameters at which it was highest.
-    warm_start : whether `fit` goes on from the last fit's parameters.
+    warm_start : whether `fit` goes on from the last fit's weights, under the prior and by the M-step of now. Columns,
+        targets and what the model is made of must be the same.
     prediction_samples : draws of the hidden units a row where prediction is not exact.
     standardize : whether inputs are centered and scaled inside, by the training data.
     dtype : "float64" or "float32", of the E-step. M-steps are always in float64.
@@ -79,7 +80,8 @@ class EMMLPClassifier(ClassifierMixin, ClassTargets, NetworkEstimator):
         estimate), seconds, and effective_samples where there are. The first is the start, the last the E-step that
         ended the run.
     log_evidence_ : Σ_j weight_j log p(y_j | x_j) on the training data, in nats, of the best start alone.
-    n_iter_, converged_, reason_ : iterations, whether they converged, and why they ended.
+    n_iter_, converged_, reason_ : iterations, whether they converged, and why they ended: "max_iter" of a run that
+        takes all its passes as planned, on estimates.
     e_step_ : which E-step was taken.
     prior_ : the two precisions used.
     classes_, n_features_in_, feature_names_in_ : as in scikit-learn.

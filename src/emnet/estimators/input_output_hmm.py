@@ -253,6 +253,8 @@ class InputOutputHMM(FittedInputOutput):
 
     # -- the model --------------------------------------------------------------------------------------------------
 
+    _made_of = ("start", "transition", "emission", "shared_states", "known_start", "known_transitions", "dtype")
+
     def _check_parameters(self) -> None:
         self._check_sequence_parameters()
         require_not_negative("noise_prior", self.noise_prior)

@@ -33,9 +33,6 @@ class PublishedFits(Generic[M]):
     def _passes(self) -> int:
         """Iterations, or passes over the data, at most."""
 
-    def _is_sampled(self) -> bool:
-        return False
-
     def _publish(self, model: M, fit: Fit) -> None:
         """Add a start, and set the attributes of the best."""
         self.members_.append(model)
@@ -73,7 +70,7 @@ class PublishedFits(Generic[M]):
         return twin
 
     def _warn_not_converged(self) -> None:
-        if self.reason_ == Reason.MAX_ITER and not self._is_sampled() and not self.batch_size:
+        if self.reason_ == Reason.MAX_ITER and not self.fits_[self._best_index()].estimated:
             warn(
                 f"EM stopped at max_iter={self._passes()} before tol={self.tol} was met. Raise max_iter or tol, or "
                 "give a stronger prior.",

@@ -61,7 +61,7 @@ class StandardizedRows(BaseEstimator):
         with np.errstate(over="ignore", invalid="ignore"):
             scaled = (X - self.input_mean_) / self.input_scale_
         dtype, device = self._computes_in()
-        far = np.abs(scaled) >= torch.finfo(dtype).max / 2**20
+        far = np.abs(scaled) >= torch.finfo(dtype).max ** 0.5 / 2**20  # squares are taken, and multiplied by weights
         if far.any():
             row, column = np.argwhere(far)[0]
             raise InvalidInputError(

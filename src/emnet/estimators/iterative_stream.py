@@ -70,7 +70,7 @@ class StreamedFits(IterativeEstimator[M]):
             return
         if first.y is None and self._needs_targets:
             raise InvalidInputError(NO_TARGETS)
-        self._check_features(first.X, np.zeros(len(first)), reset=True)
+        self._check_features(first.X, np.zeros(len(first)), reset=not self._continues())
         if first.names is not None:
             self.feature_names_in_ = np.array(first.names, dtype=object)
 

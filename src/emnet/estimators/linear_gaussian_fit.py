@@ -217,7 +217,7 @@ class LearningLinearGaussian(StreamedLinearGaussian):
         self.log_evidence_ = self.loglike_[-1] if self.loglike_ else float("nan")
 
     def _warn(self) -> None:
-        if self.reason_ == Reason.MAX_ITER:
+        if self.reason_ == Reason.MAX_ITER and not self._run.estimated:
             warn(
                 f"EM stopped at max_iter={self.max_iter} before tol={self.tol} was met. Raise max_iter or tol, or give "
                 "prior='auto': a column whose noise goes to 0 is approached slowly.",

@@ -262,7 +262,8 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
             self.log_evidence_ = fit.last.log_evidence - log_scale
             self.history_ = [as_dict(line) for line in fit.history]
             history = self.monitor_.history
-            self.converged_ = len(history) >= 2 and history[-1] - history[-2] < self.monitor_.tol
+            rests = len(history) >= 2 and history[-1] - history[-2] < self.monitor_.tol
+            self.converged_ = rests or fit.converged
             self.n_iter_, self.reason_ = len(fit.history), str(self._reason(fit))
 
     def _reason(self, fit: Fit) -> Reason:

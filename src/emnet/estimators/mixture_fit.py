@@ -363,8 +363,8 @@ class LearningMixture(CheckedMixture):
             self.reason_, self.log_evidence_ = str(Reason.MAX_ITER), float("nan")
             return
         self.converged_, self.reason_ = fit.converged, str(fit.reason)
-        moved = fit.history[0].progress.kind is EvidenceKind.ESTIMATE  # no line of the history says where it ended
-        self.n_iter_ = fit.n_iter if moved else len(fit.history) - (fit.returned_to is not None)
+        # where steps report estimates, no line but the last says where it ended
+        self.n_iter_ = fit.n_iter if fit.estimated else len(fit.history) - (fit.returned_to is not None)
         self.lower_bounds_ = [(line.log_evidence - self._log_scale) / rows for line in fit.history]
         self.lower_bound_ = self.lower_bounds_[-1]
         self.history_ = [shifted(as_dict(line), -self._log_scale) for line in fit.history]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from emnet.estimators.validation import (
     require_one_of,
     require_positive_integer,
 )
-from emnet.exceptions import InvalidInputError
+from emnet.exceptions import CollapsedComponentError, InvalidInputError
 from emnet.factors.base import Factor
 from emnet.factors.covariances import Full
 from emnet.factors.gates import ModuleGate, SoftmaxGate
@@ -53,8 +55,13 @@ class MixtureOfExperts(CoordinatesInFile, FittedMixtureOfExperts):
     dtype: str
     fixed: Any
 
+    _priors_above_0 = "prior"  # what keeps a Gaussian from collapsing
+    _made_of = ("levels", "gate", "expert", "dtype")
+
     @property
     def _nan_remedy(self) -> str:  # type: ignore[override]
+        if self._allows_nan():
+            return "NaN is integrated out; infinity is no number to learn from: drop those rows, or make the cells NaN."
         linear = "With gate='gaussian' and linear experts a MixtureOfExpertsRegressor integrates them out"
         if self._is_gaussian():
             linear = (
@@ -112,15 +119,34 @@ class MixtureOfExperts(CoordinatesInFile, FittedMixtureOfExperts):
                 f"partial_fit, and fit with warm_start, go on with {states} experts; n_experts or levels now say "
                 f"{self._n_states()}. Set them back, or fit anew without warm_start."
             )
-        return [self._best] if self.fixed else super()._going_on()
+        starts = super()._going_on()
+        return [starts[self._best_index()]] if self.fixed else starts
 
     def _run(self, model: Mixture, *arguments: Any) -> Fit:
-        with holding(model, self._held()):
+        with self._naming_the_experts(), holding(model, self._held()):
             return super()._run(model, *arguments)
 
     def _step(self, model: Mixture, *arguments: Any) -> Fit:
-        with holding(model, self._held()):
+        with self._naming_the_experts(), holding(model, self._held()):
             return super()._step(model, *arguments)
+
+    @contextmanager
+    def _naming_the_experts(self) -> Iterator[None]:
+        """A Gaussian that collapses is a gate's: say whose, and what to do in the words of these parameters."""
+        try:
+            yield
+        except CollapsedComponentError as error:
+            if not self._is_gaussian():  # the experts' own, who say it themselves
+                raise
+            experts_ = ", ".join(f"expert {number}" for number in error.components)
+            of = "its inputs and targets, which are one Gaussian," if self._is_joint() else "its inputs"
+            raise CollapsedComponentError(
+                f"Under the Gaussian gate the covariance of {experts_}, of {of} is not positive definite: its rows are "
+                f"few, or their columns depend on each other. Give {self._priors_above_0} above 0, fewer experts, or "
+                "leave such columns out.",
+                error.fit,
+                error.components,
+            ) from error
 
     def _resolve_prior(self, n_features: int) -> tuple[float, float]:
         if isinstance(self.prior, str):
@@ -224,7 +250,8 @@ class MixtureOfExperts(CoordinatesInFile, FittedMixtureOfExperts):
                 f"fixed={self.fixed!r} keeps what was fitted: fit once without it, then with it and warm_start=True."
             )
         model = self._model(seed)
-        experts_start.prime(model, batch, self._first_responsibilities(seed, batch))
+        with self._naming_the_experts():
+            experts_start.prime(model, batch, self._first_responsibilities(seed, batch))
         return model
 
     def _first_responsibilities(self, seed: int, batch: Batch) -> np.ndarray:

@@ -159,6 +159,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, RealTargets, MixtureOfExperts):
         self.verbose = verbose
         self.callbacks = callbacks
 
+    _priors_above_0 = "prior and noise_prior"
+
     def _check_parameters(self) -> None:
         super()._check_parameters()
         require_not_negative("noise_prior", self.noise_prior)

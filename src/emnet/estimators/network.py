@@ -17,7 +17,8 @@ from emnet.estimators import options
 from emnet.estimators.history import fit_from_json
 from emnet.estimators.modules import fresh_module, require_shape
 from emnet.estimators.onnx_file import PredictionFile
-from emnet.estimators.partial_fits import PartialFits, usual_batch
+from emnet.estimators.partial_fits import usual_batch
+from emnet.estimators.rebuilding import RebuiltFits
 from emnet.estimators.validation import (
     require_not_negative,
     require_one_of,
@@ -37,8 +38,10 @@ _DETERMINISTIC_STARTS = 3
 _MOST_UNITS = 2**20
 
 
-class NetworkEstimator(PredictionFile, PartialFits[BernoulliNetwork]):
+class NetworkEstimator(PredictionFile, RebuiltFits[BernoulliNetwork]):
     """Parameters as in the subclasses. A subclass says what the targets are and what the output layer is."""
+
+    _made_of = ("hidden_units", "hidden_network", "output_network", "dtype")
 
     # -- what a subclass says ---------------------------------------------------------------------------------------
 
@@ -117,6 +120,9 @@ class NetworkEstimator(PredictionFile, PartialFits[BernoulliNetwork]):
         return float(pair[0]), float(pair[1])
 
     def _start(self, seed: int, batch: Batch) -> BernoulliNetwork:
+        return self._model(seed)
+
+    def _model(self, seed: int) -> BernoulliNetwork:
         """Random weights: logits of a unit and of the output have a standard deviation of about 1."""
         generator = torch.Generator().manual_seed(seed)
         hidden, fan_in = [], self.n_features_in_

@@ -220,6 +220,11 @@ class NeuralHMM(FittedNeural):
 
     # -- the model --------------------------------------------------------------------------------------------------
 
+    _made_of = (
+        *("emission", "network", "n_mixtures", "hidden_units", "lags"),
+        *("shared_states", "known_start", "known_transitions", "max_duration", "dtype"),
+    )
+
     def _check_parameters(self) -> None:
         self._check_sequence_parameters()
         for name in ("n_mixtures", "hidden_units"):

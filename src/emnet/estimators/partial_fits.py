@@ -52,7 +52,7 @@ class PartialFits(StreamedFits[M]):
         first = not getattr(self, "members_", None)
         if first:
             self._standardize(X, weights)
-            self.prior_ = self._resolve_prior(X.shape[1])
+        self.prior_ = self._resolve_prior(X.shape[1])
         return self._take_steps(self._batch(X, target, weights), first)
 
     def _fit_starts(self, *arguments: Any) -> Self:

@@ -48,7 +48,7 @@ class RealTargets(Targets):
             return cast(Self, self._fit_pass(X, self._scaled(target), weights))
 
     def _rows_to_fit(self, X: Any, y: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        X, target, weights = self._check_data(X, y, sample_weight, reset=True)
+        X, target, weights = self._check_data(X, y, sample_weight, reset=not self._continues())
         return X, self._scaled_anew(target, weights), weights, target
 
     def _check_data(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -68,7 +68,8 @@ class RealTargets(Targets):
         require_finite(target, None, "Drop those rows.")
         known = getattr(self, "target_mean_", None)
         if not reset and known is not None and target.shape[1] != len(known):
-            raise InvalidInputError(f"The model has {len(known)} targets; y has {target.shape[1]}.")
+            targets = "1 target" if len(known) == 1 else f"{len(known)} targets"
+            raise InvalidInputError(f"The model has {targets}; y has {target.shape[1]}.")
         return X, target
 
     def _meet(self, stream: Stream) -> None:

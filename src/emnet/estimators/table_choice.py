@@ -300,8 +300,12 @@ def _folds(rows: Rows, task: Task, seed: int) -> Iterator[tuple[Rows, Rows]]:
         order = order[np.argsort(rows.y[order], kind="stable")]  # so that every part has its share of each class
     if len(order) > _MOST_ROWS:
         order = order[:: -(-len(order) // _MOST_ROWS)]
-    if len(order) < 2:
-        raise InvalidInputError(f"One {task.unit} is too few to choose a size by; say which, --size.")
+    fewest = 3 if rows.lengths is None else 2  # one is held out, and a single row that is left has no spread
+    if len(order) < fewest:
+        raise InvalidInputError(
+            f"To choose a model by how well it explains {task.unit}s that are held out, {fewest} of them at least were "
+            f"expected; got {len(order)}."
+        )
     parts = min(_FOLDS, len(order)) if len(order) < _FEW_ROWS else 4
     for number in range(parts if len(order) < _FEW_ROWS else 1):
         held = np.arange(len(order)) % parts == number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -52,13 +53,13 @@ class TableModel:
         Raises InvalidInputError for a column that is missing, and a cell that cannot be read.
         """
         rows, unseen = coded_rows(columns, self.schema, with_target)
-        return self.complete(rows), unseen
+        return self.complete(rows, unseen), unseen
 
-    def complete(self, rows: Rows) -> Rows:
+    def complete(self, rows: Rows, unseen: Mapping[str, list[int]] | None = None) -> Rows:
         """Of models that explain a target: inputs without holes, categories as indicators."""
         if self.schema.target is None:
             return rows
-        return with_inputs(rows, design(filled_inputs(rows.X, self.filler, self.schema), self.schema))
+        return with_inputs(rows, design(filled_inputs(rows.X, self.filler, self.schema, unseen), self.schema))
 
     def of_rows(self, doing: str) -> RowTask:
         """The task, if all columns are explained; `doing` says what that is needed for."""
@@ -163,14 +164,20 @@ def in_order_of(columns: Columns, answers: Columns, schema: Schema) -> Columns:
     return {name: [cells[i] for i in back] for name, cells in answers.items()}
 
 
-def filled_inputs(X: np.ndarray, filler: Any, schema: Schema) -> np.ndarray:
-    """Raises InvalidInputError for a hole where nothing was fitted to fill it."""
+def filled_inputs(
+    X: np.ndarray, filler: Any, schema: Schema, unseen: Mapping[str, list[int]] | None = None
+) -> np.ndarray:
+    """Raises InvalidInputError for a hole where nothing was fitted to fill it; `unseen` says which are new values."""
     if not np.isnan(X).any():
         return X
     if filler is None:
         row, column = np.argwhere(np.isnan(X))[0]
+        name = schema.names[column]
+        what, remedy = "nothing", "Fill it first (emnet impute)"
+        if row in (unseen or {}).get(name, ()):
+            what, remedy = "a value that the model has never seen", "Put one there that it knows"
         raise InvalidInputError(
-            f"Row {row + 1} has nothing in {schema.names[column]!r}, and the model was fitted to rows without holes. "
-            "Fill it first (emnet impute), or fit with rows that have holes."
+            f"Row {row + 1} has {what} in {name!r}, and the model was fitted to rows without holes. {remedy}, or fit "
+            "with rows that have holes."
         )
     return np.asarray(filler.impute(X))

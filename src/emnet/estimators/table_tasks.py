@@ -157,9 +157,10 @@ class Numbers(Task):
         return {f"predicted {name}": _short(mean), f"sd of {name}": _short(sd)}
 
     def figures(self, estimator: Any, rows: Rows) -> dict[str, float]:
-        away = estimator.predict(rows.X) - rows.y
-        spread = float(np.var(rows.y)) or 1.0  # type: ignore[arg-type]
-        return {"rmse": float(np.sqrt(np.mean(away**2))), "r2": float(1 - np.mean(away**2) / spread)}
+        assert rows.y is not None
+        unit = float(np.abs(rows.y).max()) or 1.0  # squares are of numbers near 1, whatever the target's units
+        away, spread = (estimator.predict(rows.X) - rows.y) / unit, float(np.var(rows.y / unit)) or 1.0
+        return {"rmse": unit * float(np.sqrt(np.mean(away**2))), "r2": float(1 - np.mean(away**2) / spread)}
 
 
 class Sequences(RowTask):

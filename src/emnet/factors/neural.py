@@ -68,8 +68,8 @@ class NeuralFactor(TorchFactor[Any]):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The network's."""
-        return next(self.network.parameters()).dtype
+        """The network's; of one without parameters, which takes any, float64."""
+        return next((own.dtype for own in self.network.parameters()), torch.float64)
 
     def theta(self) -> list[nn.Parameter]:
         return learned(self.network)
