@@ -12,7 +12,7 @@ from sklearn.impute import MissingIndicator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from emnet.applications.impute import impute_many
+from emnet.applications.impute import FittedTo, impute_many
 from emnet.data.columns import Parts
 from emnet.data.frames import has_words
 from emnet.data.sample import Units
@@ -27,10 +27,15 @@ from emnet.estimators.stream_passes import end_to_end, example_of, is_weighted, 
 from emnet.estimators.streaming import naming_the_rows, require_alone, survey
 from emnet.estimators.table_input import check_table
 from emnet.estimators.validation import require_one_of, require_positive_integer, weights_of_some
-from emnet.exceptions import FitInterrupted, InvalidInputError
+from emnet.exceptions import EmnetWarning, FitInterrupted, InvalidInputError
+from emnet.warning import warn
 
 _FLOOR = 3e-3  # variance added to every standardized column: what a column of few values would let collapse
 _MAX_ITER, _TOL = 200, 1e-3
+_HELD = (
+    "EMImputer was fitted to a stream, whose rows are not kept: all tables are drawn with the same parameters, and "
+    "standard errors pooled from them are too small. For Rubin's rules fit to rows in memory."
+)
 _NO_VALUES = "No column of X holds a value: there is nothing to learn from."
 
 
@@ -62,7 +67,7 @@ class EMImputer(TransformerMixin, BaseEstimator):
         come (not standardized).
     strategy : "mean", the conditional mean, which has the least squared error; or "sample", a draw, which keeps the
         spread of the columns.
-    n_imputations : completed tables that `impute_many` draws.
+    n_imputations : completed tables that `impute_many` draws, each with parameters drawn anew.
     n_components, covariance_types : what "auto" chooses from.
     missing_values : what stands for a hole.
     add_indicator : whether `transform` adds a column for each one that had holes in `fit`.
@@ -121,6 +126,7 @@ class EMImputer(TransformerMixin, BaseEstimator):
         self._check_parameters()
         if isinstance(X, Stream):
             require_alone(None, sample_weight)
+        self._fitted_to: FittedTo | None
         self._has_words = has_words(example_of(X) if isinstance(X, Stream) else X)
         if self._has_words:
             return self._fit_words(X, sample_weight)
@@ -147,7 +153,9 @@ class EMImputer(TransformerMixin, BaseEstimator):
                 self.model_ = clone(self.model_).fit(rows, sample_weight=sample_weight)
         else:
             self.location_, self.scale_ = np.zeros(used.shape[1]), np.ones(used.shape[1])
+            rows = used
             self._fit_clone(self.model, used, sample_weight)
+        self._fitted_to = _fitted_to(rows, sample_weight)
         return self
 
     def transform(self, X: Any) -> Any:
@@ -166,14 +174,19 @@ class EMImputer(TransformerMixin, BaseEstimator):
     def impute_many(self, X: Any) -> Any:
         """`n_imputations` tables whose holes are drawn independently: see `emnet.pool_estimates`.
 
-        An array (m, n, d); of tables with words a list.
+        An array (m, n, d); of tables with words a list. Each table has parameters of its own, of the model refitted to
+        a bootstrap of the rows of `fit`, which are kept for this: Rubin's rules count what is not known of the
+        parameters too. A stream's rows are not kept: its tables share the parameters that were fitted, and a warning says so.
+
+        Raises CollapsedComponentError where a component of a model of your own collapses onto the rows that were drawn.
         """
         check_is_fitted(self, "model_")
         rng = check_random_state(self.random_state)
-        if self._has_words:
-            return impute_many(self.model_, check_table(self, X, reset=False), self.n_imputations, rng)
-        rows, holes = self._rows(X)
-        return np.stack([self._completed(self._draw(rows, rng), holes) for _ in range(self.n_imputations)])
+        if self._fitted_to is None:
+            warn(_HELD, EmnetWarning)
+        rows, holes = (check_table(self, X, reset=False), None) if self._has_words else self._rows(X)
+        tables = impute_many(self.model_, rows, self.n_imputations, rng, self._fitted_to)
+        return tables if holes is None else np.stack([self._completed(table, holes) for table in tables])
 
     def conditional_std(self, X: Any) -> np.ndarray:
         """Standard deviation of what is in each hole given what is there of the row, (n, d); 0 where there is none.
@@ -203,6 +216,7 @@ class EMImputer(TransformerMixin, BaseEstimator):
 
     def _fit_stream(self, stream: Stream) -> Self:
         """The fit of a stream of numbers, of rows that count: what is said of its columns is found by passes."""
+        self._fitted_to = None
         found = survey(stream, self._checked_chunk)
         self._empty = found.mass == 0
         self._kept = np.ones(len(self._empty), dtype=bool) if self.keep_empty_features else ~self._empty
@@ -245,6 +259,7 @@ class EMImputer(TransformerMixin, BaseEstimator):
         weighted = is_weighted(X) if isinstance(X, Stream) else sample_weight is not None
         if weighted or self.selection_ is None:
             self._fit_clone(model, X, sample_weight)
+        self._fitted_to = None if isinstance(X, Stream) else _fitted_to(X, sample_weight)
         return self
 
     def _fit_clone(self, model: Any, X: Any, sample_weight: Any) -> None:
@@ -325,3 +340,7 @@ class EMImputer(TransformerMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = bool(np.isscalar(self.missing_values) and np.isnan(self.missing_values))
         return tags
+
+
+def _fitted_to(X: Any, weights: Any) -> FittedTo:
+    return FittedTo((X,), np.ones(len(X)) if weights is None else np.asarray(weights, dtype=float))
