@@ -105,6 +105,43 @@ def test_what_auto_chose_is_said_and_units_do_not_matter():
     np.testing.assert_allclose(scaled.conditional_std(X * 1e6 + 1e7) / 1e6, plain.conditional_std(X), rtol=1e-4)
 
 
+@pytest.mark.parametrize("value", [1e-6, 2020.0])
+def test_a_constant_column_is_filled_with_its_value_whatever_its_units(value):
+    X = with_holes(load_iris().data[:60])
+    constant = np.where(np.isnan(X[:, 0]), np.nan, value)
+    options = {"n_components": (1, 2), "random_state": 0}
+    imputer, without = EMImputer(**options).fit(np.c_[constant, X]), EMImputer(**options).fit(X)
+    table = np.c_[constant, X]
+    assert (imputer.impute_many(table)[:, :, 0] == value).all()
+    assert (imputer.transform(table)[:, 0] == value).all()
+    assert (imputer.conditional_std(table)[:, 0] == 0).all()
+    np.testing.assert_array_equal(imputer.transform(table)[:, 1:], without.transform(X))
+    alone = EMImputer(**options).fit(constant[:, None])
+    assert (alone.impute_many(constant[:, None]) == value).all()
+    streamed = EMImputer(**options).fit(stream(table))
+    assert (streamed.transform(table)[:, 0] == value).all()
+
+
+def test_several_starts_fill_holes_together():
+    """Mean and deviation are those of the mixture, with equal weights, of what the members say of each cell."""
+    X, seen = masked("wine")
+    imputer = EMImputer(n_components=(3,), covariance_types=("diag",), random_state=0).fit(seen)
+    holes, rows = np.isnan(seen), (seen - imputer.location_) / imputer.scale_
+    assert len(imputer.members_) == 5
+    assert imputer.members_[0] is imputer.model_
+    each = [member.impute(rows, return_std=True) for member in imputer.members_]
+    means, deviations = (np.array(part) for part in zip(*each, strict=True))
+    filled = imputer.transform(seen)
+    np.testing.assert_allclose(filled[holes], (means.mean(axis=0) * imputer.scale_ + imputer.location_)[holes])
+    second = (deviations**2 + means**2).mean(axis=0) - means.mean(axis=0) ** 2
+    np.testing.assert_allclose(
+        imputer.conditional_std(seen), np.sqrt(np.maximum(second, 0)) * imputer.scale_, atol=1e-6
+    )
+    errors = [np.mean((mean * imputer.scale_ + imputer.location_ - X)[holes] ** 2) for mean in means]
+    assert np.ptp(errors) > 0.005  # starts differ
+    assert np.mean((filled - X)[holes] ** 2) < np.mean(errors)
+
+
 def test_intervals_hold_what_they_say():
     """Of the cells that were removed nine in ten lie within 1.645 conditional standard deviations."""
     rng = np.random.RandomState(0)
@@ -166,7 +203,7 @@ def test_weights_are_rows_in_multiple_imputation_and_a_seed_repeats_it():
     weights = np.random.RandomState(0).randint(1, 4, size=120)
     spread = {}
     for name, rows, of_rows in (("weighted", X, weights), ("repeated", X.repeat(weights, axis=0), None)):
-        imputer = EMImputer(GaussianMixture(1), n_imputations=80, random_state=0).fit(rows, sample_weight=of_rows)
+        imputer = EMImputer(GaussianMixture(1), n_imputations=3, random_state=0).fit(rows, sample_weight=of_rows)
         tables = imputer.impute_many(rows[:1] * np.nan)
         assert (tables == imputer.impute_many(rows[:1] * np.nan)).all()
         to, rng = imputer._fitted_to, np.random.RandomState(1)
@@ -234,8 +271,38 @@ def test_what_cannot_be_used_is_refused_in_words():
         ({"model": 3}, "a mixture that imputes"),
         ({"n_imputations": 0}, "n_imputations"),
         ({"n_components": ()}, "n_components"),
+        ({"n_components": 200}, "n_components must be at most the number of rows, 150; got 200"),
+        ({"covariance_types": ["foo"]}, "covariance_types must be .*got 'foo'"),
+        ({"covariance_types": []}, "covariance_types must hold"),
+        ({"missing_values": "?"}, "missing_values must be a number, NaN or None; got '\\?'"),
     ):
         with pytest.raises(InvalidInputError, match=message):
             EMImputer(**options).fit(X)
+    fitted = EMImputer(n_components=1, covariance_types="full").fit(X)
+    with pytest.raises(InvalidInputError, match="strategy must be"):
+        fitted.set_params(strategy="median").transform(X)
+    with pytest.raises(InvalidInputError, match="n_imputations"):
+        fitted.set_params(strategy="mean", n_imputations=0).impute_many(X)
     with pytest.raises(InvalidInputError, match="No column of X holds a value"):
         EMImputer().fit(np.full((5, 2), np.nan))
+
+
+def test_what_stands_for_a_hole():
+    pandas = pytest.importorskip("pandas")
+    X = with_holes(load_iris().data[:60])
+    filled = EMImputer(n_components=1).fit_transform(X)
+    for nothing in (None, pandas.NA, np.float32("nan")):
+        np.testing.assert_array_equal(EMImputer(n_components=1, missing_values=nothing).fit_transform(X), filled)
+    words = pandas.DataFrame({"word": ["a", "b"] * 10, "number": np.arange(20.0)})
+    for options, message in (
+        ({"missing_values": -1}, "missing_values=-1 is for tables of numbers"),
+        ({"covariance_types": ["foo"]}, "covariance_types must be"),
+        ({"n_components": 30}, "n_components must be at most the number of rows, 20; got 30"),
+    ):
+        with pytest.raises(InvalidInputError, match=message):
+            EMImputer(**options).fit(words)
+    twice = pandas.DataFrame(X, columns=["a", "b", "a", "c"])
+    with pytest.raises(InvalidInputError, match="several columns that are called 'a'"):
+        EMImputer().fit(twice)
+    with pytest.raises(InvalidInputError, match="several columns that are called 'a'"):
+        EMImputer(n_components=1).fit(twice.set_axis(list("abcd"), axis=1)).transform(twice)
