@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.distributions import Distribution
 
 from emnet.batch import Batch
+from emnet.data.frames import require_frame
 from emnet.estimators import gaussian_parameters, options
 from emnet.estimators.distributions import gaussian_mixture
 from emnet.estimators.mixture_use import FittedMixture
@@ -94,6 +95,7 @@ class FittedGaussianMixture(FittedMixture):
         )
 
     def _check_rows(self, X: Any, reset: bool) -> np.ndarray:
+        require_frame(X)
         return validate_data(
             self,
             X,

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributions import Distribution, LowRankMultivariateNormal
 
 from emnet.batch import Batch
+from emnet.data.frames import require_frame
 from emnet.estimators import options
 from emnet.estimators.validation import require_positive_integer
 from emnet.exceptions import InvalidInputError
@@ -166,6 +167,7 @@ class FittedLinearGaussian(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             yield Batch(torch.as_tensor(rows[part], device=device), weights=share)
 
     def _check_rows(self, X: Any, reset: bool = False, least: int = 1) -> np.ndarray:
+        require_frame(X)
         return validate_data(
             self, X, dtype=np.float64, ensure_all_finite="allow-nan", ensure_min_samples=least, reset=reset
         )
