@@ -23,6 +23,7 @@ from emnet import (
     GaussianHMM,
     GaussianMixture,
     InputOutputHMM,
+    InvalidInputError,
     MixtureModel,
     MixtureOfExpertsClassifier,
     MixtureOfExpertsRegressor,
@@ -129,3 +130,28 @@ def test_chains_in_a_pipeline_a_search_and_a_pickle(chain, kind, frame):
         pipe[-1].predict(X.rename(columns={X.columns[0]: "another"}))
     search = GridSearchCV(chain, {"n_components": [1, 2]}, cv=2, error_score="raise").fit(X, y)
     assert np.isfinite(search.best_score_)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        GAUSSIAN,
+        MixtureModel(2, **QUICK),
+        FactorAnalysis(2, max_iter=3),
+        EMImputer(GAUSSIAN),
+        EMMLPClassifier(2, n_init=1, **QUICK),
+        MixtureOfExpertsClassifier(2, n_init=1, **QUICK),
+        GaussianHMM(2, n_iter=3, random_state=0),
+        InputOutputHMM(2, **QUICK),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_columns_that_are_called_the_same_are_named(model):
+    frame = pandas.DataFrame(np.random.RandomState(0).randn(20, 3), columns=["a", "b", "c"])
+    twice = frame.set_axis(["a", "b", "a"], axis=1)
+    targets = () if isinstance(model, GaussianHMM) else (np.arange(20) % 2,)
+    model = clone(model).fit(frame, *targets)
+    use = model.predict if hasattr(model, "predict") else model.transform
+    for asked in (lambda: clone(model).fit(twice, *targets), lambda: use(twice)):
+        with pytest.raises(InvalidInputError, match="several columns that are called 'a'"):
+            asked()

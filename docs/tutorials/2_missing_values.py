@@ -41,7 +41,8 @@ for times, expected in ((1, 68), (2, 95)):
 # A mean, and its honest standard error
 # -------------------------------------
 # A filled table looks as if nothing had been lost. Several tables with draws in the holes, an analysis of each, and
-# Rubin's rules give the error that the loss has cost.
+# Rubin's rules give the error that the loss has cost. Every table is drawn by a model refitted to a bootstrap of the
+# rows: what is not known of the parameters counts too.
 
 tables = imputer.impute_many(seen)
 pooled = pool_estimates(tables[:, :, 2].mean(axis=1), tables[:, :, 2].var(axis=1, ddof=1) / len(X))

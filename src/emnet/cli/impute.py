@@ -37,7 +37,12 @@ _FILLED = "Cells that were missing, and now have what the model expects in them 
     show_default=True,
     help="What to fill by; or a file that emnet fit wrote.",
 )
-@click.option("--multiple", metavar="M", type=click.IntRange(1), help="Write M tables with draws, as in filled.1.csv.")
+@click.option(
+    "--multiple",
+    metavar="M",
+    type=click.IntRange(1),
+    help="Write M tables with draws for Rubin's rules, as in filled.1.csv.",
+)
 @options.sequence_option
 @options.choice_options
 @options.table_options
@@ -76,7 +81,10 @@ def impute(
     columns = options.load_columns(data, missing)
     fitted = fit_or_load(model, columns, missing, talk, rest, film)
     talk.say(fitted.note)
-    counts, never, below = _fill(fitted, columns, out, sd, multiple, rest["seed"], as_json)
+    own = not model.endswith(".emnet")
+    if multiple is not None and (why := _why_improper(fitted, columns, own)):
+        talk.note(f"{why}: all tables have the same parameters, and errors pooled from them are too small.")
+    counts, never, below = _fill(fitted, columns, out, sd, multiple, own, rest["seed"], as_json)
     say_unseen(talk, never)
     say_raised(talk, below)
     total = sum(counts.values())
@@ -93,8 +101,23 @@ def impute(
     talk.found({"model": fitted.kind, "why": fitted.note, "filled": counts, "out": written, "sd": sd})
 
 
+def _why_improper(model: TableModel, columns: Columns, own: bool) -> str | None:
+    """Why Rubin's rules do not hold for draws of that model, None where they do."""
+    if not own:
+        return "the rows that the model was fitted to are not in its file"
+    one = model.rows(columns)[0].n_units == 1
+    return f"a single {model.task.unit} does not say how unsure the parameters are" if one else None
+
+
 def _fill(
-    model: TableModel, columns: Columns, out: str, sd: str | None, multiple: int | None, seed: int, as_json: bool
+    model: TableModel,
+    columns: Columns,
+    out: str,
+    sd: str | None,
+    multiple: int | None,
+    own: bool,
+    seed: int,
+    as_json: bool,
 ) -> tuple[dict[str, int], dict[str, list[int]], dict[str, int]]:
     """Write the tables; how many cells of each column were filled, values never seen, and how many came out too low."""
     import numpy as np
@@ -111,7 +134,7 @@ def _fill(
         write_columns(path, schema.filled(columns, model.in_table_order(columns, np.asarray(table))), schema)
 
     if multiple is not None:
-        tables = task.impute_many(model.estimator, rows, multiple, RandomState(seed))
+        tables = task.impute_many(model.estimator, rows, multiple, RandomState(seed), own)
         for number, table in enumerate(tables, start=1):
             written(options.beside(out, str(number)), table)
     found = task.impute(model.estimator, rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date, time, timedelta
 from importlib import import_module
@@ -26,8 +27,8 @@ def require_frame(table: Any) -> None:
     """Raise InvalidInputError for a data frame that is not there yet, or whose columns cannot be told apart."""
     if hasattr(table, "collect_schema") and not hasattr(table, "to_numpy"):
         raise InvalidInputError("X is a lazy frame: give X.collect().")
-    names = list(table.columns) if is_frame(table) else []
-    twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
+    times = Counter(table.columns) if is_frame(table) else Counter()
+    twice = next((name for name, count in times.items() if count > 1), None)
     if twice is not None:
         raise InvalidInputError(f"X has several columns that are called {twice!r}. Rename all but one.")
 

@@ -12,8 +12,9 @@ from emnet.estimators.gaussian_mixture import GaussianMixture
 from emnet.estimators.mixture_blocks import automatic_families
 from emnet.estimators.mixture_model import MixtureModel
 from emnet.estimators.mixture_selection import Selection
+from emnet.estimators.options import COVARIANCE_TYPES
 from emnet.estimators.stream_passes import example_of, number_of_rows
-from emnet.estimators.validation import require_positive_integer
+from emnet.estimators.validation import require_one_of, require_positive_integer
 from emnet.exceptions import InvalidInputError
 
 _MAX_ITER, _TOL = 200, 1e-4
@@ -31,10 +32,10 @@ def chosen_density(
     start: Any = GaussianMixture(  # whose prior is floor enough, and is so in any unit
         prior="auto", reg_covar=0.0, max_iter=_MAX_ITER, tol=_TOL, random_state=seed
     )
-    grid: dict[str, Any] = {"covariance_types": tuple(covariance_types)}
+    grid: dict[str, Any] = {"covariance_types": kinds_of("covariance_types", covariance_types)}
     if has_words(table):
         start, grid = MixtureModel(emissions=numbers_together(table), max_iter=_MAX_ITER, random_state=seed), {}
-    few = [size for size in sizes if size <= n] or [1]
+    few = sizes_within("n_components", sizes, n) if sizes != (1,) else sizes
     return start.select(X, n_components=few, criterion=criterion, **grid)  # type: ignore[no-any-return]
 
 
@@ -55,6 +56,24 @@ def sizes_of(name: str, value: int | Iterable[int]) -> tuple[int, ...]:
     for size in sizes:
         require_positive_integer(name, size)
     return tuple(int(size) for size in sizes)
+
+
+def sizes_within(name: str, sizes: tuple[int, ...], n: int) -> tuple[int, ...]:
+    """Those that n rows allow. Raises InvalidInputError where there is none."""
+    few = tuple(size for size in sizes if size <= n)
+    if not few:
+        raise InvalidInputError(f"{name} must be at most the number of rows, {n}; got {', '.join(map(str, sizes))}.")
+    return few
+
+
+def kinds_of(name: str, value: str | Iterable[str]) -> tuple[str, ...]:
+    """Types of covariance to try. Raises InvalidInputError unless there is one, and all are known."""
+    kinds = (value,) if isinstance(value, str) else tuple(value)
+    if not kinds:
+        raise InvalidInputError(f"{name} must hold at least one type of covariance; it is empty.")
+    for kind in kinds:
+        require_one_of(name, kind, COVARIANCE_TYPES)
+    return kinds
 
 
 def names_of(X: Any, estimator: Any) -> list[Any]:

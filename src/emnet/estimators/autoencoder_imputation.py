@@ -54,7 +54,10 @@ class ImputingAutoencoder(LookingAutoencoder):
         return self._imputed(X, "sample", check_random_state(random_state))
 
     def impute_many(self, X: Any, n_imputations: int = 5) -> list[Any]:
-        """Tables whose holes are drawn independently: see `emnet.pool_estimates`."""
+        """Tables whose holes are drawn independently, all of the parameters that were fitted.
+
+        Standard errors that `emnet.pool_estimates` finds from them are too small: for these take `EMImputer(model)`.
+        """
         require_positive_integer("n_imputations", n_imputations)
         rng = check_random_state(self.random_state)
         return [self._imputed(X, "sample", rng) for _ in range(n_imputations)]

@@ -4,33 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.impute import MissingIndicator
 from sklearn.utils import check_random_state
+from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from emnet.applications.impute import impute_many
+from emnet.applications.impute import FittedTo, impute_many
 from emnet.data.columns import Parts
-from emnet.data.frames import has_words
+from emnet.data.frames import has_words, require_frame
 from emnet.data.sample import Units
 from emnet.data.stream import Chunk, Stream
-from emnet.estimators.auto_density import chosen_density, sizes_of
+from emnet.estimators.auto_density import chosen_density, kinds_of, sizes_of, sizes_within
 from emnet.estimators.description import Inside
 from emnet.estimators.gaussian_mixture import GaussianMixture
 from emnet.estimators.mixture_selection import Selection
 from emnet.estimators.resuming import resumable
+from emnet.estimators.several_fits import SeveralFits, more_starts
 from emnet.estimators.standardize import location_scale_of_seen
 from emnet.estimators.stream_passes import end_to_end, example_of, is_weighted, seed_for, that_count, without_weights
 from emnet.estimators.streaming import naming_the_rows, require_alone, survey
 from emnet.estimators.table_input import check_table, naming_cells
 from emnet.estimators.validation import require_one_of, require_positive_integer, weights_of_some
-from emnet.exceptions import FitInterrupted, InvalidInputError
+from emnet.exceptions import EmnetWarning, FitInterrupted, InvalidInputError
+from emnet.warning import warn
 
 _FLOOR = 3e-3  # variance added to every standardized column: what a column of few values would let collapse
 _MAX_ITER, _TOL = 200, 1e-3
+_STARTS = 5  # of the chosen mixture; 3 and 8 do as well
+_HELD = (
+    "EMImputer was fitted to a stream, whose rows are not kept: all tables are drawn with the same parameters, and "
+    "standard errors pooled from them are too small. For Rubin's rules fit to rows in memory."
+)
 _NO_VALUES = "No column of X holds a value: there is nothing to learn from."
 
 
@@ -62,10 +71,10 @@ class EMImputer(TransformerMixin, BaseEstimator):
         come (not standardized).
     strategy : "mean", the conditional mean, which has the least squared error; or "sample", a draw, which keeps the
         spread of the columns.
-    n_imputations : completed tables that `impute_many` draws.
+    n_imputations : completed tables that `impute_many` draws, each with parameters drawn anew.
     n_components, covariance_types : what "auto" chooses from. Where all of them collapse (see `GaussianMixture`), the
         weak prior of ``GaussianMixture(prior="auto")`` keeps them from it.
-    missing_values : what stands for a hole.
+    missing_values : the number that stands for a hole; NaN, as None or pandas' NA, by default.
     add_indicator : whether `transform` adds a column for each one that had holes in `fit`.
     keep_empty_features : whether a column without a value in `fit` is kept, as 0, or left out. These three are for
         tables of numbers; in one with words a hole is NaN or None, and columns without a value are refused.
@@ -74,8 +83,11 @@ class EMImputer(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     model_ : the fitted mixture, of standardized columns where `model` is "auto".
+    members_ : of "auto" and numbers, `model_` and the same mixture from four other starts: what is filled in is their
+        mean, and moves less with the seed than what one of them says. Draws are of one of them, itself drawn.
     selection_ : of "auto", the table of the fits (see `GaussianMixture.select`), else None.
-    location_, scale_ : (d,) what is subtracted from and divides the columns before the model sees them.
+    location_, scale_ : what is subtracted from and divides the columns that the model sees: those that hold values, of
+        "auto" more than one; a column of a single value is filled with it.
     n_features_in_, feature_names_in_ : as in scikit-learn.
 
     Raises
@@ -96,7 +108,7 @@ class EMImputer(TransformerMixin, BaseEstimator):
         strategy: str = "mean",
         n_imputations: int = 5,
         n_components: int | Iterable[int] = (1, 2, 3, 4),
-        covariance_types: Iterable[str] = ("full", "tied", "diag"),
+        covariance_types: str | Iterable[str] = ("full", "tied", "diag"),
         missing_values: Any = np.nan,
         add_indicator: bool = False,
         keep_empty_features: bool = False,
@@ -116,12 +128,18 @@ class EMImputer(TransformerMixin, BaseEstimator):
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit the model to what is there of (n, d) rows, or of an `emnet.stream`, whose weight= counts; y is ignored.
 
+        The choice of "auto" counts every row once; `sample_weight`, (n,), how many rows each counts for, is that of the
+        fits of what was chosen.
+
         Raises InvalidInputError where a parameter or the data cannot be used, CollapsedComponentError where a model of
         your own collapses onto too few rows.
         """
         self._check_parameters()
         if isinstance(X, Stream):
             require_alone(None, sample_weight)
+        self._fitted_to: FittedTo | None
+        self.members_: list[Any] = []
+        require_frame(X)
         self._has_words = has_words(example_of(X) if isinstance(X, Stream) else X)
         if self._has_words:
             return self._fit_words(X, sample_weight)
@@ -135,20 +153,24 @@ class EMImputer(TransformerMixin, BaseEstimator):
             X, sample_weight = X[sample_weight > 0], sample_weight[sample_weight > 0]
         self._kept = np.ones(X.shape[1], dtype=bool) if self.keep_empty_features else ~np.isnan(X).all(axis=0)
         self._empty = np.isnan(X).all(axis=0)
-        used = X[:, ~self._empty]
-        if not used.shape[1]:
+        if self._empty.all():
             raise InvalidInputError(_NO_VALUES)
+        self._take_constants(np.fmax.reduce(X), np.fmin.reduce(X))
+        used = X[:, self._used]
         self._indicator = MissingIndicator(error_on_new=False).fit(X) if self.add_indicator else None
         self.selection_: Selection | None = None
         if isinstance(self.model, str):
             self.location_, self.scale_ = location_scale_of_seen(used, sample_weight)
             rows = (used - self.location_) / self.scale_
-            self.model_ = self._selected(rows, len(rows))
+            model = self._selected(rows, len(rows))
             if sample_weight is not None:
-                self.model_ = clone(self.model_).fit(rows, sample_weight=sample_weight)
+                model = clone(model).fit(rows, sample_weight=sample_weight)
+            self._fit_more(model, rows, sample_weight)
         else:
             self.location_, self.scale_ = np.zeros(used.shape[1]), np.ones(used.shape[1])
+            rows = used
             self._fit_clone(self.model, used, sample_weight)
+        self._fitted_to = _fitted_to(rows, sample_weight)
         return self
 
     def transform(self, X: Any) -> Any:
@@ -157,24 +179,32 @@ class EMImputer(TransformerMixin, BaseEstimator):
         A table with words comes back as the kind of table that it is.
         """
         check_is_fitted(self, "model_")
+        self._check_parameters()
         if self._has_words:
             table = check_table(self, X, reset=False)
-            return self.model_.impute(table) if self.strategy == "mean" else self._draw(table, self.random_state)
+            return self._filled(table)
         rows, holes = self._rows(X)
-        filled = self.model_.impute(rows) if self.strategy == "mean" else self._draw(rows, self.random_state)
-        return self._completed(filled, holes)
+        return self._completed(self._filled(rows), holes)
 
     def impute_many(self, X: Any) -> Any:
         """`n_imputations` tables whose holes are drawn independently: see `emnet.pool_estimates`.
 
-        An array (m, n, d); of tables with words a list.
+        An array (m, n, d); of tables with words a list. Each table has parameters of its own, of the model refitted to
+        a bootstrap of the rows of `fit`, which are kept for this: Rubin's rules count what is not known of the
+        parameters too. A stream's rows are not kept: its tables share the parameters that were fitted, and a warning
+        says so.
+
+        Raises CollapsedComponentError where a component of a model of your own collapses onto the rows that were drawn.
         """
         check_is_fitted(self, "model_")
+        self._check_parameters()
         rng = check_random_state(self.random_state)
-        if self._has_words:
-            return impute_many(self.model_, check_table(self, X, reset=False), self.n_imputations, rng)
-        rows, holes = self._rows(X)
-        return np.stack([self._completed(self._draw(rows, rng), holes) for _ in range(self.n_imputations)])
+        if self._fitted_to is None:
+            warn(_HELD, EmnetWarning)
+        rows, holes = (check_table(self, X, reset=False), None) if self._has_words else self._rows(X)
+        models = [self._fits.one(rng) for _ in range(self.n_imputations)]
+        tables = [table for model in models for table in impute_many(model, rows, 1, rng, self._fitted_to)]
+        return tables if holes is None else np.stack([self._completed(table, holes) for table in tables])
 
     def conditional_std(self, X: Any) -> np.ndarray:
         """Standard deviation of what is in each hole given what is there of the row, (n, d); 0 where there is none.
@@ -185,7 +215,7 @@ class EMImputer(TransformerMixin, BaseEstimator):
         if self._has_words:
             return np.asarray(self.model_.impute(check_table(self, X, reset=False), return_std=True)[1])
         rows, _ = self._rows(X)
-        return self._in_columns(self.model_.impute(rows, return_std=True)[1] * self.scale_)
+        return self._in_columns(self._fits.impute(rows, return_std=True)[1] * self.scale_, of_constants=0.0)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the columns that `transform` gives."""
@@ -204,6 +234,7 @@ class EMImputer(TransformerMixin, BaseEstimator):
 
     def _fit_stream(self, stream: Stream) -> Self:
         """The fit of a stream of numbers, of rows that count: what is said of its columns is found by passes."""
+        self._fitted_to = None
         found = survey(stream, self._checked_chunk)
         self._empty = found.mass == 0
         self._kept = np.ones(len(self._empty), dtype=bool) if self.keep_empty_features else ~self._empty
@@ -213,7 +244,8 @@ class EMImputer(TransformerMixin, BaseEstimator):
         if self.add_indicator:
             holes = end_to_end(stream, lambda X: np.isnan(self._check_rows(X, reset=False)).any(axis=0)[None])
             self._indicator = MissingIndicator(error_on_new=False).fit(np.where(holes.any(axis=0), np.nan, 0.0)[None])
-        auto, used = isinstance(self.model, str), ~self._empty
+        self._take_constants(np.where(found.deviation > 0, np.inf, found.mean), found.mean)
+        auto, used = isinstance(self.model, str), self._used
         self.location_ = found.mean[used] if auto else np.zeros(used.sum())
         self.scale_ = np.where(found.deviation > 0, found.deviation, 1.0)[used] if auto else np.ones(used.sum())
         rows = stream.through(_Standardized(self.missing_values, used, self.location_, self.scale_))
@@ -222,6 +254,8 @@ class EMImputer(TransformerMixin, BaseEstimator):
             model = self.model_ = self._selected(rows.through(without_weights), found.n_rows)
         if not auto or is_weighted(rows):
             self._fit_clone(model, rows, None)
+        if auto:
+            self._fit_more(self.model_, rows, None)
         return self
 
     def _checked_chunk(self, chunk: Chunk) -> Units:
@@ -234,6 +268,11 @@ class EMImputer(TransformerMixin, BaseEstimator):
         for name, usual in (("add_indicator", False), ("keep_empty_features", False)):
             if getattr(self, name) != usual:
                 raise InvalidInputError(f"{name} is for tables of numbers; this one has words. Leave it out.")
+        if not _is_nothing(self.missing_values):
+            raise InvalidInputError(
+                f"missing_values={self.missing_values!r} is for tables of numbers; this one has words. Put None or NaN "
+                "where nothing is known, and leave it out."
+            )
         X = check_table(self, X, reset=True)
         self._kept, self._indicator = np.ones(self.n_features_in_, dtype=bool), None
         self.selection_, model = None, self.model
@@ -246,6 +285,7 @@ class EMImputer(TransformerMixin, BaseEstimator):
         weighted = is_weighted(X) if isinstance(X, Stream) else sample_weight is not None
         if weighted or self.selection_ is None:
             self._fit_clone(model, X, sample_weight)
+        self._fitted_to = None if isinstance(X, Stream) else _fitted_to(X, sample_weight)
         return self
 
     def _fit_clone(self, model: Any, X: Any, sample_weight: Any) -> None:
@@ -258,10 +298,26 @@ class EMImputer(TransformerMixin, BaseEstimator):
             raise
         self.model_ = own
 
+    def _fit_more(self, model: GaussianMixture, X: Any, sample_weight: Any) -> None:
+        """The chosen mixture, and the same from other starts; interrupted, it is what holes are filled by."""
+        self.model_, self.members_ = model, [model]
+        if model.n_components > 1:
+            rng = np.random.RandomState(model.random_state)
+            self.members_ += more_starts(model, _STARTS - 1, X, sample_weight, rng)
+
+    @property
+    def _fits(self) -> SeveralFits:
+        return SeveralFits(self.members_ or [self.model_])
+
     def _check_parameters(self) -> None:
         require_one_of("strategy", self.strategy, ("mean", "sample"))
         require_positive_integer("n_imputations", self.n_imputations)
+        if not (_is_nothing(self.missing_values) or _is_number(self.missing_values)):
+            raise InvalidInputError(
+                f"missing_values must be a number, NaN or None; got {self.missing_values!r}. Put NaN where X has it."
+            )
         self._sizes()
+        kinds_of("covariance_types", self.covariance_types)
         if isinstance(self.model, str):
             require_one_of("model", self.model, ("auto",), "a mixture")
         elif not hasattr(self.model, "impute") or not hasattr(self.model, "sample_missing"):
@@ -274,7 +330,8 @@ class EMImputer(TransformerMixin, BaseEstimator):
         """Of n rows that count once each."""
         seed = seed_for(self.random_state, rows)
         start = GaussianMixture(reg_covar=_FLOOR, max_iter=_MAX_ITER, tol=_TOL, random_state=seed)
-        sizes, kinds = [k for k in self._sizes() if k <= n], tuple(self.covariance_types)
+        sizes = sizes_within("n_components", self._sizes(), n)
+        kinds = kinds_of("covariance_types", self.covariance_types)
         try:
             self.selection_ = start.select(rows, sizes, kinds)
         except InvalidInputError:  # all have collapsed, which the prior keeps them from; any other comes again
@@ -282,39 +339,53 @@ class EMImputer(TransformerMixin, BaseEstimator):
         best: GaussianMixture = self.selection_.best
         return best
 
-    def _draw(self, rows: np.ndarray, random_state: Any) -> np.ndarray:
-        return self.model_.sample_missing(rows, random_state)
+    def _filled(self, rows: Any) -> Any:
+        """Rows as the model takes them, filled by `strategy`."""
+        fits = self.model_ if self._has_words else self._fits
+        return fits.impute(rows) if self.strategy == "mean" else fits.sample_missing(rows, self.random_state)
 
     def _rows(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Rows as the model takes them, and X with NaN in its holes."""
         check_is_fitted(self, "model_")
         X = self._check_rows(X, reset=False)
-        return (X[:, ~self._empty] - self.location_) / self.scale_, X
+        return (X[:, self._used] - self.location_) / self.scale_, X
 
     def _inside(self, X: Any) -> Inside:
         """The mixture and the rows that it sees, for reports."""
         if self._has_words:
             return Inside(self.model_, X)
-        names = self.get_feature_names_out()[: self._kept.sum()][~self._empty[self._kept]]
-        note = "The mixture that EMImputer fills holes by."
+        names = self.get_feature_names_out()[: self._kept.sum()][self._used[self._kept]]
+        of_several = f"The first of {len(self.members_)} mixtures, from as many starts, that EMImputer fills holes by."
+        note = of_several if len(self.members_) > 1 else "The mixture that EMImputer fills holes by."
         if isinstance(self.model, str):
             note += " It sees every column less its mean, in standard deviations, and so does this page."
         return Inside(self.model_, self._rows(X)[0], names, note)
 
     def _completed(self, filled: np.ndarray, X: np.ndarray) -> np.ndarray:
-        table = self._in_columns(filled * self.scale_ + self.location_)
+        table = self._in_columns(filled * self.scale_ + self.location_, self._constants)
         seen = X[:, self._kept]
         table = np.where(np.isnan(seen), table, seen)  # to the last bit
         return table if self._indicator is None else np.hstack((table, self._indicator.transform(X)))
 
-    def _in_columns(self, values: np.ndarray) -> np.ndarray:
-        """Values of the columns that hold some, among 0 for kept ones that are empty."""
+    def _take_constants(self, largest: np.ndarray, least: np.ndarray) -> None:
+        """Which columns the model sees, by the extremes of each: "auto" none with a single value, if others have more.
+
+        The single value is all that is known of such a column, whatever its units: there is no scale for a spread.
+        """
+        constant = (largest == least) & ~self._empty if isinstance(self.model, str) else np.zeros_like(self._empty)
+        self._constants = np.where(constant, least, 0.0)
+        self._is_constant = constant
+        self._used = ~self._empty & ~constant if (~self._empty & ~constant).any() else ~self._empty
+
+    def _in_columns(self, values: np.ndarray, of_constants: Any) -> np.ndarray:
+        """Values of the columns that the model sees, among those of constants and 0 for kept ones that are empty."""
         table = np.zeros((len(values), len(self._empty)))
-        table[:, ~self._empty] = values
+        table[:, self._used] = values
+        table = np.where(self._is_constant, of_constants, table)
         return table[:, self._kept]
 
     def _check_rows(self, X: Any, reset: bool) -> np.ndarray:
-        given = isinstance(self.missing_values, float) and np.isnan(self.missing_values)
+        given = _is_nothing(self.missing_values)
         with naming_cells(X):
             X = validate_data(
                 self, X, dtype=np.float64, ensure_all_finite="allow-nan" if given else True, reset=reset, copy=True
@@ -325,5 +396,18 @@ class EMImputer(TransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = bool(np.isscalar(self.missing_values) and np.isnan(self.missing_values))
+        tags.input_tags.allow_nan = _is_nothing(self.missing_values)
         return tags
+
+
+def _is_nothing(value: Any) -> bool:
+    """NaN of any kind, None, or pandas' own."""
+    return bool(value is None or is_scalar_nan(value) or is_pandas_na(value))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _fitted_to(X: Any, weights: Any) -> FittedTo:
+    return FittedTo((X,), np.ones(len(X)) if weights is None else np.asarray(weights, dtype=float))

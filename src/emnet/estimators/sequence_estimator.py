@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from emnet.algorithms.base import Algorithm
 from emnet.batch import Batch
+from emnet.data.frames import require_frame
 from emnet.data.sample import Units
 from emnet.data.stream import Chunk
 from emnet.estimators import options
@@ -113,6 +114,7 @@ class SequenceEstimator(CoordinatesInFile[MarkovModel]):
         if not reset:
             check_is_fitted(self, "members_")
         X, lengths = joined(X, lengths)
+        require_frame(X)
         X = validate_data(self, X, dtype=np.float64, reset=reset, ensure_all_finite=False)
         self._require_usable(X)
         return X, require_lengths(lengths, len(X))

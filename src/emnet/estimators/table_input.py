@@ -47,7 +47,8 @@ def check_table(estimator: Any, X: Any, reset: bool) -> Any:
 
 @contextmanager
 def naming_cells(X: Any) -> Iterator[None]:
-    """Where scikit-learn refuses a cell of a table of numbers, an InvalidInputError that names its column and row."""
+    """Where scikit-learn refuses a table of numbers, an InvalidInputError that names the column, and the cell's row."""
+    require_frame(X)
     try:
         yield
     except ValueError as error:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from emnet.applications import anomaly
-from emnet.applications.impute import Imputed, impute, impute_many
+from emnet.applications.impute import FittedTo, Imputed, impute, impute_many, refitted
 from emnet.data.reading import Columns
 from emnet.data.schema import Field, Schema
 
@@ -72,8 +72,10 @@ class RowTask(Task):
         """The rows, (n, d), with what is expected in their holes."""
 
     @abstractmethod
-    def impute_many(self, estimator: Any, rows: Rows, m: int, rng: np.random.RandomState) -> list[np.ndarray]:
-        """m tables with draws in their holes, (n, d) each."""
+    def impute_many(
+        self, estimator: Any, rows: Rows, m: int, rng: np.random.RandomState, own: bool
+    ) -> list[np.ndarray]:
+        """m tables with draws in their holes, (n, d) each; of its `own` rows, those of the fit, from refits."""
 
     @abstractmethod
     def row_evidence(self, estimator: Any, rows: Rows) -> np.ndarray:
@@ -92,8 +94,11 @@ class Density(RowTask):
     def impute(self, estimator: Any, rows: Rows) -> Imputed:
         return impute(estimator, rows.X)
 
-    def impute_many(self, estimator: Any, rows: Rows, m: int, rng: np.random.RandomState) -> list[np.ndarray]:
-        return [np.asarray(table) for table in impute_many(estimator, rows.X, m, rng)]
+    def impute_many(
+        self, estimator: Any, rows: Rows, m: int, rng: np.random.RandomState, own: bool
+    ) -> list[np.ndarray]:
+        to = FittedTo((rows.X,), np.ones(rows.n_units)) if own else None
+        return [np.asarray(table) for table in impute_many(estimator, rows.X, m, rng, to)]
 
     def row_evidence(self, estimator: Any, rows: Rows) -> np.ndarray:
         return self.evidence(estimator, rows)
@@ -182,8 +187,12 @@ class Sequences(RowTask):
     def impute(self, estimator: Any, rows: Rows) -> Imputed:
         return Imputed(*estimator.impute(rows.X, rows.lengths, return_std=True))
 
-    def impute_many(self, estimator: Any, rows: Rows, m: int, rng: np.random.RandomState) -> list[np.ndarray]:
-        return [estimator.sample_missing(rows.X, rows.lengths, rng) for _ in range(m)]
+    def impute_many(
+        self, estimator: Any, rows: Rows, m: int, rng: np.random.RandomState, own: bool
+    ) -> list[np.ndarray]:
+        to = FittedTo((rows.X, rows.lengths), np.ones(rows.n_units))
+        models = [refitted(estimator, to, rng, init_params="") if own else estimator for _ in range(m)]
+        return [model.sample_missing(rows.X, rows.lengths, rng) for model in models]
 
     def row_evidence(self, estimator: Any, rows: Rows) -> np.ndarray:
         return np.asarray(estimator.score_rows(rows.X, rows.lengths))
