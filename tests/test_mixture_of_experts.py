@@ -349,7 +349,8 @@ def test_quantiles_are_a_number_or_some():
     one, some = (model.predict_distribution(X, levels).quantiles for levels in (0.5, [0.5]))
     assert one.shape == (50, 1)
     assert (one == some).all()
-    for wrong in ([], "a", [0.0], 1.0, [[0.5]], None):
+    assert model.predict_distribution(X, []).quantiles.shape == (50, 0)
+    for wrong in ("a", [0.0], 1.0, [[0.5]], None):
         with pytest.raises(InvalidInputError, match="quantiles must be a number between 0 and 1, or a list"):
             model.predict_distribution(X, wrong)
 

@@ -105,12 +105,12 @@ def require_names(name: str, values: Any, allowed: Sequence[str]) -> None:
 
 
 def require_levels(quantiles: Any) -> np.ndarray:
-    """Quantiles to give, (l,), of a number or a list of them between 0 and 1."""
+    """The levels of quantiles that are asked for, (l,), given as a number between 0 and 1 or a list of such."""
     try:
         levels = np.atleast_1d(np.asarray(quantiles, dtype=float))
     except (TypeError, ValueError):
-        levels = np.empty(0)
-    if levels.ndim != 1 or not len(levels) or not ((levels > 0) & (levels < 1)).all():
+        levels = np.array([np.nan])
+    if levels.ndim != 1 or not ((levels > 0) & (levels < 1)).all():
         raise InvalidInputError(f"quantiles must be a number between 0 and 1, or a list of such; got {quantiles!r}.")
     return levels
 
