@@ -331,6 +331,14 @@ def test_far_inputs_are_answered_or_named(gate, dtype):
             assert all(np.isfinite(own).all() for own in found)
 
 
+def test_a_far_input_is_named_by_its_column():
+    pandas = pytest.importorskip("pandas")
+    X, y = two_lines(50)
+    model = MixtureOfExpertsRegressor(2, random_state=0, n_init=1).fit(pandas.DataFrame(X, columns=["a", "b"]), y)
+    with pytest.raises(InvalidInputError, match="Row 1, column 'b' holds 1e\\+200, too far"):
+        model.predict(pandas.DataFrame([[0.0, 0.0], [0.0, 1e200]], columns=["a", "b"]))
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("algorithm", ["auto", "em", "adam"])
 def test_a_gate_of_a_module_without_parameters(algorithm, dtype):
