@@ -331,6 +331,14 @@ def test_far_inputs_are_answered_or_named(gate, dtype):
             assert all(np.isfinite(own).all() for own in found)
 
 
+def test_a_far_input_is_named_by_its_column():
+    pandas = pytest.importorskip("pandas")
+    X, y = two_lines(50)
+    model = MixtureOfExpertsRegressor(2, random_state=0, n_init=1).fit(pandas.DataFrame(X, columns=["a", "b"]), y)
+    with pytest.raises(InvalidInputError, match="Row 1, column 'b' holds 1e\\+200, too far"):
+        model.predict(pandas.DataFrame([[0.0, 0.0], [0.0, 1e200]], columns=["a", "b"]))
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("algorithm", ["auto", "em", "adam"])
 def test_a_gate_of_a_module_without_parameters(algorithm, dtype):
@@ -349,7 +357,8 @@ def test_quantiles_are_a_number_or_some():
     one, some = (model.predict_distribution(X, levels).quantiles for levels in (0.5, [0.5]))
     assert one.shape == (50, 1)
     assert (one == some).all()
-    for wrong in ([], "a", [0.0], 1.0, [[0.5]], None):
+    assert model.predict_distribution(X, []).quantiles.shape == (50, 0)
+    for wrong in ("a", [0.0], 1.0, [[0.5]], None):
         with pytest.raises(InvalidInputError, match="quantiles must be a number between 0 and 1, or a list"):
             model.predict_distribution(X, wrong)
 

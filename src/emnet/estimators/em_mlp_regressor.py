@@ -170,7 +170,7 @@ class EMMLPRegressor(RegressorMixin, RealTargets, NetworkEstimator):
         return prediction, self._shaped(second.sqrt().cpu().numpy() * self.target_scale_)
 
     @torch.no_grad()
-    def predict_quantiles(self, X: Any, quantiles: Sequence[float] = (0.05, 0.5, 0.95)) -> np.ndarray:
+    def predict_quantiles(self, X: Any, quantiles: float | Sequence[float] = (0.05, 0.5, 0.95)) -> np.ndarray:
         """Quantiles of each target given x, by bisection of the mixture over `prediction_samples` draws of z.
 
         (n, number of quantiles), or (n, number of quantiles, d) for several targets.

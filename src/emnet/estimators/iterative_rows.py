@@ -14,7 +14,7 @@ from emnet.batch import Batch, with_constant
 from emnet.data.frames import require_frame
 from emnet.estimators import options
 from emnet.estimators.standardize import weighted_location_scale
-from emnet.estimators.validation import require_finite
+from emnet.estimators.validation import named_column, require_finite
 from emnet.exceptions import InvalidInputError
 
 
@@ -66,9 +66,10 @@ class StandardizedRows(BaseEstimator):
         far = np.abs(scaled) >= torch.finfo(dtype).max ** 0.5 / 2**20  # squares are taken, and multiplied by weights
         if far.any():
             row, column = np.argwhere(far)[0]
+            name = named_column(column, getattr(self, "feature_names_in_", None))
             raise InvalidInputError(
-                f"Row {row}, column {column} holds {X[row, column]:g}, too far from the training data to be computed "
-                f"with in {str(dtype).removeprefix('torch.')}."
+                f"Row {row}, {name} holds {X[row, column]:g}, too far from the training data to be computed with in "
+                f"{str(dtype).removeprefix('torch.')}."
             )
         return with_constant(torch.as_tensor(scaled, dtype=dtype, device=device))
 

@@ -240,7 +240,9 @@ class MixtureOfExpertsRegressor(RegressorMixin, RealTargets, MixtureOfExperts):
         return prediction, self._shaped(found.variance().sqrt().cpu().numpy() * self.target_scale_)
 
     @torch.no_grad()
-    def predict_distribution(self, X: Any, quantiles: Sequence[float] = (0.05, 0.5, 0.95)) -> PredictiveDistribution:
+    def predict_distribution(
+        self, X: Any, quantiles: float | Sequence[float] = (0.05, 0.5, 0.95)
+    ) -> PredictiveDistribution:
         """Mean, standard deviation and quantiles of y given x, and the mixture that they are of."""
         levels = require_levels(quantiles)
         found = self._components(X)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ class RebuiltFits(PartialFits[M]):
     """Priors and M-steps may change between fits; what a model is made of may not."""
 
     _made_of: tuple[str, ...] = ("dtype",)  # the parameters that say so
-    _made: dict[str, Any]  # and what they were when the members were fitted
+    _made: Mapping[str, Any] = MappingProxyType({})  # and what they were when the members were fitted
 
     @abstractmethod
     def _model(self, seed: int) -> M:

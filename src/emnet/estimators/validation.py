@@ -33,7 +33,7 @@ def require_finite(X: np.ndarray, names: np.ndarray | None, remedy: str) -> None
     what = "NaN" if np.isnan(X).any() else "infinity"
     counts = bad.sum(axis=0)
     columns = np.flatnonzero(counts)
-    parts = [f"{_column(j, names)}: {counts[j]}" for j in columns[:_NAMED_COLUMNS]]
+    parts = [f"{named_column(j, names)}: {counts[j]}" for j in columns[:_NAMED_COLUMNS]]
     more = f" and {len(columns) - _NAMED_COLUMNS} more columns" if len(columns) > _NAMED_COLUMNS else ""
     raise InvalidInputError(
         f"Input X contains {what} (cells that are NaN or infinite, by column: {', '.join(parts)}{more}; "
@@ -116,12 +116,12 @@ def require_names(name: str, values: Any, allowed: Sequence[str]) -> None:
 
 
 def require_levels(quantiles: Any) -> np.ndarray:
-    """Quantiles to give, (l,), of a number or a list of them between 0 and 1."""
+    """The levels of quantiles that are asked for, (l,), given as a number between 0 and 1 or a list of such."""
     try:
         levels = np.atleast_1d(np.asarray(quantiles, dtype=float))
     except (TypeError, ValueError):
-        levels = np.empty(0)
-    if levels.ndim != 1 or not len(levels) or not ((levels > 0) & (levels < 1)).all():
+        levels = np.array([np.nan])
+    if levels.ndim != 1 or not ((levels > 0) & (levels < 1)).all():
         raise InvalidInputError(f"quantiles must be a number between 0 and 1, or a list of such; got {quantiles!r}.")
     return levels
 
@@ -208,5 +208,6 @@ def require_tensors(tensors: dict[str, np.ndarray], expected: dict[str, tuple[in
             raise ValueError(f"tensor {name!r} should be finite and of shape {shape}")
 
 
-def _column(j: int, names: np.ndarray | None) -> str:
+def named_column(j: int, names: np.ndarray | None) -> str:
+    """A column in an error: by its name where there are names."""
     return f"column {j}" if names is None else f"column {names[j]!r}"

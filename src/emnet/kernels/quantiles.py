@@ -13,7 +13,7 @@ _REACH = 10  # standard deviations beyond the outermost component, where the sea
 def mixture_quantiles(weights: Tensor, means: Tensor, scales: Tensor, levels: Tensor) -> Tensor:
     """Of each row and column: weights (n, k) that add up to 1, means (n, k, d), scales (n or 1, k, d) → (n, l, d)."""
     k, d = means.shape[1:]
-    size = max(1, _CHUNK_ELEMENTS // (k * d * len(levels)))
+    size = max(1, _CHUNK_ELEMENTS // (k * d * max(1, len(levels))))
     found = []
     for start in range(0, len(means), size):
         rows = slice(start, start + size)
