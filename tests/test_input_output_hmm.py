@@ -208,8 +208,8 @@ def test_regression_finds_the_lines_and_what_switches_them(holes):
     assert model.emission_ == "regression"
     assert model.score(new_X, new_Y) > 0.95
     assert model.predict(new_X).shape == (480,)
-    draws, _ = model.sample(new_X, random_state=0)
-    assert np.corrcoef(draws, np.concatenate(new_Y))[0, 1] > 0.95
+    draws = [model.sample(new_X, random_state=seed)[0] for seed in range(20)]  # one may take another path
+    assert np.corrcoef(np.mean(draws, axis=0), np.concatenate(new_Y))[0, 1] > 0.95
 
 
 def test_units_of_the_targets_shift_the_density():
