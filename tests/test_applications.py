@@ -320,3 +320,11 @@ def test_clusters_of_words_and_numbers_have_profiles(tables):
     profile = clusterer.profiles(tables[0])[0]
     assert {profile.columns[0].column, profile.columns[1].column} == {"sex", "height"}
     np.testing.assert_array_equal(clusterer.labels_, clusterer.predict_proba(tables[0]).argmax(axis=1))
+
+
+@pytest.mark.parametrize(
+    ("estimator", "name"), [(EMClusterer(40), "n_clusters"), (EMOutlierDetector(n_components=40), "n_components")]
+)
+def test_more_components_than_rows_are_refused_by_their_name(estimator, name):
+    with pytest.raises(InvalidInputError, match=f"{name} must be at most the number of rows, 30; got 40"):
+        estimator.fit(np.random.RandomState(0).randn(30, 2))

@@ -22,11 +22,17 @@ _MEASURED = ("gaussian", "poisson")
 
 
 def chosen_density(
-    X: Any, sizes: tuple[int, ...], covariance_types: Iterable[str], criterion: str, seed: int
+    X: Any,
+    sizes: tuple[int, ...],
+    covariance_types: str | Iterable[str],
+    criterion: str,
+    seed: int,
+    sizes_name: str = "n_components",
 ) -> Selection:
     """Gaussian mixtures of tables of numbers, else mixtures of mixed type; the lowest criterion is the best.
 
     X is a table, or a stream of one: then every candidate is fitted to the stream, and judged by a pass over it.
+    Raises InvalidInputError where no size, which the user knows as `sizes_name`, is at most the number of rows.
     """
     table, n = (example_of(X), number_of_rows(X.as_frames())) if isinstance(X, Stream) else (X, len(X))
     start: Any = GaussianMixture(  # whose prior is floor enough, and is so in any unit
@@ -35,7 +41,7 @@ def chosen_density(
     grid: dict[str, Any] = {"covariance_types": kinds_of("covariance_types", covariance_types)}
     if has_words(table):
         start, grid = MixtureModel(emissions=numbers_together(table), max_iter=_MAX_ITER, random_state=seed), {}
-    few = sizes_within("n_components", sizes, n) if sizes != (1,) else sizes
+    few = sizes_within(sizes_name, sizes, n)
     return start.select(X, n_components=few, criterion=criterion, **grid)  # type: ignore[no-any-return]
 
 

@@ -74,7 +74,7 @@ class EMClusterer(ClusterMixin, BaseEstimator):
         require_unweighted(X, "EMClusterer")
         X = check_table(self, X, reset=True)
         seed = seed_for(self.random_state, X)
-        selection = chosen_density(X, sizes, self.covariance_types, self.criterion, seed)
+        selection = chosen_density(X, sizes, self.covariance_types, self.criterion, seed, "n_clusters")
         self.model_, self.table_ = selection.best, selection.table
         self.n_clusters_ = int(self.model_.n_components)
         self.labels_ = end_to_end(X.as_frames() if isinstance(X, Stream) else X, self.model_.predict)
