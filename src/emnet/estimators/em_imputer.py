@@ -72,8 +72,8 @@ class EMImputer(TransformerMixin, BaseEstimator):
     strategy : "mean", the conditional mean, which has the least squared error; or "sample", a draw, which keeps the
         spread of the columns.
     n_imputations : completed tables that `impute_many` draws, each with parameters drawn anew.
-    n_components, covariance_types : what "auto" chooses from: one or several. Where all of them collapse (see `GaussianMixture`), the
-        weak prior of ``GaussianMixture(prior="auto")`` keeps them from it.
+    n_components, covariance_types : what "auto" chooses from: one or several. Where all of them collapse (see
+        `GaussianMixture`), the weak prior of ``GaussianMixture(prior="auto")`` keeps them from it.
     missing_values : the number that stands for a hole; NaN, as None or pandas' NA, by default.
     add_indicator : whether `transform` adds a column for each one that had holes in `fit`.
     keep_empty_features : whether a column without a value in `fit` is kept, as 0, or left out. These three are for
