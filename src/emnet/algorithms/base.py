@@ -50,7 +50,7 @@ class Progress:
     diagnostics: dict[str, float] = field(default_factory=dict)
     unsettled: bool = False  # whether the algorithm is on its way elsewhere: neither a rest nor a fall ends the run
     at: Tensor | None = None  # the coordinates it was done at, where a step had to give up those that it met
-    rounding: float = _ROUNDING  # relative fall of the objective that its numbers cannot tell from none
+    rounding: float = field(default=_ROUNDING, repr=False)  # relative fall of the objective that is none
 
     @property
     def objective(self) -> float:

@@ -22,7 +22,7 @@ def naming_far_cells(rows: Callable[[], np.ndarray], name: Callable[[int], Any])
     try:
         yield
     except (InvalidInputError, DegenerateFitError) as error:
-        error.args = (f"{error}{_farthest(rows(), name)}", *error.args[1:])
+        error.args = (f"{error.args[0]}{_farthest(rows(), name)}", *error.args[1:])
         raise
 
 
