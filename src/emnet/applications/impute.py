@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -46,6 +46,11 @@ class FittedTo:
 
     data: tuple[Any, ...]
     weights: np.ndarray
+
+    @classmethod
+    def of_rows(cls, X: Any, weights: Any = None) -> Self:
+        """Rows, and the weights that they were given, 1 if none."""
+        return cls((X,), np.ones(len(X)) if weights is None else np.asarray(weights, dtype=float))
 
 
 def impute(model: Imputing, X: Any) -> Imputed:

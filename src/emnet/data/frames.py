@@ -71,7 +71,7 @@ def missing_cells(cells: np.ndarray) -> np.ndarray:
         return np.isnat(cells)
     if cells.dtype.kind != "O":
         return np.zeros(len(cells), dtype=bool)
-    return np.array([_is_nothing(cell) for cell in cells], dtype=bool)
+    return np.array([is_nothing(cell) for cell in cells], dtype=bool)
 
 
 def values_of(name: Any, cells: np.ndarray) -> tuple[Any, ...]:
@@ -171,8 +171,11 @@ def rows_given(like: Any, n: int, given: Mapping[Any, Any]) -> Any:
     return like.clear(n).with_columns(**{name: polars.lit(value) for name, value in given.items()})
 
 
-def _is_nothing(cell: Any) -> bool:
-    return cell is None or type(cell).__name__ in _NO_VALUE or (isinstance(cell, float) and cell != cell)
+def is_nothing(cell: Any) -> bool:
+    """Whether it is None, NaN of any type, or a library's own value for nothing."""
+    if cell is None or type(cell).__name__ in _NO_VALUE:
+        return True
+    return isinstance(cell, (float, np.floating)) and bool(np.isnan(cell))
 
 
 def plain(cell: Any) -> Any:

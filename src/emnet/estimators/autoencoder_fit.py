@@ -290,7 +290,7 @@ class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Aut
         return float(self.precision), float(self.precision)
 
     def _answered(self, X: Any, y: Any) -> Batch:
-        raise NotImplementedError  # there are no answers
+        raise NotImplementedError("An autoencoder explains its rows themselves: there are no answers.")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

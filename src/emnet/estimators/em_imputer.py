@@ -11,12 +11,11 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.impute import MissingIndicator
 from sklearn.utils import check_random_state
-from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from emnet.applications.impute import FittedTo, impute_many
 from emnet.data.columns import Parts
-from emnet.data.frames import has_words, require_frame
+from emnet.data.frames import has_words, is_nothing, require_frame
 from emnet.data.sample import Units
 from emnet.data.stream import Chunk, Stream
 from emnet.estimators.auto_density import chosen_density, kinds_of, sizes_of, sizes_within
@@ -170,7 +169,7 @@ class EMImputer(TransformerMixin, BaseEstimator):
             self.location_, self.scale_ = np.zeros(used.shape[1]), np.ones(used.shape[1])
             rows = used
             self._fit_clone(self.model, used, sample_weight)
-        self._fitted_to = _fitted_to(rows, sample_weight)
+        self._fitted_to = FittedTo.of_rows(rows, sample_weight)
         return self
 
     def transform(self, X: Any) -> Any:
@@ -268,7 +267,7 @@ class EMImputer(TransformerMixin, BaseEstimator):
         for name, usual in (("add_indicator", False), ("keep_empty_features", False)):
             if getattr(self, name) != usual:
                 raise InvalidInputError(f"{name} is for tables of numbers; this one has words. Leave it out.")
-        if not _is_nothing(self.missing_values):
+        if not is_nothing(self.missing_values):
             raise InvalidInputError(
                 f"missing_values={self.missing_values!r} is for tables of numbers; this one has words. Put None or NaN "
                 "where nothing is known, and leave it out."
@@ -285,7 +284,7 @@ class EMImputer(TransformerMixin, BaseEstimator):
         weighted = is_weighted(X) if isinstance(X, Stream) else sample_weight is not None
         if weighted or self.selection_ is None:
             self._fit_clone(model, X, sample_weight)
-        self._fitted_to = None if isinstance(X, Stream) else _fitted_to(X, sample_weight)
+        self._fitted_to = None if isinstance(X, Stream) else FittedTo.of_rows(X, sample_weight)
         return self
 
     def _fit_clone(self, model: Any, X: Any, sample_weight: Any) -> None:
@@ -312,7 +311,7 @@ class EMImputer(TransformerMixin, BaseEstimator):
     def _check_parameters(self) -> None:
         require_one_of("strategy", self.strategy, ("mean", "sample"))
         require_positive_integer("n_imputations", self.n_imputations)
-        if not (_is_nothing(self.missing_values) or _is_number(self.missing_values)):
+        if not (is_nothing(self.missing_values) or _is_number(self.missing_values)):
             raise InvalidInputError(
                 f"missing_values must be a number, NaN or None; got {self.missing_values!r}. Put NaN where X has it."
             )
@@ -385,7 +384,7 @@ class EMImputer(TransformerMixin, BaseEstimator):
         return table[:, self._kept]
 
     def _check_rows(self, X: Any, reset: bool) -> np.ndarray:
-        given = _is_nothing(self.missing_values)
+        given = is_nothing(self.missing_values)
         with naming_cells(X):
             X = validate_data(
                 self, X, dtype=np.float64, ensure_all_finite="allow-nan" if given else True, reset=reset, copy=True
@@ -396,18 +395,9 @@ class EMImputer(TransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = _is_nothing(self.missing_values)
+        tags.input_tags.allow_nan = is_nothing(self.missing_values)
         return tags
-
-
-def _is_nothing(value: Any) -> bool:
-    """NaN of any kind, None, or pandas' own."""
-    return bool(value is None or is_scalar_nan(value) or is_pandas_na(value))
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _fitted_to(X: Any, weights: Any) -> FittedTo:
-    return FittedTo((X,), np.ones(len(X)) if weights is None else np.asarray(weights, dtype=float))

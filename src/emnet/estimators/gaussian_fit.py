@@ -15,8 +15,9 @@ from emnet.estimators import gaussian_parameters, gaussian_start, mixture_start,
 from emnet.estimators.degenerate import Flat, flat_components
 from emnet.estimators.gaussian_parameters import gaussian_of
 from emnet.estimators.gaussian_use import FittedGaussianMixture
-from emnet.estimators.mixture_fit import LearningMixture, n_free
+from emnet.estimators.mixture_fit import LearningMixture
 from emnet.estimators.mixture_report import warn_of_collapse, warn_of_large_floor
+from emnet.estimators.mixture_sums import n_free
 from emnet.estimators.standardize import center_and_scale, common_scale
 from emnet.estimators.streaming import StreamedBatches, Survey
 from emnet.exceptions import CollapsedComponentError, InvalidInputError

@@ -7,7 +7,7 @@ import torch
 
 from emnet.batch import Batch, total_weight
 from emnet.estimators.gaussian_parameters import gaussian_of
-from emnet.estimators.mixture_fit import statistics_of
+from emnet.estimators.mixture_sums import statistics_of
 from emnet.models.mixture import Mixture
 from emnet.statistics import ModelStatistics
 

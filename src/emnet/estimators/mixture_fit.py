@@ -6,7 +6,7 @@ import copy
 import math
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Self
 
@@ -33,6 +33,7 @@ from emnet.estimators.known_components import tell_anything
 from emnet.estimators.mixture_input import CheckedMixture
 from emnet.estimators.mixture_report import Printer, of_few_digits, shifted, warn_of_failed_starts
 from emnet.estimators.mixture_selection import LikelihoodRatioTest, bootstrap_test, repeated
+from emnet.estimators.mixture_sums import implied
 from emnet.estimators.resuming import resumable
 from emnet.estimators.stopping import MeanGain
 from emnet.estimators.streaming import StreamedBatches, Survey, random_numbers, require_alone, survey
@@ -41,7 +42,7 @@ from emnet.estimators.validation import require_positive_integer
 from emnet.exceptions import CollapsedComponentError, DegenerateFitError, InvalidInputError, UnfinishedFit
 from emnet.inference.exact import Exact
 from emnet.models.mixture import Mixture
-from emnet.posteriors import Discrete, EvidenceKind
+from emnet.posteriors import EvidenceKind
 from emnet.statistics import ModelStatistics
 from emnet.warning import warn
 
@@ -278,7 +279,7 @@ class LearningMixture(CheckedMixture):
             before, found = e_step(model, data, Exact())
             if not math.isfinite(before.log_evidence):
                 require_possible(model, data, self._column_name)
-            kept = (self._online or _implied(model)) if self._passes else None
+            kept = (self._online or implied(model)) if self._passes else None
             self._online = blended(kept, found * (1 / rows), self._passes + 1)
             self._rows_seen, self._passes = self._rows_seen + rows, self._passes + 1
             model.m_step(self._online * self._rows_seen)
@@ -392,32 +393,6 @@ class LearningMixture(CheckedMixture):
         return tags
 
 
-def n_free(model: Mixture) -> int:
-    """Free parameters, as information criteria count them."""
-    of_weights = 0 if model.weights.fixed else model.weights.n_states - 1
-    return of_weights + sum(factor.n_parameters for factor in model.emissions.values())
-
-
 def _known(units: Units) -> np.ndarray | None:
     """The rows of whose component something is known, (n,); None where there are no labels."""
     return None if units.target is None else tell_anything(units.target)
-
-
-def _implied(model: Mixture) -> ModelStatistics:
-    """Statistics of a row on average, as the parameters have it: their M-step gives the parameters back."""
-    weights: torch.Tensor = model.weights.log_probabilities.exp()
-    factors: Mapping[str, Any] = model.factors
-    return ModelStatistics({name: factor.implied(weights) for name, factor in factors.items()})
-
-
-def statistics_of(model: Mixture, data: Iterable[Batch], responsibilities: np.ndarray) -> ModelStatistics:
-    """Expected statistics of all rows under responsibilities that are given, (n, k)."""
-    total, done = None, 0
-    for batch in data:
-        rows = slice(done, done + len(batch))
-        part = torch.as_tensor(responsibilities[rows], dtype=batch.target.dtype, device=batch.target.device)
-        done += len(batch)
-        one = model.statistics(batch, Discrete(part.new_zeros(len(part)), EvidenceKind.EXACT, part))
-        total = one if total is None else total + one
-    assert total is not None
-    return total

@@ -16,8 +16,9 @@ from emnet.batch import Batch
 from emnet.estimators import mixture_start, options
 from emnet.estimators.families import Summary, in_units_of_data
 from emnet.estimators.mixture_blocks import Block
-from emnet.estimators.mixture_fit import LearningMixture, n_free, statistics_of
+from emnet.estimators.mixture_fit import LearningMixture
 from emnet.estimators.mixture_given import Given, fixed_names, given_arrays, given_of
+from emnet.estimators.mixture_sums import n_free, statistics_of
 from emnet.estimators.standardize import require_variance, seen_location_scale
 from emnet.estimators.streaming import Survey
 from emnet.estimators.table_coding import TableCoding
