@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from emnet.kernels import gaussian
+from emnet.kernels import gaussian, gaussian_missing
 from emnet.kernels.sums import may_hold_nan, over_rows
 
 N, D, K = 5000, 7, 3  # chunks have at most 4096 rows
@@ -40,6 +40,40 @@ def test_chunks_are_the_definition(monkeypatch, diagonal, compiled, dtype):
     torch.testing.assert_close(first, r.T @ rows, **close)
     products = torch.einsum("nk,ni,nj->kij", r, rows, rows)
     torch.testing.assert_close(second, products.diagonal(dim1=1, dim2=2) if diagonal else products, **close)
+
+
+def densities_and_moments(kind, mode):
+    """Of rows without holes, no state narrow and one (or all that share a matrix); of a diagonal with holes, too."""
+    generator = torch.Generator().manual_seed(1)
+    x, means, inverse, weights = problem(torch.float64)
+    x = torch.cat([x + 1e-3 * torch.randn(N, D, generator=generator, dtype=torch.float64) for _ in range(8)])
+    weights, observed = weights.repeat(8, 1), torch.rand(len(x), D, generator=generator) < 0.8
+    inverse = {"full": inverse, "shared": inverse[:1], "diagonal": inverse.diagonal(dim1=1, dim2=2)}[kind]
+    diagonal, shared, origin = kind == "diagonal", kind == "shared", torch.zeros_like(means)
+    with mode():
+        found = []
+        for narrow in ([], [0, 1, 2] if shared else [1]):
+            found.append(gaussian.log_density(x, means, inverse, narrow))
+            found += gaussian.moments(x, weights, origin, narrow, diagonal=diagonal, shared=shared)
+        if diagonal:
+            seen = x * observed
+            found.append(gaussian_missing.log_density_diagonal(seen, observed, means, inverse, []))
+            found += gaussian_missing.moments_diagonal(seen, observed, weights, means, inverse**-2, origin, [])
+    return found
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("kind", ["full", "shared", "diagonal"])
+def test_threads_change_no_bit(kind, mode):
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(densities_and_moments(kind, mode))
+    finally:
+        torch.set_num_threads(before)
+    one, *more = found
+    assert all(torch.equal(a, b) for other in more for a, b in zip(one, other, strict=True))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)

@@ -16,12 +16,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from emnet.kernels.chunks import Chunks, added, chunks, over_parts
 from emnet.kernels.compilation import compiled
 from emnet.kernels.triangles import pack, triangle
 
 _CANCELLATION = {torch.float64: 1e-9, torch.float32: 1e-3}  # nats of a row's log density that rounding may cost
-_CHUNK_BYTES = 2**20  # of features: what stays in a core's cache
-_MOST_ROWS = 8192
 _LOG_2PI = math.log(2 * math.pi)
 Sums = tuple[Tensor, Tensor, Tensor]
 """Σ r, (k,); Σ r x, (k, d); Σ r x xᵀ, (g, d, d), or Σ r x², (g, d)."""
@@ -37,9 +36,8 @@ def narrow_states(inverse: Tensor, reach: Tensor, dtype: torch.dtype, k: int) ->
 
 def kept_features(x: Tensor, *, diagonal: bool) -> Tensor | None:
     """Packed features of so few rows that they fit a chunk, to be kept for the next pass; None of more."""
-    if len(list(chunks(len(x), _width(x.shape[1], diagonal), x.dtype))) != 1:
-        return None
-    return next(_features(x, diagonal))[1]
+    pieces = list(chunks(len(x), _width(x.shape[1], diagonal), x.dtype))
+    return next(_features(x, pieces, diagonal))[1] if len(pieces) == 1 else None
 
 
 def log_density(x: Tensor, means: Tensor, inverse: Tensor, narrow: list[int], features: Tensor | None = None) -> Tensor:
@@ -113,10 +111,14 @@ def _expanded_shared(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor
     factor, linear = inverse.T.to(x.dtype), whitened.T.to(x.dtype)
     bias = (constant - 0.5 * whitened.square().sum(1)).to(x.dtype)
     out = x.new_empty(len(x), len(means))
-    for rows in chunks(len(x), 2 * x.shape[1], x.dtype):
-        y = x[rows] @ factor
-        torch.addmm(bias, y, linear, out=out[rows])
-        out[rows].sub_(0.5 * y.square().sum(1, keepdim=True))
+
+    def write(part: Chunks) -> None:
+        for rows in part:
+            y = x[rows] @ factor
+            torch.addmm(bias, y, linear, out=out[rows])
+            out[rows].sub_(0.5 * y.square().sum(1, keepdim=True))
+
+    over_parts(write, x, 2 * x.shape[1])
     return out
 
 
@@ -134,8 +136,12 @@ def _expanded_packed(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor
     if kept is not None:
         return (coefficients @ kept.T).T
     out = x.new_empty(len(means), len(x))
-    for rows, features in _features(x, diagonal):
-        torch.mm(coefficients, features.T, out=out[:, rows])
+
+    def write(part: Chunks) -> None:
+        for rows, features in _features(x, part, diagonal):
+            torch.mm(coefficients, features.T, out=out[:, rows])
+
+    over_parts(write, x, _width(x.shape[1], diagonal))
     return out.T
 
 
@@ -150,10 +156,14 @@ def _by_factor(x: Tensor, mean: Tensor, inverse: Tensor, constant: Tensor) -> Te
     """−½ ‖U(x − m)‖² and the constant, for one state: (n,)."""
     out = x.new_empty(len(x))
     own = inverse.to(x.dtype)
-    for rows in chunks(len(x), 2 * x.shape[1], x.dtype):
-        away = (x[rows] - mean).to(x.dtype)
-        y = away * own if inverse.dim() == 1 else away @ own.T
-        out[rows] = -0.5 * y.square().sum(1)
+
+    def write(part: Chunks) -> None:
+        for rows in part:
+            away = (x[rows] - mean).to(x.dtype)
+            y = away * own if inverse.dim() == 1 else away @ own.T
+            out[rows] = -0.5 * y.square().sum(1)
+
+    over_parts(write, x, 2 * x.shape[1])
     return out.add_(constant.to(x.dtype))
 
 
@@ -173,9 +183,15 @@ def _moments_about_zero(x: Tensor, weights: Tensor, diagonal: bool, shared: bool
     elif shared and not diagonal:
         return _moments_of_shared(x, weights)
     else:
-        total = torch.zeros(k, _width(d, diagonal), dtype=torch.float64, device=x.device)
-        for rows, features in _features(x, diagonal):
-            total += weights[rows].T @ features
+        width = _width(d, diagonal)
+
+        def summed(part: Chunks) -> tuple[Tensor]:
+            total = torch.zeros(k, width, dtype=torch.float64, device=x.device)
+            for rows, features in _features(x, part, diagonal):
+                total += weights[rows].T @ features
+            return (total,)
+
+        (total,) = added(over_parts(summed, x, width))
     counts, first = total[:, -1], total[:, -1 - d : -1]
     second = total[:, :d] if diagonal else total[:, : -1 - d]
     if shared:
@@ -187,32 +203,31 @@ def _moments_about_zero(x: Tensor, weights: Tensor, diagonal: bool, shared: bool
 
 def _moments_of_shared(x: Tensor, weights: Tensor) -> Sums:
     """About 0, of one matrix for all states."""
-    counts, first, second = _empty_moments(weights.shape[1], x, diagonal=False, shared=True)
-    for rows in chunks(len(x), 2 * x.shape[1], x.dtype):
-        part, r = x[rows], weights[rows]
-        counts += r.sum(0)
-        first += r.T @ part
-        second += (part * r.sum(1, keepdim=True)).T @ part
+
+    def summed(part: Chunks) -> Sums:
+        counts, first, second = _empty_moments(weights.shape[1], x, diagonal=False, shared=True)
+        for rows in part:
+            own, r = x[rows], weights[rows]
+            counts += r.sum(0)
+            first += r.T @ own
+            second += (own * r.sum(1, keepdim=True)).T @ own
+        return counts, first, second
+
+    counts, first, second = added(over_parts(summed, x, 2 * x.shape[1]))
     return counts, first, second
 
 
-# -- chunks ---------------------------------------------------------------------------------------------------------
-
-
-def chunks(n: int, width: int, dtype: torch.dtype) -> Iterator[slice]:
-    """Rows in pieces whose `width` elements a row, of that type, stay in cache."""
-    size = min(_MOST_ROWS, max(256, _CHUNK_BYTES // (width * dtype.itemsize)))
-    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+# -- features -------------------------------------------------------------------------------------------------------
 
 
 def _width(d: int, diagonal: bool) -> int:
     return 2 * d + 1 if diagonal else (d * (d + 3)) // 2 + 1
 
 
-def _features(x: Tensor, diagonal: bool) -> Iterator[tuple[slice, Tensor]]:
+def _features(x: Tensor, part: Chunks, diagonal: bool) -> Iterator[tuple[slice, Tensor]]:
     """Packed features of chunk after chunk, (rows, width), each in the memory of the one before."""
     made_by, memory = _DiagonalFeatures if diagonal else _Features, None
-    for rows in chunks(len(x), _width(x.shape[1], diagonal), x.dtype):
+    for rows in part:
         size = rows.stop - rows.start
         if memory is None or len(memory.all) != size:
             memory = made_by(x, size)

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from emnet.kernels.gaussian import Sums, chunks
+from emnet.kernels.chunks import Chunks, added, over_parts
+from emnet.kernels.gaussian import Sums
 
 _CHUNK_ELEMENTS = 2**18  # of factors, and of whitened rows
 _NONE = torch.finfo(torch.float64).tiny  # beside a responsibility
@@ -95,9 +96,13 @@ def log_density_diagonal(x: Tensor, observed: Tensor, means: Tensor, inverse: Te
     linear, square = (means * precision).T.to(x.dtype), (-0.5 * precision).T.to(x.dtype)
     constant = (inverse.log() - 0.5 * _LOG_2PI - 0.5 * means.square() * precision).T.to(x.dtype)
     out = x.new_empty(len(x), len(means))
-    for rows in chunks(len(x), 3 * x.shape[1], x.dtype):
-        torch.mm(x[rows], linear, out=out[rows])
-        out[rows].addmm_(x[rows].square(), square).addmm_(observed[rows].to(x.dtype), constant)
+
+    def write(part: Chunks) -> None:
+        for rows in part:
+            torch.mm(x[rows], linear, out=out[rows])
+            out[rows].addmm_(x[rows].square(), square).addmm_(observed[rows].to(x.dtype), constant)
+
+    over_parts(write, x, 3 * x.shape[1])
     for state in narrow:
         scaled = ((x - means[state]) * inverse[state]).square() + (_LOG_2PI - 2 * inverse[state].log())
         out[:, state] = -0.5 * (scaled * observed).sum(1).to(x.dtype)
@@ -111,19 +116,24 @@ def moments_diagonal(
 
     The origin is 0 but for the `narrow` states.
     """
-    mass, first, second = torch.zeros_like(away), torch.zeros_like(away), torch.zeros_like(away)
-    counts = away.new_zeros(len(away))
-    for rows in chunks(len(x), 3 * x.shape[1], x.dtype):
-        part, seen = x[rows], observed[rows].to(x.dtype)
-        r = weights[rows] * observed[rows].any(1, keepdim=True)
-        counts += r.sum(0)
-        mass += r.T @ seen
-        sums, squares = (r.T @ part).double(), (r.T @ part.square()).double()
-        for state in narrow:
-            moved = ((part - origin[state]) * seen).to(x.dtype)
-            sums[state], squares[state] = r[:, state] @ moved, r[:, state] @ moved.square()
-        first += sums
-        second += squares
+
+    def summed(part: Chunks) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        counts, mass = away.new_zeros(len(away)), torch.zeros_like(away)
+        first, second = torch.zeros_like(away), torch.zeros_like(away)
+        for rows in part:
+            own, seen = x[rows], observed[rows].to(x.dtype)
+            r = weights[rows] * observed[rows].any(1, keepdim=True)
+            counts += r.sum(0)
+            mass += r.T @ seen
+            sums, squares = (r.T @ own).double(), (r.T @ own.square()).double()
+            for state in narrow:
+                moved = ((own - origin[state]) * seen).to(x.dtype)
+                sums[state], squares[state] = r[:, state] @ moved, r[:, state] @ moved.square()
+            first += sums
+            second += squares
+        return counts, mass, first, second
+
+    counts, mass, first, second = added(over_parts(summed, x, 3 * x.shape[1]))
     unseen = counts[:, None] - mass
     return counts, first + unseen * away, second + unseen * (away.square() + variances)
 
