@@ -112,6 +112,21 @@ def test_chunks_do_not_change_the_result(monkeypatch):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("g", [1, 3, 40])
+def test_threads_change_no_bit(monkeypatch, g):
+    arguments = problem(4, 900, 7, g)
+    table, before, found = bits.log_output_table(arguments[2]), torch.get_num_threads(), []
+    monkeypatch.setattr(bits, "_chunk_rows", lambda m: 11)
+    assert len(bits._parts(bits.group_by_class(arguments[1], g, 7), 7)) > 3
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(expectations(arguments[0], arguments[1], table, arguments[3]))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
+
+
 @pytest.mark.parametrize("scale", [1.0, 100.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_prediction_is_the_marginal(scale, dtype):

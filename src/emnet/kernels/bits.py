@@ -30,8 +30,11 @@ from emnet.kernels.class_blocks import ClassBlocks
 from emnet.kernels.compilation import compiled
 from emnet.kernels.configurations import all_configurations, bits_by_configuration
 from emnet.kernels.memory import require_bytes
+from emnet.kernels.threads import in_threads
 
 _CHUNK_ELEMENTS = 2**20  # of one half's products: a few of them stay in the second-level cache
+_CHUNK_WORK = 2**24  # rows times configurations that are worth a thread's while
+_MOST_PARTS, _PART_BYTES = 16, 2**28  # of parts, and of what all of them count
 _REPAIR_ELEMENTS = 2**22
 _REMEDY = (
     "Use fewer hidden units, fewer classes, float32 instead of float64, or an E-step whose memory does not grow with "
@@ -69,11 +72,12 @@ class Passes(Protocol):
 
 
 def required_bytes(n: int, m: int, g: int, dtype: torch.dtype) -> int:
-    """Peak bytes of `expectations` over what its arguments hold: tables, counts and one chunk of rows."""
+    """Peak bytes of `expectations` over what its arguments hold: tables, counts and a chunk of rows for each thread."""
     size = dtype.itemsize
     tables = g * 2**m * (2 * size + 8) + 2**m * (size + 8)
-    chunk = 8 * 2 ** (m - m // 2) * min(n, _chunk_rows(m)) * size
-    return tables + chunk + n * m * 4 * size
+    parts = 2**m * 8 * (g + 2 * _most_parts(m)) if _most_parts(m) > 1 else 0
+    chunk = 8 * 2 ** (m - m // 2) * min(n, torch.get_num_threads() * _chunk_rows(m)) * size
+    return tables + parts + chunk + n * m * 4 * size
 
 
 def require_memory(n: int, m: int, g: int, dtype: torch.dtype, device: torch.device | str) -> None:
@@ -96,7 +100,8 @@ def log_output_table(weights: Tensor) -> Tensor:
 
 def group_by_class(labels: Tensor, g: int, m: int) -> list[ClassBlocks]:
     """Rows by class, in the chunks that `expectations` of m bits takes: see `class_blocks.group_by_class`."""
-    return class_blocks.group_by_class(labels, g, _chunk_rows(m))
+    of_thread = max(256, _CHUNK_WORK // 2**m) if labels.device.type == "cpu" else len(labels)
+    return class_blocks.group_by_class(labels, g, max(1, min(_chunk_rows(m), of_thread)))
 
 
 def expectations(
@@ -115,24 +120,32 @@ def expectations(
     passes, smallest = _passes(logits), _smallest_trusted(logits.dtype, m)
     table = _by_halves(log_table)
     log_evidence, mean = logits.new_zeros(n, dtype=torch.float64), logits.sigmoid()
-    counts = torch.zeros_like(table, dtype=torch.float64)
-    suspects = []
-    # One workspace for all chunks: fresh pages for every product would cost more than the products.
-    size = table.shape[2] * max((blocks.rows.numel() for blocks in groups), default=0)
-    of_halves, of_joints = logits.new_empty(3 * size).split((2 * size, size))
-    with torch.inference_mode():  # the bookkeeping of many small operations would take a quarter of the time
-        for blocks in groups:
+
+    def expect(part: Sequence[ClassBlocks]) -> tuple[int, Tensor, list[tuple[Tensor, Tensor]]]:
+        """Of rows of a few classes: write what they expect; give the first class, the counts, and what to do again."""
+        first, last = int(part[0].classes[0]), int(part[-1].classes[-1])
+        with torch.inference_mode(False):  # they are written to when this is over
+            counts = table.new_zeros(last + 1 - first, *table.shape[1:], dtype=torch.float64)
+        # One workspace for all chunks: fresh pages for every product would cost more than the products.
+        size = table.shape[2] * max(blocks.rows.numel() for blocks in part)
+        of_halves, of_joints = logits.new_empty(3 * size).split((2 * size, size))
+        suspects = []
+        for blocks in part:
             own_table = table.index_select(0, blocks.classes)
             low, high = passes.halves(logits, blocks.rows, of_halves)
             joint = torch.bmm(own_table.mT, high, out=_like(low, of_joints))
             doubtful = passes.lower(joint, low, blocks, smallest, mean, log_evidence)
             joint = torch.bmm(own_table, low, out=_like(high, of_joints))
             passes.upper(joint, high, blocks, weights, mean)
-            counts.index_add_(0, blocks.classes, torch.bmm(high, low.mT).mul_(own_table).double())
+            counts.index_add_(0, blocks.classes - first, torch.bmm(high, low.mT).mul_(own_table).double())
             if bool(doubtful.any()):
                 suspects.append((blocks.rows[doubtful], blocks.classes[:, None].expand_as(doubtful)[doubtful]))
+        return first, counts, suspects
 
-    counts = counts.view(g, -1)
+    with torch.inference_mode():  # the bookkeeping of many small operations would take a quarter of the time
+        parts = in_threads(expect, _parts(groups, m), compiled=False)
+    counts = _added([(first, own) for first, own, _ in parts], table).view(g, -1)
+    suspects = [some for _, _, again in parts for some in again]
     for rows, classes in _chunks(suspects, _REPAIR_ELEMENTS // 2**m):
         _expectations_in_logs(rows, classes, logits, log_table, weights, log_evidence, mean, counts)
     return Expectations(log_evidence, mean, counts)
@@ -198,6 +211,28 @@ def _chunks(indices: Sequence[tuple[Tensor, ...]], size: int) -> Iterator[tuple[
 
 def _chunk_rows(m: int) -> int:
     return max(256, _CHUNK_ELEMENTS // 2 ** (m - m // 2))
+
+
+def _most_parts(m: int) -> int:
+    """So few that what each counts, a class or two more than all have together, is small beside other memory."""
+    return max(1, min(_MOST_PARTS, _PART_BYTES // (16 * 2**m)))
+
+
+def _parts(groups: list[ClassBlocks], m: int) -> list[list[ClassBlocks]]:
+    """Some chunks for a thread of a CPU, the same for any number of threads."""
+    parts = _most_parts(m) if groups and groups[0].rows.device.type == "cpu" else 1
+    size = max(1, -(-len(groups) // parts))
+    return [groups[first : first + size] for first in range(0, len(groups), size)]
+
+
+def _added(counts: list[tuple[int, Tensor]], table: Tensor) -> Tensor:
+    """Counts in the shape of the table, from parts and the first class of each."""
+    if len(counts) == 1 and len(counts[0][1]) == len(table):
+        return counts[0][1]
+    total = torch.zeros_like(table, dtype=torch.float64)
+    for first, own in counts:
+        total[first : first + len(own)] += own
+    return total
 
 
 def _smallest_trusted(dtype: torch.dtype, m: int) -> float:
