@@ -175,6 +175,24 @@ def test_files_come_back(tmp_path, ending):
     assert [f.kind for f in again.fields] == [f.kind for f in schema.fields]
 
 
+@pytest.mark.parametrize(
+    ("cells", "text"),
+    [
+        ({"a": ["1,5", "2,25"], "n": ["3", "4"]}, "a;n;p\n1,5;3;0,25\n2,25;4;2,5\n"),
+        ({"a": ["1.5", "2.25"], "n": ["3", "4"]}, "a,n,p\n1.5,3,0.25\n2.25,4,2.5\n"),
+        ({"a": ["1,5", "2,25"], "n": ["3.5", "4.5"]}, 'a,n,p\n"1,5",3.5,0.25\n"2,25",4.5,2.5\n'),
+        ({"a": ["1.234,5", "2,0"], "n": ["x", "y"]}, "a;n;p\n1.234,5;x;0,25\n2,0;y;2,5\n"),
+    ],
+)
+def test_decimal_commas_have_semicolons_between_cells(tmp_path, cells, text):
+    path = tmp_path / "t.csv"
+    write_columns(str(path), {**cells, "p": [0.25, 2.5]}, schema_of(cells))
+    assert path.read_text() == text
+    back = read_columns(str(path))
+    assert {name: back[name] for name in cells} == cells
+    assert schema_of({"p": back["p"]}).encode({"p": back["p"]})[0][:, 0].tolist() == [0.25, 2.5]
+
+
 def test_arrays_come_back(tmp_path):
     numbers = {"a": ["1.5", "2.5"], "b": ["1", ""]}
     for ending, names in (("npz", ["a", "b"]), ("npy", ["x0", "x1"])):

@@ -142,7 +142,7 @@ def _fill(
         written(out, found.table)
     if sd is not None:
         unsure = np.where(np.isnan(rows.X), found.uncertainty, np.nan)
-        write_columns(sd, _by_name(schema, model.in_table_order(columns, unsure)))
+        write_columns(sd, _by_name(schema, model.in_table_order(columns, unsure)), decimal=schema.decimal)
     return {name: int(np.isnan(rows.X[:, j]).sum()) for j, name in enumerate(schema.names)}, unseen, below
 
 

@@ -55,6 +55,12 @@ class Schema:
         """What of the columns may have been meant otherwise, in sentences."""
         return [remark for field in self.inputs if (remark := field.remark)]
 
+    @property
+    def decimal(self) -> str:
+        """The mark before decimals in this table: a comma where numbers have it, and none has a point."""
+        written = [field for field in self.fields if field.decimals]
+        return "," if written and all(field.decimal == "," for field in written) else "."
+
     def field(self, name: str) -> Field:
         """Raises InvalidInputError where there is no column of that name."""
         for field in self.fields:

@@ -18,16 +18,19 @@ from emnet.exceptions import InvalidInputError
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def write_columns(name: str, columns: Columns, schema: Schema | None = None) -> None:
+def write_columns(name: str, columns: Columns, schema: Schema | None = None, *, decimal: str | None = None) -> None:
     """Write by the ending: .parquet, .feather, .arrow, .npy, .npz, .tsv, else CSV; "-" is CSV to standard output.
 
-    Cells of a CSV file are written as they are; of files that have types as values of their kinds in `schema`.
+    Text goes into a CSV file as it is, and numbers with the mark `decimal`, that of the schema if not given; where that
+    is a comma there are semicolons between cells, as spreadsheets have it. Files that have types get values of their
+    kinds in `schema`.
 
     Raises InvalidInputError where the columns do not fit into such a file, or MissingDependencyError.
     """
     suffix = Path(name).suffix.lower()
     if name == STDIN or suffix not in _WRITERS:
-        text = _as_csv(columns, "\t" if suffix == ".tsv" else ",")
+        mark = decimal or ("." if schema is None else schema.decimal)
+        text = _as_csv(columns, "\t" if suffix == ".tsv" else ";" if mark == "," else ",", mark)
         if name == STDIN:
             sys.stdout.write(text)
         else:
@@ -47,18 +50,18 @@ def without_formulas(cell: Any) -> Any:
     return cell
 
 
-def _as_csv(columns: Columns, delimiter: str) -> str:
+def _as_csv(columns: Columns, delimiter: str, decimal: str) -> str:
     out = io.StringIO(newline="")
     writer = csv.writer(out, delimiter=delimiter, lineterminator="\n")
     writer.writerow([without_formulas(name) for name in columns])
     for row in zip(*columns.values(), strict=True):
-        writer.writerow(["" if cell is None else _as_text(cell) for cell in row])
+        writer.writerow(["" if cell is None else _as_text(cell, decimal) for cell in row])
     return out.getvalue()
 
 
-def _as_text(cell: Any) -> Any:
+def _as_text(cell: Any, decimal: str) -> Any:
     if isinstance(cell, (float, np.floating)):
-        return "" if cell != cell else repr(float(cell)).removesuffix(".0")
+        return "" if cell != cell else repr(float(cell)).removesuffix(".0").replace(".", decimal)
     return without_formulas(cell)
 
 
