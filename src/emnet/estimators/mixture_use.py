@@ -23,7 +23,7 @@ from emnet.models.portable import PosteriorOfStates
 from emnet.posteriors import Discrete
 
 _FEWEST_ROWS, _MOST_ROWS = 2**12, 2**16  # of a batch, whose responsibilities are in memory at a time
-_BATCH_BYTES = 2**23  # of them: few enough to stay in cache from the E-step to the M-step
+_BATCH_BYTES = 2**25  # of them: of smaller batches threads wait for each other more often than they find in cache
 
 
 class FittedMixture(OnnxFile, DensityMixin, BaseEstimator):

@@ -17,6 +17,7 @@ Chunks = Sequence[slice]
 _CHUNK_BYTES = 2**20
 _FEWEST_ROWS, _MOST_ROWS = 256, 8192
 _MOST_PARTS = 16
+_LEAST_WORK = 2**22  # multiply-adds of all rows: of fewer, threads take as long to begin and to wait for each other
 
 
 def chunks(n: int, width: int, dtype: torch.dtype) -> Iterator[slice]:
@@ -25,14 +26,19 @@ def chunks(n: int, width: int, dtype: torch.dtype) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
-def over_parts(run: Callable[[Chunks], Result], x: Tensor, width: int) -> list[Result]:
+def over_parts(run: Callable[[Chunks], Result], x: Tensor, width: int, work: int) -> list[Result]:
     """What `run` gives of each part of the rows of x, a few chunks of them, side by side where there are threads.
 
     What a core makes of a chunk it uses itself: to fetch it from another core's cache takes up to five times as long
     as to make it. Parts are the same for any number of threads, and so are sums of their results to the last bit.
+
+    Parameters
+    ----------
+    width : elements a row that `run` has in memory at a time.
+    work : multiply-adds a row.
     """
     pieces = list(chunks(len(x), width, x.dtype))
-    if x.device.type != "cpu" or len(pieces) < 2:
+    if x.device.type != "cpu" or len(pieces) < 2 or len(x) * work < _LEAST_WORK:
         return [run(pieces)]
     size = -(-len(pieces) // _MOST_PARTS)
     return in_threads(run, [pieces[first : first + size] for first in range(0, len(pieces), size)], compiled=False)

@@ -118,7 +118,7 @@ def _expanded_shared(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor
             torch.addmm(bias, y, linear, out=out[rows])
             out[rows].sub_(0.5 * y.square().sum(1, keepdim=True))
 
-    over_parts(write, x, 2 * x.shape[1])
+    over_parts(write, x, 2 * x.shape[1], x.shape[1] * (x.shape[1] + len(means)))
     return out
 
 
@@ -141,7 +141,8 @@ def _expanded_packed(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor
         for rows, features in _features(x, part, diagonal):
             torch.mm(coefficients, features.T, out=out[:, rows])
 
-    over_parts(write, x, _width(x.shape[1], diagonal))
+    width = _width(x.shape[1], diagonal)
+    over_parts(write, x, width, width * len(means))
     return out.T
 
 
@@ -163,7 +164,7 @@ def _by_factor(x: Tensor, mean: Tensor, inverse: Tensor, constant: Tensor) -> Te
             y = away * own if inverse.dim() == 1 else away @ own.T
             out[rows] = -0.5 * y.square().sum(1)
 
-    over_parts(write, x, 2 * x.shape[1])
+    over_parts(write, x, 2 * x.shape[1], x.shape[1] ** inverse.dim())
     return out.add_(constant.to(x.dtype))
 
 
@@ -191,7 +192,7 @@ def _moments_about_zero(x: Tensor, weights: Tensor, diagonal: bool, shared: bool
                 total += weights[rows].T @ features
             return (total,)
 
-        (total,) = added(over_parts(summed, x, width))
+        (total,) = added(over_parts(summed, x, width, width * k))
     counts, first = total[:, -1], total[:, -1 - d : -1]
     second = total[:, :d] if diagonal else total[:, : -1 - d]
     if shared:
@@ -213,7 +214,7 @@ def _moments_of_shared(x: Tensor, weights: Tensor) -> Sums:
             second += (own * r.sum(1, keepdim=True)).T @ own
         return counts, first, second
 
-    counts, first, second = added(over_parts(summed, x, 2 * x.shape[1]))
+    counts, first, second = added(over_parts(summed, x, 2 * x.shape[1], x.shape[1] * (x.shape[1] + weights.shape[1])))
     return counts, first, second
 
 

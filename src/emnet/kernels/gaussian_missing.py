@@ -102,7 +102,7 @@ def log_density_diagonal(x: Tensor, observed: Tensor, means: Tensor, inverse: Te
             torch.mm(x[rows], linear, out=out[rows])
             out[rows].addmm_(x[rows].square(), square).addmm_(observed[rows].to(x.dtype), constant)
 
-    over_parts(write, x, 3 * x.shape[1])
+    over_parts(write, x, 3 * x.shape[1], 3 * out.shape[1] * x.shape[1])
     for state in narrow:
         scaled = ((x - means[state]) * inverse[state]).square() + (_LOG_2PI - 2 * inverse[state].log())
         out[:, state] = -0.5 * (scaled * observed).sum(1).to(x.dtype)
@@ -133,7 +133,7 @@ def moments_diagonal(
             second += squares
         return counts, mass, first, second
 
-    counts, mass, first, second = added(over_parts(summed, x, 3 * x.shape[1]))
+    counts, mass, first, second = added(over_parts(summed, x, 3 * x.shape[1], 3 * away.numel()))
     unseen = counts[:, None] - mass
     return counts, first + unseen * away, second + unseen * (away.square() + variances)
 
