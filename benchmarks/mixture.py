@@ -177,7 +177,7 @@ def main() -> None:
         body += markdown(header, iterations())
         body += (
             "\n\nscikit-learn's time for diagonal covariances swings with what fresh memory costs: 245 to 340 ms in "
-            "seven runs of 22 November, where ours was 3.3 to 4.3 times as fast, and 494 in an older run, where it was "
+            "eight runs of 22 November, where ours was 3.3 to 4.3 times as fast, and 494 in an older run, where it was "
             "7.2 times."
         )
         body += "\n\nHoles at random, n = 20,000, d = 20, K = 5, full, float64; goal at 20 %: "
