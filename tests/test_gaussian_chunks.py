@@ -77,6 +77,12 @@ def test_threads_change_no_bit(monkeypatch, kind, mode):
     assert all(torch.equal(a, b) for other in more for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.parametrize(("work", "parts"), [(2000, 16), (10**6, 16), (10**7, 3), (10**8, 1)])
+def test_sums_of_parts_are_small_beside_other_memory(work, parts):
+    x = torch.zeros(16 * 256, 1)  # 16 chunks of the fewest rows
+    assert len(chunks.over_parts(lambda part: None, x, 2**12, work)) == parts
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 def test_sums_over_rows_are_in_float64(dtype):
     _, _, _, values = problem(dtype)

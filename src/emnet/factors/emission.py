@@ -58,9 +58,11 @@ class Emission(Factor[S]):
         """
         means, variances = self.moments()
         share = responsibilities.double()
-        away = (means - (share @ means)[:, None]).square()  # (n, k, d)
+        expected = share @ means
         endless = share.gt(0).double() @ variances.isinf().double() > 0
-        variance = share @ variances.nan_to_num(posinf=0.0) + (share[:, :, None] * away).sum(1)
+        variance = share @ variances.nan_to_num(posinf=0.0)
+        for of_state, own in zip(share.T, means, strict=True):  # never (n, k, d)
+            variance += of_state[:, None] * (own - expected).square()
         return torch.where(target.isnan(), variance.masked_fill(endless, torch.inf).sqrt(), 0.0)
 
     def portable(self) -> nn.Module:

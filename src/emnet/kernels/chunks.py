@@ -16,7 +16,7 @@ Chunks = Sequence[slice]
 
 _CHUNK_BYTES = 2**20
 _FEWEST_ROWS, _MOST_ROWS = 256, 8192
-_MOST_PARTS = 16
+_MOST_PARTS, _PART_BYTES = 16, 2**28  # of parts, and of what all of them sum up
 _LEAST_WORK = 2**22  # multiply-adds of all rows: of fewer, threads take as long to begin and to wait for each other
 
 
@@ -35,12 +35,12 @@ def over_parts(run: Callable[[Chunks], Result], x: Tensor, width: int, work: int
     Parameters
     ----------
     width : elements a row that `run` has in memory at a time.
-    work : multiply-adds a row.
+    work : multiply-adds a row, and no fewer than the numbers, in float64, that a part sums up.
     """
     pieces = list(chunks(len(x), width, x.dtype))
     if x.device.type != "cpu" or len(pieces) < 2 or len(x) * work < _LEAST_WORK:
         return [run(pieces)]
-    size = -(-len(pieces) // _MOST_PARTS)
+    size = -(-len(pieces) // max(1, min(_MOST_PARTS, _PART_BYTES // (8 * work))))
     return in_threads(run, [pieces[first : first + size] for first in range(0, len(pieces), size)], compiled=False)
 
 
