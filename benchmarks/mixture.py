@@ -175,11 +175,6 @@ def main() -> None:
         header = ["data", "scikit-learn", "pomegranate, float32", "ours, float64", "ours, float32"]
         header += ["scikit-learn's against ours", "our float64 against float32", "pomegranate's against our float32"]
         body += markdown(header, iterations())
-        body += (
-            "\n\nscikit-learn's time for diagonal covariances swings with what fresh memory costs: 245 to 340 ms in "
-            "eight runs of 22 November, where ours was 3.3 to 4.3 times as fast, and 494 in an older run, where it was "
-            "7.2 times."
-        )
         body += "\n\nHoles at random, n = 20,000, d = 20, K = 5, full, float64; goal at 20 %: "
         body += f"{_HOLES_GOAL:g} × the complete data.\n\n"
         body += markdown(["missing", "patterns", "iteration, ms", "against complete"], holes())

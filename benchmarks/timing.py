@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import statistics
+import time
 import timeit
 from collections.abc import Callable, Mapping
 
 _SHORTEST_TURN = 0.05  # seconds: what is shorter is called several times in a turn, as a fit would
+_PAUSE = 0.1  # seconds
 _LONG_ENOUGH = 10.0  # seconds, of all turns of a task
 
 
 def alternate(tasks: Mapping[str, Callable[[], object]], repeats: int = 5) -> dict[str, float]:
     """Median seconds of each task over `repeats` rounds in turn.
 
-    The first call of a turn is not timed: threads of the task before may still spin, and the cache is not its own.
+    A turn begins with a pause, as threads of the task before spin for up to 50 ms and take a third of the time of what
+    comes next, and its first call is not timed, as the cache is not its own.
     """
     calls = {}
     for name, task in tasks.items():
@@ -22,6 +25,7 @@ def alternate(tasks: Mapping[str, Callable[[], object]], repeats: int = 5) -> di
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(repeats):
         for name, task in tasks.items():
+            time.sleep(_PAUSE)
             task()
             seconds[name].append(timeit.timeit(task, number=calls[name]) / calls[name])
     return {name: statistics.median(values) for name, values in seconds.items()}

@@ -15,6 +15,7 @@ from emnet.factors.covariances import Diagonal, Tied
 from emnet.factors.log_normal import LogNormal
 from emnet.factors.student_t import StudentT
 from emnet.factors.tables import Categorical, MixingWeights
+from emnet.inference.base import EStep
 from emnet.inference.exact import Exact
 from emnet.kernels import gamma
 from emnet.models.mixture import Mixture
@@ -164,7 +165,7 @@ DEATHS = torch.tensor([162.0, 267, 271, 185, 111, 61, 27, 8, 3, 1], dtype=torch.
 """Days with 0, 1, … 9 deaths of women of 80 and over in The Times, 1910 to 1912 (Hasselblad 1969, JASA 64:1459)."""
 
 
-class Counted:
+class Counted(EStep):
     """The exact E-step, and how often it was asked for."""
 
     def __init__(self):

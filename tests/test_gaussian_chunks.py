@@ -1,5 +1,6 @@
 """Log densities and moments of Gaussians over more rows than a chunk holds, against their definition."""
 
+import numpy as np
 import pytest
 import torch
 from torch.distributions import MultivariateNormal
@@ -42,6 +43,61 @@ def test_chunks_are_the_definition(monkeypatch, diagonal, compiled, dtype):
     torch.testing.assert_close(second, products.diagonal(dim1=1, dim2=2) if diagonal else products, **close)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("weighted", [False, True], ids=("alike", "weighted"))
+@pytest.mark.parametrize("diagonal", [False, True], ids=("full", "diagonal"))
+def test_one_pass_is_the_definition(diagonal, weighted, dtype):
+    pytest.importorskip("numba")
+    x, means, inverse, weights = problem(dtype)
+    x, weights = torch.cat((x, 2 * x)), torch.cat((weights, weights))  # more than a chunk of float32, too
+    own = weights[:, 0] * (weights[:, 0] > 0.3) if weighted else None
+    log_weights = torch.tensor([0.3, 0.7, 0.0], dtype=torch.float64).log()
+    inverse = inverse.diagonal(dim1=1, dim2=2) if diagonal else inverse
+    full = inverse.diag_embed() if diagonal else inverse
+    joint = MultivariateNormal(means, precision_matrix=full.mT @ full).log_prob(x.double()[:, None]) + log_weights
+    r = joint.softmax(1) * (1.0 if own is None else own.double()[:, None])
+    found = gaussian.expectations(x, means, inverse, log_weights, own, shared=False)
+    by_columns = gaussian.expectations(x.T.contiguous().T, means, inverse, log_weights, own, shared=False)
+    close = {"rtol": 1e-10, "atol": 1e-10} if dtype == torch.float64 else {"rtol": 1e-4, "atol": 1e-3}
+    log_evidence, (counts, first, second) = found
+    torch.testing.assert_close(log_evidence, joint.logsumexp(1), **close)
+    rows = x.double()
+    torch.testing.assert_close(counts, r.sum(0), **close)
+    torch.testing.assert_close(first, r.T @ rows, **close)
+    products = torch.einsum("nk,ni,nj->kij", r, rows, rows)
+    torch.testing.assert_close(second, products.diagonal(dim1=1, dim2=2) if diagonal else products, **close)
+    assert counts[2] == 0
+    assert log_evidence.equal(by_columns[0])
+    assert all(a.equal(b) for a, b in zip(found[1], by_columns[1], strict=True))
+
+
+def test_there_is_no_such_pass_of_few_rows_nor_without_numba_or_a_product(monkeypatch):
+    x, means, inverse, _ = problem(torch.float64)
+    log_weights = torch.zeros(K, dtype=torch.float64)
+    assert gaussian.expectations(x[:100], means, inverse, log_weights, None, shared=False) is None
+    passes = pytest.importorskip("emnet.kernels.gaussian_numba")
+    monkeypatch.setattr(passes, "address_of_product", lambda dtype: None)
+    assert gaussian.expectations(x, means, inverse, log_weights, None, shared=False) is None
+    monkeypatch.setattr(gaussian, "compiled", lambda module, what: None)
+    assert gaussian.expectations(x, means, inverse, log_weights, None, shared=False) is None
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("n", [5, 64])
+def test_compiled_products_are_numpys(n, dtype):
+    """Of the first columns of matrices that have more."""
+    blas = pytest.importorskip("emnet.kernels.blas_numba")
+    rng = np.random.default_rng(0)
+    left, right, weights = (rng.normal(size=shape).astype(dtype) for shape in ((3, 7), (7, 64), (3, 64)))
+    address, rtol = blas.address_of_product(left.dtype), 1e-12 if dtype == "float64" else 1e-4
+    out, sums = np.full((3, 64), 9.0, dtype), np.empty((3, 7), dtype)
+    blas.times(address, left, right, out, n)
+    np.testing.assert_allclose(out[:, :n], left @ right[:, :n], rtol)
+    assert (out[:, n:] == 9.0).all()
+    blas.times_transposed(address, weights, right, sums, n)
+    np.testing.assert_allclose(sums, weights[:, :n] @ right[:, :n].T, rtol)
+
+
 def densities_and_moments(kind, mode):
     """Of rows without holes, no state narrow and one (or all that share a matrix); of a diagonal with holes, too."""
     generator = torch.Generator().manual_seed(1)
@@ -55,6 +111,8 @@ def densities_and_moments(kind, mode):
         for narrow in ([], [0, 1, 2] if shared else [1]):
             found.append(gaussian.log_density(x, means, inverse, narrow))
             found += gaussian.moments(x, weights, origin, narrow, diagonal=diagonal, shared=shared)
+        if not shared and (at_once := gaussian.expectations(x, means, inverse, means[:, 0], None, shared=False)):
+            found += [at_once[0], *at_once[1]]
         if diagonal:
             seen = x * observed
             found.append(gaussian_missing.log_density_diagonal(seen, observed, means, inverse, []))

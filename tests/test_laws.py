@@ -13,6 +13,7 @@ from emnet.factors.composite import Composite
 from emnet.factors.neural import NeuralFactor
 from emnet.factors.regression import GradientStep, Newton
 from emnet.inference.exact import Exact
+from emnet.kernels import gaussian
 from tests.cases import ALGORITHMS, CASES
 from tests.oracles import finite_difference
 
@@ -121,6 +122,20 @@ def test_6_posterior_and_evidence_equal_brute_force(case):
     log_evidence, summary = case.oracle(model, batch)
     np.testing.assert_allclose(posterior.log_evidence.numpy(), log_evidence, rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(case.summary(posterior).numpy(), summary, rtol=1e-12, atol=1e-13)
+
+
+@cases
+@pytest.mark.parametrize("many", [False, True], ids=("few", "many"))
+def test_6_evidence_and_statistics_at_once_are_those_one_after_another(monkeypatch, case, many):
+    if many:  # as the rows of a chunk are not
+        monkeypatch.setattr(gaussian, "is_many", lambda x, diagonal: True)
+    model, batch = case.make(0, F64), case.data(0, F64)
+    posterior = model.posterior(batch)
+    evidence, statistics = model.expectations(batch)
+    torch.testing.assert_close(evidence.log_evidence, posterior.log_evidence, rtol=1e-10, atol=1e-10)
+    assert evidence.kind is posterior.kind
+    apart = model.gradient(model.statistics(batch, posterior))
+    torch.testing.assert_close(model.gradient(statistics), apart, rtol=1e-8, atol=1e-8)
 
 
 @cases

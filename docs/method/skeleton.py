@@ -18,6 +18,7 @@ from emnet.batch import Batch, Data
 from emnet.exceptions import InvalidInputError
 from emnet.factors.base import Factor
 from emnet.factors.tables import MixingWeights
+from emnet.inference.base import EStep
 from emnet.kernels.normalize import normalized
 from emnet.models.base import LatentModel
 from emnet.models.emitting import observed_target
@@ -114,7 +115,7 @@ class OneOfK(LatentModel[Discrete]):
 
 
 @dataclass(frozen=True)
-class Hard:
+class Hard(EStep):
     """Classification EM (Celeux & Govaert 1992): q is a point, so E_q log p(x, z) − E_q log q is log max_k p(x, k)."""
 
     def __call__(self, model: LatentModel, batch: Batch) -> Discrete:

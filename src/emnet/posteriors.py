@@ -22,8 +22,8 @@ class EvidenceKind(StrEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class Posterior(ABC):
-    """Posterior over the latent structure of every unit: row, or sequence of rows.
+class Evidence:
+    """What the model makes of every unit: row, or sequence of rows.
 
     `log_evidence` is one for each unit, in nats, unweighted, float64.
     """
@@ -42,6 +42,10 @@ class Posterior(ABC):
             return float(self.log_evidence.sum())
         seen = weights > 0
         return float(self.log_evidence[seen] @ weights[seen].double())
+
+
+class Posterior(Evidence, ABC):
+    """The evidence, and the posterior over the latent structure of every unit."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -137,7 +137,7 @@ def _noted(progress: Progress, name: str, value: float) -> Progress:
 
 
 @dataclass(frozen=True)
-class Tempered:
+class Tempered(EStep):
     """Responsibilities r^β / Σ r^β beside the evidence as it is."""
 
     inference: EStep

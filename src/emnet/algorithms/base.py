@@ -159,13 +159,14 @@ def _pass(model: LatentModel, data: Data, inference: EStep, *, collects: bool) -
 
 
 def _sums(model: LatentModel, batch: Batch, inference: EStep, collects: bool) -> Sums:
-    posterior = inference(model, batch)
-    diagnostics = posterior.diagnostics
-    totals = [posterior.total(batch.weights), len(batch), *(len(batch) * value for value in diagnostics.values())]
-    statistics = model.statistics(batch, posterior) if collects else ModelStatistics({})
+    evidence, statistics = (
+        inference.expectations(model, batch) if collects else (inference(model, batch), ModelStatistics({}))
+    )
+    diagnostics = evidence.diagnostics
+    totals = [evidence.total(batch.weights), len(batch), *(len(batch) * value for value in diagnostics.values())]
     narrow = any(values.dtype == torch.float32 for values in (batch.target, batch.given) if values is not None)
     rounding = _ROUNDING_OF_FLOAT32 if narrow else _ROUNDING
-    return Sums(torch.tensor(totals, dtype=torch.float64), statistics, posterior.kind, tuple(diagnostics), rounding)
+    return Sums(torch.tensor(totals, dtype=torch.float64), statistics, evidence.kind, tuple(diagnostics), rounding)
 
 
 @dataclass(frozen=True, eq=False)

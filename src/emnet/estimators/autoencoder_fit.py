@@ -35,6 +35,7 @@ from emnet.factors.latent_priors import LatentPrior
 from emnet.factors.missingness import SelfMasking
 from emnet.factors.networks import ACTIVATIONS, ConvolutionalDecoder, ConvolutionalEncoder, perceptron
 from emnet.inference.amortized import Amortized, DivergencePenalty, Refinement
+from emnet.inference.base import EStep
 from emnet.models.autoencoder import Autoencoder, entries_of, features_of
 
 E_STEPS = ("amortized", "semi_amortized", "importance")
@@ -299,7 +300,7 @@ class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Aut
         return tags
 
 
-class _SameDraws:
+class _SameDraws(EStep):
     """An E-step whose draws are the same at every call, so that held-out bounds can be compared."""
 
     def __init__(self, e_step: Amortized):

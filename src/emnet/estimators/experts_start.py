@@ -12,6 +12,7 @@ from torch import nn
 from emnet.algorithms.adam import Adam
 from emnet.batch import Batch
 from emnet.factors.neural import NeuralFactor
+from emnet.inference.base import EStep
 from emnet.models.base import LatentModel, holding
 from emnet.models.markov import offsets
 from emnet.models.mixture import Mixture
@@ -109,7 +110,7 @@ def _has_networks(module: nn.Module) -> bool:
     return any(isinstance(part, NeuralFactor) for part in module.modules())
 
 
-class _Given:
+class _Given(EStep):
     """An E-step that gives what it was given."""
 
     def __init__(self, posterior: Posterior):

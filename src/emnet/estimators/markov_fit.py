@@ -37,6 +37,7 @@ from emnet.exceptions import (
 )
 from emnet.factors.shared_states import SharedStates
 from emnet.factors.tables import MixingWeights, Transitions
+from emnet.inference.base import EStep
 from emnet.inference.exact import Exact
 from emnet.models.emitting import implied
 from emnet.models.semi_markov import HiddenSemiMarkov, MarkovModel
@@ -45,7 +46,7 @@ from emnet.posteriors import Chain, Segments
 _BATCH_ROWS = 2**20
 
 
-class _Occupied:
+class _Occupied(EStep):
     """The exact E-step, which takes down how many rows of each batch every state is expected to have."""
 
     kept = ("counts",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
@@ -22,7 +23,7 @@ from emnet.models.mixture import Mixture
 from emnet.models.portable import PosteriorOfStates
 from emnet.posteriors import Discrete
 
-_FEWEST_ROWS, _MOST_ROWS = 2**12, 2**16  # of a batch, whose responsibilities are in memory at a time
+_FEWEST_ROWS, _MOST_ROWS = 2**12, 2**17  # of a batch, whose responsibilities are in memory at a time
 _BATCH_BYTES = 2**25  # of them: of smaller batches threads wait for each other more often than they find in cache
 
 
@@ -176,7 +177,8 @@ class FittedMixture(OnnxFile, DensityMixin, BaseEstimator):
     ) -> Iterator[Batch]:
         """Centered rows in batches on the device, in the estimator's type or another; centered in float64."""
         dtype, device = dtype or options.DTYPES[self.dtype], options.choose_device(self.device)
-        size = min(_MOST_ROWS, max(_FEWEST_ROWS, _BATCH_BYTES // (self.n_components * dtype.itemsize)))
+        most = min(_MOST_ROWS, max(_FEWEST_ROWS, _BATCH_BYTES // (self.n_components * dtype.itemsize)))
+        size = math.ceil(len(X) / math.ceil(len(X) / most)) if len(X) else most  # alike, without a small rest
         for start in range(0, len(X), size):
             rows = slice(start, start + size)
             centered = X[rows] - self._center

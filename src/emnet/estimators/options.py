@@ -133,7 +133,7 @@ def choose_e_step(value: Any, widths: Sequence[int], seed: int) -> EStep:
     """`auto`: exact while 2^m is cheap, else importance sampling. An object is copied, so each start has its own."""
     if isinstance(value, str) and value == "auto":
         value = "exact" if exact_is_cheap(widths) else "importance"
-    if callable(value) and not isinstance(value, type):
+    if isinstance(value, EStep):
         return copy.deepcopy(value)
     return choose("e_step", value, {"auto": None, **E_STEPS}, (), seed)
 

@@ -37,6 +37,14 @@ class Factor(nn.Module, ABC, Generic[S]):
     def statistics(self, target: Tensor, weights: Tensor | None, given: Tensor | None = None) -> S:
         """Expected sufficient statistics of weighted (expected) targets. Pure."""
 
+    def expectations(self, target: Any, log_weights: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, S] | None:
+        """What a mixture of the states needs of `log_prob` and `statistics`, in one pass, None if there is none. Pure.
+
+        With the states' log weights, (k,), each row's log evidence, (n,); then the sum of the responsibilities times
+        the rows' weights, (n,) or None for 1 each, over the rows, (k,), and the statistics under them.
+        """
+        return None
+
     @abstractmethod
     def maximize(self, statistics: S) -> None:
         """M-step: raise Q(θ; statistics) + log p(θ)."""

@@ -129,6 +129,20 @@ class Gaussian(Emission[GaussianMoments]):
         counts, first, second = kernel.moments(rows.values, holes, weights, means, matrices)
         return complete + GaussianMoments(counts, first, self._summed(second), means)
 
+    def expectations(
+        self, target: Tensor | Rows, log_weights: Tensor, weights: Tensor | None
+    ) -> tuple[Tensor, Tensor, GaussianMoments] | None:
+        """Of many rows without holes on a CPU, where Numba is installed; not of a full covariance that is tied."""
+        rows = target if isinstance(target, Rows) else self.prepare(target)
+        inverse, means, shared = self.covariance.inverse_factor(), self.means.detach(), self.covariance.shared
+        if rows.observed is not None or rows.narrow(inverse, len(means)) or (shared and not self.covariance.diagonal):
+            return None
+        found = gaussian.expectations(rows.values, means, inverse, log_weights, weights, shared=shared)
+        if found is None:
+            return None
+        log_evidence, moments = found
+        return log_evidence, moments[0], GaussianMoments(*moments, torch.zeros_like(means))
+
     def conditional(self, target: Tensor | Rows, responsibilities: Tensor) -> tuple[Tensor, Tensor]:
         """E[x | what is observed] and its variance under responsibilities (n, k): (n, d) each, in float64.
 

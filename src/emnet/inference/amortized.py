@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from emnet.batch import Batch
+from emnet.inference.base import EStep
 from emnet.kernels import sampling
 from emnet.models.autoencoder import Autoencoder, Penalty, total
 from emnet.posteriors import EncodedVector
@@ -121,7 +122,7 @@ class Refinement:
         return torch.cat((rate * variance * of_mean, change), dim=1)
 
 
-class Amortized:
+class Amortized(EStep):
     """q(z | x) by the model's encoder, with the bound from reparametrized draws.
 
     Parameters

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from typing import Any
 
 from emnet.batch import Batch
-from emnet.posteriors import Posterior
+from emnet.posteriors import Evidence, Posterior
+from emnet.statistics import ModelStatistics
 
 
-class EStep(Protocol):
+class EStep(ABC):
     """A way to the posterior: exact, sampled or variational; of any latent model, or of one kind."""
 
-    def __call__(self, model: Any, batch: Batch) -> Posterior: ...
+    @abstractmethod
+    def __call__(self, model: Any, batch: Batch) -> Posterior:
+        """The posterior and evidence of every unit."""
+
+    def expectations(self, model: Any, batch: Batch) -> tuple[Evidence, ModelStatistics]:
+        """The evidence, and the statistics that the model expects under this posterior."""
+        posterior = self(model, batch)
+        return posterior, model.statistics(batch, posterior)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from emnet.batch import Batch, with_constant
+from emnet.inference.base import EStep
 from emnet.inference.importance import Importance
 from emnet.kernels.configurations import all_configurations
 from emnet.kernels.sampling import SeededGenerator
@@ -19,7 +20,7 @@ from emnet.posteriors import EvidenceKind, SampledBits
 _CHUNK_ELEMENTS = 2**22
 
 
-class Gibbs:
+class Gibbs(EStep):
     """Blocks of units, drawn in turn from their exact conditional given all others; chains persist between E-steps.
 
     A block's 2^b configurations are weighed by the layer below and by what the layer above, or the output, makes of

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from emnet.batch import Batch
 from emnet.exceptions import SampleCollapseWarning
+from emnet.inference.base import EStep
 from emnet.kernels import sampling
 from emnet.kernels.logistic import softplus
 from emnet.models.bernoulli_network import BernoulliNetwork
@@ -74,7 +75,7 @@ def _seen_features(model: BernoulliNetwork, batch: Batch) -> Tensor:
     return features if batch.observed is None else features * batch.observed.view(len(batch), -1).all(1)[:, None]
 
 
-class Importance:
+class Importance(EStep):
     """z_s from a proposal q, weights ∝ p(z_s | x) p(y | z_s) / q(z_s), their mean an unbiased estimate of the evidence.
 
     Parameters

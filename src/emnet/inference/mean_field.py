@@ -9,13 +9,14 @@ import torch
 from emnet.batch import Batch
 from emnet.exceptions import InvalidInputError
 from emnet.factors.regression import SoftmaxOutput
+from emnet.inference.base import EStep
 from emnet.kernels import mean_field
 from emnet.models.bernoulli_network import BernoulliNetwork
 from emnet.posteriors import EvidenceKind, FactorizedBits
 
 
 @dataclass(frozen=True)
-class MeanField:
+class MeanField(EStep):
     """q(z) = Π_h Bernoulli(μ_h), by coordinate ascent on a closed bound: see `emnet.kernels.mean_field`.
 
     `tol` : a sweep that raises no row's bound by more than tol · (1 + |bound|) is the last.

@@ -12,12 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from emnet.kernels.chunks import Chunks, added, chunks, over_parts
 from emnet.kernels.compilation import compiled
+from emnet.kernels.normalize import NEGLIGIBLE
 from emnet.kernels.triangles import pack, triangle
 
 _CANCELLATION = {torch.float64: 1e-9, torch.float32: 1e-3}  # nats of a row's log density that rounding may cost
@@ -34,23 +36,26 @@ def narrow_states(inverse: Tensor, reach: Tensor, dtype: torch.dtype, k: int) ->
     return list(range(k)) if narrow and len(sizes) == 1 else narrow
 
 
+def is_many(x: Tensor, *, diagonal: bool) -> bool:
+    """Whether the packed features of the rows are more than a chunk."""
+    return len(list(chunks(len(x), _width(x.shape[1], diagonal), x.dtype))) > 1
+
+
 def kept_features(x: Tensor, *, diagonal: bool) -> Tensor | None:
     """Packed features of so few rows that they fit a chunk, to be kept for the next pass; None of more."""
-    pieces = list(chunks(len(x), _width(x.shape[1], diagonal), x.dtype))
-    return next(_features(x, pieces, diagonal))[1] if len(pieces) == 1 else None
+    return None if is_many(x, diagonal=diagonal) else next(_features(x, [slice(0, len(x))], diagonal))[1]
 
 
 def log_density(x: Tensor, means: Tensor, inverse: Tensor, narrow: list[int], features: Tensor | None = None) -> Tensor:
     """log Normal(x; m_k, Σ_k): (n, d) → (n, k), in the type of x; `features` are those of `kept_features`."""
     k, shared = len(means), len(inverse) == 1
-    constant = _log_scale(inverse, x.shape[1]).expand(k)
     if not narrow:
-        return _expanded(x, means, inverse, constant, features)
+        return _expanded(x, means, inverse, features)
     out = x.new_empty(len(x), k)
     if wide := _others(narrow, k):
-        out[:, wide] = _expanded(x, means[wide], inverse[wide], constant[wide], features)
+        out[:, wide] = _expanded(x, means[wide], inverse[wide], features)
     for state in narrow:
-        out[:, state] = _by_factor(x, means[state], inverse[0 if shared else state], constant[state])
+        out[:, state] = _by_factor(x, means[state], inverse[0 if shared else state])
     return out
 
 
@@ -86,6 +91,36 @@ def moments(
     return counts, first, second
 
 
+def expectations(
+    x: Tensor, means: Tensor, inverse: Tensor, log_weights: Tensor, weights: Tensor | None, *, shared: bool
+) -> tuple[Tensor, Sums] | None:
+    """Log evidence of each row of a mixture, (n,), and `moments` about 0 under its responsibilities, in one pass.
+
+    Neither densities nor responsibilities leave the cache. None where there is no such pass: for rows that fit a chunk,
+    off the CPU, and without Numba. No state may be narrow.
+
+    Parameters
+    ----------
+    log_weights : of the states, (k,).
+    weights : of the rows, (n,), None for 1 each; responsibilities are multiplied by them.
+    shared : whether the second moments are to be summed over the states.
+    """
+    diagonal = inverse.dim() == 2
+    if x.device.type != "cpu" or not is_many(x, diagonal=diagonal) or (passes := _passes()) is None:
+        return None
+    weights = weights if weights is None else weights.to(x.dtype)
+    coefficients, bias = _coefficients(means, inverse, x), log_weights.to(x.dtype)
+    found = passes.expectations(x, coefficients, bias, weights, NEGLIGIBLE[x.dtype], diagonal=diagonal)
+    if found is None:
+        return None
+    log_evidence, total = found
+    return log_evidence, _unpacked(total, x.shape[1], diagonal, shared)
+
+
+def _passes() -> Any:
+    return compiled("emnet.kernels.gaussian_numba", "the kernels of Gaussians")
+
+
 def _others(narrow: list[int], k: int) -> list[int]:
     return sorted(set(range(k)) - set(narrow))
 
@@ -99,17 +134,17 @@ def _log_scale(inverse: Tensor, d: int) -> Tensor:
     return scales.log().sum(1) - 0.5 * d * _LOG_2PI
 
 
-def _expanded(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor, features: Tensor | None) -> Tensor:
+def _expanded(x: Tensor, means: Tensor, inverse: Tensor, features: Tensor | None) -> Tensor:
     if features is None and inverse.dim() == 3 and len(inverse) == 1:
-        return _expanded_shared(x, means, inverse[0], constant)
-    return _expanded_packed(x, means, inverse, constant, features)
+        return _expanded_shared(x, means, inverse[0])
+    return _expanded_packed(x, means, inverse, features)
 
 
-def _expanded_shared(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor) -> Tensor:
+def _expanded_shared(x: Tensor, means: Tensor, inverse: Tensor) -> Tensor:
     """One matrix for all: whiten the rows, then distances."""
     whitened = means @ inverse.T
     factor, linear = inverse.T.to(x.dtype), whitened.T.to(x.dtype)
-    bias = (constant - 0.5 * whitened.square().sum(1)).to(x.dtype)
+    bias = (_log_scale(inverse[None], x.shape[1]) - 0.5 * whitened.square().sum(1)).to(x.dtype)
     out = x.new_empty(len(x), len(means))
 
     def write(part: Chunks) -> None:
@@ -122,26 +157,30 @@ def _expanded_shared(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor
     return out
 
 
-def _expanded_packed(x: Tensor, means: Tensor, inverse: Tensor, constant: Tensor, kept: Tensor | None) -> Tensor:
-    diagonal = inverse.dim() == 2
-    if diagonal:
+def _coefficients(means: Tensor, inverse: Tensor, x: Tensor) -> Tensor:
+    """What each state's log density has of each packed feature, (k, width), in the type of x."""
+    if inverse.dim() == 2:
         precision = inverse.square().expand_as(means)
         linear, quadratic = precision * means, -0.5 * precision
     else:
         precision = torch.bmm(inverse.mT, inverse).expand(len(means), -1, -1)
         linear = torch.bmm(precision, means.unsqueeze(2)).squeeze(2)
         quadratic = pack(precision) * _shares(x.shape[1], x.device)
-    bias = torch.sub(constant, (linear * means).sum(1), alpha=0.5)
-    coefficients = torch.cat((quadratic, linear, bias.unsqueeze(1)), dim=1).to(x.dtype)
+    bias = torch.sub(_log_scale(inverse, x.shape[1]), (linear * means).sum(1), alpha=0.5)
+    return torch.cat((quadratic, linear, bias.unsqueeze(1)), dim=1).to(x.dtype)
+
+
+def _expanded_packed(x: Tensor, means: Tensor, inverse: Tensor, kept: Tensor | None) -> Tensor:
+    coefficients = _coefficients(means, inverse, x)
     if kept is not None:
         return (coefficients @ kept.T).T
     out = x.new_empty(len(means), len(x))
 
     def write(part: Chunks) -> None:
-        for rows, features in _features(x, part, diagonal):
+        for rows, features in _features(x, part, inverse.dim() == 2):
             torch.mm(coefficients, features.T, out=out[:, rows])
 
-    width = _width(x.shape[1], diagonal)
+    width = coefficients.shape[1]
     over_parts(write, x, width, width * len(means))
     return out.T
 
@@ -153,7 +192,7 @@ def _shares(d: int, device: torch.device) -> Tensor:
         return torch.where(triangle(d, device).on_diagonal, -0.5, -1.0).double()
 
 
-def _by_factor(x: Tensor, mean: Tensor, inverse: Tensor, constant: Tensor) -> Tensor:
+def _by_factor(x: Tensor, mean: Tensor, inverse: Tensor) -> Tensor:
     """−½ ‖U(x − m)‖² and the constant, for one state: (n,)."""
     out = x.new_empty(len(x))
     own = inverse.to(x.dtype)
@@ -165,7 +204,7 @@ def _by_factor(x: Tensor, mean: Tensor, inverse: Tensor, constant: Tensor) -> Te
             out[rows] = -0.5 * y.square().sum(1)
 
     over_parts(write, x, 2 * x.shape[1], x.shape[1] ** inverse.dim())
-    return out.add_(constant.to(x.dtype))
+    return out.add_(_log_scale(inverse[None], x.shape[1]).to(x.dtype))
 
 
 # -- moments --------------------------------------------------------------------------------------------------------
@@ -193,12 +232,17 @@ def _moments_about_zero(x: Tensor, weights: Tensor, diagonal: bool, shared: bool
             return (total,)
 
         (total,) = added(over_parts(summed, x, width, width * k))
+    return _unpacked(total, d, diagonal, shared)
+
+
+def _unpacked(total: Tensor, d: int, diagonal: bool, shared: bool) -> Sums:
+    """The moments of sums of packed features, (k, width)."""
     counts, first = total[:, -1], total[:, -1 - d : -1]
     second = total[:, :d] if diagonal else total[:, : -1 - d]
     if shared:
         second = second.sum(0, keepdim=True)
     if not diagonal:
-        second = second.index_select(1, triangle(d, x.device).symmetric).view(-1, d, d)
+        second = second.index_select(1, triangle(d, total.device).symmetric).view(-1, d, d)
     return counts, first, second
 
 
@@ -244,7 +288,7 @@ class _Features:
         self.memory[-1] = 1.0
         self.all = self.memory.T
         many = rows < len(x) and x.device.type == "cpu"  # of one chunk, compiling or loading costs more than it saves
-        self.passes = compiled("emnet.kernels.gaussian_numba", "the kernel of Gaussian features") if many else None
+        self.passes = _passes() if many else None
 
     def of(self, x: Tensor) -> Tensor:
         if self.passes:

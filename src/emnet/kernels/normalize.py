@@ -10,7 +10,7 @@ from torch import Tensor
 
 from emnet.kernels.compilation import compiled
 
-_NEGLIGIBLE = {torch.float64: -670.0, torch.float32: -70.0}  # beside 0, of a logarithm
+NEGLIGIBLE = {torch.float64: -670.0, torch.float32: -70.0}  # beside 0, of a logarithm
 _CHUNK_ELEMENTS = 2**17  # that six passes find in the second-level cache
 
 
@@ -27,7 +27,7 @@ def normalized(joint: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
     """
     log_weights = log_weights.to(joint.dtype)
     if log_weights.dim() == 1 and joint.numel() > _CHUNK_ELEMENTS and (passes := _passes(joint)):
-        top, total = passes.normalize(joint, log_weights.contiguous(), _NEGLIGIBLE[joint.dtype])
+        top, total = passes.normalize(joint, log_weights.contiguous(), NEGLIGIBLE[joint.dtype])
         return top.add_(total.log_()), joint
     joint.add_(log_weights)  # fresh memory costs more than the sum
     if joint.numel() <= _CHUNK_ELEMENTS:
@@ -43,7 +43,7 @@ def _passes(joint: Tensor) -> Any:
 
 
 def _normalized(joint: Tensor) -> Tensor:
-    least = _NEGLIGIBLE[joint.dtype]
+    least = NEGLIGIBLE[joint.dtype]
     top = joint.amax(1, keepdim=True)
     shares = joint.sub_(top).clamp_(min=least).exp_()
     torch.threshold_(shares, math.exp(least + 1), 0.0)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from emnet.batch import Batch
 from emnet.exceptions import CollapsedComponentError, InvalidInputError
 from emnet.factors.base import Factor
-from emnet.posteriors import Posterior
+from emnet.posteriors import Evidence, Posterior
 from emnet.statistics import ModelStatistics
 
 P = TypeVar("P", bound=Posterior)
@@ -39,6 +39,14 @@ class LatentModel(nn.Module, ABC, Generic[P]):
     @abstractmethod
     def statistics(self, batch: Batch, posterior: P) -> ModelStatistics:
         """Expected sufficient statistics of every factor. Pure."""
+
+    def expectations(self, batch: Batch) -> tuple[Evidence, ModelStatistics]:
+        """The evidence of every row, and the expected statistics. Pure.
+
+        For models that can have both without the posterior of all rows in memory.
+        """
+        posterior = self.posterior(batch)
+        return posterior, self.statistics(batch, posterior)
 
     @property
     def learned(self) -> Mapping[str, Factor[Any]]:

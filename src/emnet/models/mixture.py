@@ -11,7 +11,7 @@ from emnet.batch import Batch
 from emnet.factors.base import Factor
 from emnet.kernels.normalize import normalized
 from emnet.models.emitting import EmittingModel, unseen
-from emnet.posteriors import Discrete, EvidenceKind
+from emnet.posteriors import Discrete, Evidence, EvidenceKind
 from emnet.statistics import ModelStatistics
 
 
@@ -57,6 +57,22 @@ class Mixture(EmittingModel[Discrete]):
         weights = self.weights.statistics(posterior.responsibilities, batch.weights, batch.given)
         emissions = self.emission_statistics(batch, posterior.responsibilities, batch.weights)
         return ModelStatistics({"weights": weights, **emissions})
+
+    def expectations(self, batch: Batch) -> tuple[Evidence, ModelStatistics]:
+        return self._in_one_pass(batch) or super().expectations(batch)
+
+    def _in_one_pass(self, batch: Batch) -> tuple[Evidence, ModelStatistics] | None:
+        """Where the only emission knows one; None elsewhere, and for weights that depend on the row."""
+        (name, emission), *others = self.emissions.items()
+        if others or batch.given is not None or batch.labels is not None:
+            return None
+        found = emission.expectations(self.shown(name, batch), self.weights.log_weights(), batch.weights)
+        if found is None:
+            return None
+        log_evidence, totals, statistics = found
+        weights = self.weights.statistics(totals[None], None)
+        evidence = Evidence(self._exactly_one(batch, log_evidence), EvidenceKind.EXACT)
+        return evidence, ModelStatistics({"weights": weights, name: statistics})
 
     def _exactly_one(self, batch: Batch, log_evidence: Tensor) -> Tensor:
         """Evidence 1 to the last bit where nothing is known: what rounding leaves of Σ_k p(k) = 1 is no evidence."""
