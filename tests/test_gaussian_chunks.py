@@ -45,19 +45,19 @@ def test_chunks_are_the_definition(monkeypatch, diagonal, compiled, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("weighted", [False, True], ids=("alike", "weighted"))
-@pytest.mark.parametrize("diagonal", [False, True], ids=("full", "diagonal"))
-def test_one_pass_is_the_definition(diagonal, weighted, dtype):
+@pytest.mark.parametrize("kind", ["full", "shared", "diagonal"])
+def test_one_pass_is_the_definition(kind, weighted, dtype):
     pytest.importorskip("numba")
     x, means, inverse, weights = problem(dtype)
     x, weights = torch.cat((x, 2 * x)), torch.cat((weights, weights))  # more than a chunk of float32, too
     own = weights[:, 0] * (weights[:, 0] > 0.3) if weighted else None
     log_weights = torch.tensor([0.3, 0.7, 0.0], dtype=torch.float64).log()
-    inverse = inverse.diagonal(dim1=1, dim2=2) if diagonal else inverse
-    full = inverse.diag_embed() if diagonal else inverse
+    inverse = {"full": inverse, "shared": inverse[:1], "diagonal": inverse.diagonal(dim1=1, dim2=2)}[kind]
+    full, shared = inverse.diag_embed() if kind == "diagonal" else inverse, kind == "shared"
     joint = MultivariateNormal(means, precision_matrix=full.mT @ full).log_prob(x.double()[:, None]) + log_weights
     r = joint.softmax(1) * (1.0 if own is None else own.double()[:, None])
-    found = gaussian.expectations(x, means, inverse, log_weights, own, shared=False)
-    by_columns = gaussian.expectations(x.T.contiguous().T, means, inverse, log_weights, own, shared=False)
+    found = gaussian.expectations(x, means, inverse, log_weights, own, shared=shared)
+    by_columns = gaussian.expectations(x.T.contiguous().T, means, inverse, log_weights, own, shared=shared)
     close = {"rtol": 1e-10, "atol": 1e-10} if dtype == torch.float64 else {"rtol": 1e-4, "atol": 1e-3}
     log_evidence, (counts, first, second) = found
     torch.testing.assert_close(log_evidence, joint.logsumexp(1), **close)
@@ -65,7 +65,8 @@ def test_one_pass_is_the_definition(diagonal, weighted, dtype):
     torch.testing.assert_close(counts, r.sum(0), **close)
     torch.testing.assert_close(first, r.T @ rows, **close)
     products = torch.einsum("nk,ni,nj->kij", r, rows, rows)
-    torch.testing.assert_close(second, products.diagonal(dim1=1, dim2=2) if diagonal else products, **close)
+    products = {"full": products, "shared": products.sum(0)[None], "diagonal": products.diagonal(dim1=1, dim2=2)}[kind]
+    torch.testing.assert_close(second, products, **close)
     assert counts[2] == 0
     assert log_evidence.equal(by_columns[0])
     assert all(a.equal(b) for a, b in zip(found[1], by_columns[1], strict=True))
@@ -111,7 +112,7 @@ def densities_and_moments(kind, mode):
         for narrow in ([], [0, 1, 2] if shared else [1]):
             found.append(gaussian.log_density(x, means, inverse, narrow))
             found += gaussian.moments(x, weights, origin, narrow, diagonal=diagonal, shared=shared)
-        if not shared and (at_once := gaussian.expectations(x, means, inverse, means[:, 0], None, shared=False)):
+        if at_once := gaussian.expectations(x, means, inverse, means[:, 0], None, shared=shared):
             found += [at_once[0], *at_once[1]]
         if diagonal:
             seen = x * observed

@@ -132,11 +132,12 @@ class Gaussian(Emission[GaussianMoments]):
     def expectations(
         self, target: Tensor | Rows, log_weights: Tensor, weights: Tensor | None
     ) -> tuple[Tensor, Tensor, GaussianMoments] | None:
-        """Of many rows without holes on a CPU, where Numba is installed; not of a full covariance that is tied."""
+        """Of many rows without holes on a CPU, where Numba is installed."""
         rows = target if isinstance(target, Rows) else self.prepare(target)
-        inverse, means, shared = self.covariance.inverse_factor(), self.means.detach(), self.covariance.shared
-        if rows.observed is not None or rows.narrow(inverse, len(means)) or (shared and not self.covariance.diagonal):
+        inverse, means = self.covariance.inverse_factor(), self.means.detach()
+        if rows.observed is not None or rows.narrow(inverse, len(means)):
             return None
+        shared = self.covariance.shared
         found = gaussian.expectations(rows.values, means, inverse, log_weights, weights, shared=shared)
         if found is None:
             return None

@@ -105,16 +105,19 @@ def expectations(
     weights : of the rows, (n,), None for 1 each; responsibilities are multiplied by them.
     shared : whether the second moments are to be summed over the states.
     """
-    diagonal = inverse.dim() == 2
+    diagonal, d = inverse.dim() == 2, x.shape[1]
     if x.device.type != "cpu" or not is_many(x, diagonal=diagonal) or (passes := _passes()) is None:
         return None
     weights = weights if weights is None else weights.to(x.dtype)
-    coefficients, bias = _coefficients(means, inverse, x), log_weights.to(x.dtype)
-    found = passes.expectations(x, coefficients, bias, weights, NEGLIGIBLE[x.dtype], diagonal=diagonal)
+    common = inverse[0].to(x.dtype) if shared and not diagonal else None
+    coefficients = _coefficients(means, inverse, x) if common is None else _coefficients_of_shared(means, inverse[0], x)
+    found = passes.expectations(x, coefficients, common, log_weights.to(x.dtype), weights, NEGLIGIBLE[x.dtype])
     if found is None:
         return None
-    log_evidence, total = found
-    return log_evidence, _unpacked(total, x.shape[1], diagonal, shared)
+    log_evidence, total, scatter = found
+    if common is not None:
+        return log_evidence, (total[:, -1], total[:, :d], scatter[None])
+    return log_evidence, _unpacked(total, d, diagonal, shared)
 
 
 def _passes() -> Any:
@@ -168,6 +171,13 @@ def _coefficients(means: Tensor, inverse: Tensor, x: Tensor) -> Tensor:
         quadratic = pack(precision) * _shares(x.shape[1], x.device)
     bias = torch.sub(_log_scale(inverse, x.shape[1]), (linear * means).sum(1), alpha=0.5)
     return torch.cat((quadratic, linear, bias.unsqueeze(1)), dim=1).to(x.dtype)
+
+
+def _coefficients_of_shared(means: Tensor, inverse: Tensor, x: Tensor) -> Tensor:
+    """The same of x and 1, (k, d + 1), beside −½ ‖U x‖², which all states have."""
+    whitened = means @ inverse.T
+    bias = _log_scale(inverse[None], x.shape[1]) - 0.5 * whitened.square().sum(1)
+    return torch.cat((whitened @ inverse, bias[:, None]), dim=1).to(x.dtype)
 
 
 def _expanded_packed(x: Tensor, means: Tensor, inverse: Tensor, kept: Tensor | None) -> Tensor:
