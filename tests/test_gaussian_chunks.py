@@ -72,6 +72,25 @@ def test_one_pass_is_the_definition(kind, weighted, dtype):
     assert all(a.equal(b) for a, b in zip(found[1], by_columns[1], strict=True))
 
 
+@pytest.mark.parametrize("kind", ["shared", "diagonal"])
+def test_copies_of_a_state_share_what_it_had(kind):
+    """More states than features."""
+    pytest.importorskip("numba")
+    x, means, inverse, weights = problem(torch.float64)
+    inverse = inverse[:1] if kind == "shared" else inverse.diagonal(dim1=1, dim2=2)
+    log_weights, times, copies = torch.tensor([0.2, 0.3, 0.5]).double().log(), 6, inverse
+    if kind == "diagonal":
+        copies = inverse.repeat(times, 1)
+    given = {"weights": weights[:, 0], "shared": kind == "shared"}
+    one = gaussian.expectations(x, means, inverse, log_weights, **given)
+    spread = log_weights.repeat(times) - np.log(times)
+    many = gaussian.expectations(x, means.repeat(times, 1), copies, spread, **given)
+    torch.testing.assert_close(many[0], one[0], rtol=1e-10, atol=1e-10)
+    for found, whole in zip(many[1], one[1], strict=True):
+        summed = found if len(found) == 1 else found.unflatten(0, (times, K)).sum(0)
+        torch.testing.assert_close(summed, whole, rtol=1e-10, atol=1e-10)
+
+
 def test_there_is_no_such_pass_of_few_rows_nor_without_numba_or_a_product(monkeypatch):
     x, means, inverse, _ = problem(torch.float64)
     log_weights = torch.zeros(K, dtype=torch.float64)

@@ -12,7 +12,8 @@ from emnet.kernels.chunks import Chunks, added, over_parts
 from emnet.kernels.normalize_numba import TILE_ROWS, empty_tile, limits, scale_tile, share_tile
 from emnet.kernels.tools_numba import MATRIX, VECTOR, arrays, compiled
 
-_CHUNK_ROWS = 3 * TILE_ROWS  # products of so many are as fast as of more, and what goes in and comes out stays in cache
+_CHUNK_ROWS = 6 * TILE_ROWS, 3 * TILE_ROWS  # of a chunk: more where they are small, as a product has a price of its own
+_CHUNK_BYTES = 2**19  # of features and densities, in the second-level cache
 
 
 @njit(error_model="numpy")
@@ -69,21 +70,21 @@ def _share_in_common(address, features, common, weights, chunk, n, tops, scatter
 
 def _signature(real):  # type: ignore[no-untyped-def]
     given = real[:, :], real[:, ::1], real[:, ::1], real[::1], real[::1], real, real
-    return types.void(types.int64, *given, VECTOR, VECTOR, MATRIX, MATRIX, types.int64, types.int64)
+    return types.void(types.int64, *given, VECTOR, VECTOR, MATRIX, MATRIX, types.int64, types.int64, types.int64)
 
 
 @compiled([_signature(types.float32), _signature(types.float64)])
 def _expectations(
-    address, x, coefficients, common, bias, weights, least, bound, tops, totals, sums, scatter, start, stop
+    address, x, coefficients, common, bias, weights, least, bound, tops, totals, sums, scatter, size, start, stop
 ):  # type: ignore[no-untyped-def]
-    """Of the rows from `start` to `stop`; `common` and `weights` may be none at all."""
+    """Of the rows from `start` to `stop`, `size` at a time; `common` and `weights` may be none at all."""
     (k, width), d, one = coefficients.shape, x.shape[1], x.dtype.type(1)
-    features, joint = np.empty((width, _CHUNK_ROWS), x.dtype), np.empty((k, _CHUNK_ROWS), x.dtype)
-    own = np.empty_like(coefficients)
+    features, joint = np.empty((width, size), x.dtype), np.empty((k, size), x.dtype)
+    own = np.empty((width, k) if k > width else (k, width), x.dtype)
     features[-1] = one
     tile, top, share = empty_tile(joint)
-    for chunk in range(start, stop, _CHUNK_ROWS):
-        n = min(_CHUNK_ROWS, stop - chunk)
+    for chunk in range(start, stop, size):
+        n = min(size, stop - chunk)
         _pack(x, chunk, n, width - d - 1, features)
         times(address, coefficients, features, joint, n)
         for first in range(0, n, TILE_ROWS):
@@ -97,8 +98,12 @@ def _expectations(
                 for r in range(here):
                     share[r] *= weights[row + r]
             scale_tile(tile, share, joint[:, first : first + here])
-        times_transposed(address, joint, features, own, n)
-        _add(own, sums)
+        if k > width:  # the library is faster with the longer side here
+            times_transposed(address, features, joint, own, n)
+            _add(own.T, sums)
+        else:
+            times_transposed(address, joint, features, own, n)
+            _add(own, sums)
         if len(common):
             _share_in_common(address, features, common, weights, chunk, n, tops, scatter)
 
@@ -127,11 +132,14 @@ def expectations(
     own = arrays(coefficients, matrix, bias.contiguous(), multipliers)
     given = address, values, *own, *limits(values.dtype, least), *arrays(top, total)
 
+    most, fewest = _CHUNK_ROWS
+    size = most if most * sum(coefficients.shape) * x.element_size() <= _CHUNK_BYTES else fewest
+
     def summed(part: Chunks) -> tuple[Tensor, Tensor]:
         sums, scatter = np.zeros(coefficients.shape), np.zeros(matrix.shape)
-        _expectations(*given, sums, scatter, part[0].start, part[-1].stop)
+        _expectations(*given, sums, scatter, size, part[0].start, part[-1].stop)
         return torch.from_numpy(sums), torch.from_numpy(scatter)
 
     work = 2 * (coefficients.numel() + matrix.numel())
-    sums, scatter = added(over_parts(summed, x, coefficients.shape[1], work, 4 * _CHUNK_ROWS))
+    sums, scatter = added(over_parts(summed, x, coefficients.shape[1], work, 2 * size))
     return top.add_(total.log_()), sums, scatter
