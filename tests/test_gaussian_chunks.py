@@ -77,6 +77,7 @@ def test_copies_of_a_state_share_what_it_had(kind):
     """More states than features."""
     pytest.importorskip("numba")
     x, means, inverse, weights = problem(torch.float64)
+    x, weights = torch.cat((x, 2 * x)), torch.cat((weights, weights))
     inverse = inverse[:1] if kind == "shared" else inverse.diagonal(dim1=1, dim2=2)
     log_weights, times, copies = torch.tensor([0.2, 0.3, 0.5]).double().log(), 6, inverse
     if kind == "diagonal":
