@@ -172,7 +172,7 @@ def test_separable_data_without_a_prior_stay_finite():
         (
             {"m_step": "newtn"},
             (X, Y),
-            "m_step must be one of 'auto', 'newton', 'mm', 'gradient' or an object; got 'newtn'",
+            "m_step must be one of 'auto', 'newton', 'mm', 'gradient' or an object of kind MStep; got 'newtn'",
         ),
         ({"algorithm": "sgd"}, (X, Y), "algorithm must be one of 'auto', 'em', 'squarem', 'lbfgs'"),
         ({"prior": "best"}, (X, Y), "prior must be 'auto' or a number or a pair"),

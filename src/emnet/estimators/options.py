@@ -101,7 +101,9 @@ def choose(name: str, value: Any, table: Mapping[str, Any], kind: Any, *argument
         return table[value](*arguments)
     if isinstance(value, kind) and not isinstance(value, (type, str)):
         return value
-    raise InvalidInputError(f"{name} must be one of {', '.join(map(repr, table))} or an object; got {value!r}.")
+    raise InvalidInputError(
+        f"{name} must be one of {', '.join(map(repr, table))} or an object of kind {kind.__name__}; got {value!r}."
+    )
 
 
 def choose_m_step(value: Any, n_classes: int, n_units: int, e_step: EStep, algorithm: Any) -> MStep:
@@ -133,9 +135,7 @@ def choose_e_step(value: Any, widths: Sequence[int], seed: int) -> EStep:
     """`auto`: exact while 2^m is cheap, else importance sampling. An object is copied, so each start has its own."""
     if isinstance(value, str) and value == "auto":
         value = "exact" if exact_is_cheap(widths) else "importance"
-    if isinstance(value, EStep):
-        return copy.deepcopy(value)
-    return choose("e_step", value, {"auto": None, **E_STEPS}, (), seed)
+    return copy.deepcopy(choose("e_step", value, {"auto": None, **E_STEPS}, EStep, seed))  # type: ignore[no-any-return]
 
 
 def exact_is_cheap(widths: Sequence[int]) -> bool:
