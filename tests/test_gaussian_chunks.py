@@ -56,8 +56,9 @@ def test_one_pass_is_the_definition(kind, weighted, dtype):
     full, shared = inverse.diag_embed() if kind == "diagonal" else inverse, kind == "shared"
     joint = MultivariateNormal(means, precision_matrix=full.mT @ full).log_prob(x.double()[:, None]) + log_weights
     r = joint.softmax(1) * (1.0 if own is None else own.double()[:, None])
-    found = gaussian.expectations(x, means, inverse, log_weights, own, shared=shared)
-    by_columns = gaussian.expectations(x.T.contiguous().T, means, inverse, log_weights, own, shared=shared)
+    given = (means, inverse, log_weights, own)
+    found = gaussian.expectations(x, *given, None, shared=shared)
+    by_columns = gaussian.expectations(x.T.contiguous().T, *given, None, shared=shared)
     close = {"rtol": 1e-10, "atol": 1e-10} if dtype == torch.float64 else {"rtol": 1e-4, "atol": 1e-3}
     log_evidence, (counts, first, second) = found
     torch.testing.assert_close(log_evidence, joint.logsumexp(1), **close)
@@ -82,7 +83,7 @@ def test_copies_of_a_state_share_what_it_had(kind):
     log_weights, times, copies = torch.tensor([0.2, 0.3, 0.5]).double().log(), 6, inverse
     if kind == "diagonal":
         copies = inverse.repeat(times, 1)
-    given = {"weights": weights[:, 0], "shared": kind == "shared"}
+    given = {"weights": weights[:, 0], "features": None, "shared": kind == "shared"}
     one = gaussian.expectations(x, means, inverse, log_weights, **given)
     spread = log_weights.repeat(times) - np.log(times)
     many = gaussian.expectations(x, means.repeat(times, 1), copies, spread, **given)
@@ -92,15 +93,28 @@ def test_copies_of_a_state_share_what_it_had(kind):
         torch.testing.assert_close(summed, whole, rtol=1e-10, atol=1e-10)
 
 
-def test_there_is_no_such_pass_of_few_rows_nor_without_numba_or_a_product(monkeypatch):
+@pytest.mark.parametrize("kind", ["full", "shared", "diagonal"])
+def test_one_pass_over_few_rows_is_that_over_many(kind):
+    pytest.importorskip("numba")
+    x, means, inverse, weights = problem(torch.float64)
+    x, own, log_weights = x[:100], weights[:100, 0], torch.tensor([0.2, 0.3, 0.5]).double().log()
+    inverse = {"full": inverse, "shared": inverse[:1], "diagonal": inverse.diagonal(dim1=1, dim2=2)}[kind]
+    features = gaussian.kept_features(x, diagonal=kind == "diagonal")
+    few, many = (
+        gaussian.expectations(x, means, inverse, log_weights, own, kept, shared=kind == "shared")
+        for kept in (features, None)
+    )
+    torch.testing.assert_close(few, many, rtol=1e-10, atol=1e-10)
+
+
+def test_there_is_no_such_pass_over_many_rows_without_numba_or_a_product(monkeypatch):
     x, means, inverse, _ = problem(torch.float64)
-    log_weights = torch.zeros(K, dtype=torch.float64)
-    assert gaussian.expectations(x[:100], means, inverse, log_weights, None, shared=False) is None
+    given = (means, inverse, torch.zeros(K, dtype=torch.float64), None, None)
     passes = pytest.importorskip("emnet.kernels.gaussian_numba")
     monkeypatch.setattr(passes, "address_of_product", lambda dtype: None)
-    assert gaussian.expectations(x, means, inverse, log_weights, None, shared=False) is None
+    assert gaussian.expectations(x, *given, shared=False) is None
     monkeypatch.setattr(gaussian, "compiled", lambda module, what: None)
-    assert gaussian.expectations(x, means, inverse, log_weights, None, shared=False) is None
+    assert gaussian.expectations(x, *given, shared=False) is None
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -132,7 +146,7 @@ def densities_and_moments(kind, mode):
         for narrow in ([], [0, 1, 2] if shared else [1]):
             found.append(gaussian.log_density(x, means, inverse, narrow))
             found += gaussian.moments(x, weights, origin, narrow, diagonal=diagonal, shared=shared)
-        if at_once := gaussian.expectations(x, means, inverse, means[:, 0], None, shared=shared):
+        if at_once := gaussian.expectations(x, means, inverse, means[:, 0], None, None, shared=shared):
             found += [at_once[0], *at_once[1]]
         if diagonal:
             seen = x * observed

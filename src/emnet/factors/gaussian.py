@@ -132,13 +132,13 @@ class Gaussian(Emission[GaussianMoments]):
     def expectations(
         self, target: Tensor | Rows, log_weights: Tensor, weights: Tensor | None
     ) -> tuple[Tensor, Tensor, GaussianMoments] | None:
-        """Of many rows without holes on a CPU, where Numba is installed."""
+        """Of rows without holes; where they are many, on a CPU with Numba."""
         rows = target if isinstance(target, Rows) else self.prepare(target)
         inverse, means = self.covariance.inverse_factor(), self.means.detach()
         if rows.observed is not None or rows.narrow(inverse, len(means)):
             return None
-        shared = self.covariance.shared
-        found = gaussian.expectations(rows.values, means, inverse, log_weights, weights, shared=shared)
+        features, shared = self._features_of(rows), self.covariance.shared
+        found = gaussian.expectations(rows.values, means, inverse, log_weights, weights, features, shared=shared)
         if found is None:
             return None
         log_evidence, moments = found

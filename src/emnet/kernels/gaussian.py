@@ -19,7 +19,7 @@ from torch import Tensor
 
 from emnet.kernels.chunks import Chunks, added, chunks, over_parts
 from emnet.kernels.compilation import compiled
-from emnet.kernels.normalize import NEGLIGIBLE
+from emnet.kernels.normalize import NEGLIGIBLE, normalized
 from emnet.kernels.triangles import pack, triangle
 
 _CANCELLATION = {torch.float64: 1e-9, torch.float32: 1e-3}  # nats of a row's log density that rounding may cost
@@ -92,23 +92,35 @@ def moments(
 
 
 def expectations(
-    x: Tensor, means: Tensor, inverse: Tensor, log_weights: Tensor, weights: Tensor | None, *, shared: bool
+    x: Tensor,
+    means: Tensor,
+    inverse: Tensor,
+    log_weights: Tensor,
+    weights: Tensor | None,
+    features: Tensor | None,
+    *,
+    shared: bool,
 ) -> tuple[Tensor, Sums] | None:
     """Log evidence of each row of a mixture, (n,), and `moments` about 0 under its responsibilities, in one pass.
 
-    Neither densities nor responsibilities leave the cache. None where there is no such pass: for rows that fit a chunk,
-    off the CPU, and without Numba. No state may be narrow.
+    Of many rows neither densities nor responsibilities leave the cache; None off the CPU, and without Numba. No state
+    may be narrow.
 
     Parameters
     ----------
     log_weights : of the states, (k,).
     weights : of the rows, (n,), None for 1 each; responsibilities are multiplied by them.
+    features : those of `kept_features`, None of many rows.
     shared : whether the second moments are to be summed over the states.
     """
     diagonal, d = inverse.dim() == 2, x.shape[1]
-    if x.device.type != "cpu" or not is_many(x, diagonal=diagonal) or (passes := _passes()) is None:
-        return None
     weights = weights if weights is None else weights.to(x.dtype)
+    if features is not None:
+        log_evidence, shares = normalized(_expanded_packed(x, means, inverse, features), log_weights)
+        shares = shares if weights is None else shares.mul_(weights[:, None])
+        return log_evidence, _moments_about_zero(x, shares, diagonal, shared, features)
+    if x.device.type != "cpu" or (passes := _passes()) is None:
+        return None
     common = inverse[0].to(x.dtype) if shared and not diagonal else None
     coefficients = _coefficients(means, inverse, x) if common is None else _coefficients_of_shared(means, inverse[0], x)
     found = passes.expectations(x, coefficients, common, log_weights.to(x.dtype), weights, NEGLIGIBLE[x.dtype])
