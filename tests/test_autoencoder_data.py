@@ -1,5 +1,6 @@
 """Autoencoders on streams, on files mapped into memory, and on portions of the data."""
 
+import copy
 import tracemalloc
 from dataclasses import replace
 
@@ -204,6 +205,28 @@ def test_partial_fit_goes_on_from_a_fit_and_keeps_its_columns(tmp_path):
     with pytest.raises(emnet.DegenerateFitError, match="parameters before are kept"):
         other.partial_fit(HOLES)
     assert other.members_[0].coordinates().equal(kept)
+
+
+def test_a_fit_that_goes_on_takes_the_prior_of_now_and_refuses_other_networks():
+    warm = small(max_iter=20, warm_start=True, likelihood=FAMILIES).fit(HOLES)
+    before = warm.members_[0].coordinates().square().sum()
+    warm.set_params(precision=1000.0, likelihood=dict(FAMILIES)).fit(HOLES)
+    fitted = warm.members_[0].coordinates().square().sum()
+    assert fitted < 0.8 * before
+    warm.set_params(precision=1e5).partial_fit(HOLES).partial_fit(HOLES).partial_fit(HOLES)
+    assert warm.members_[0].coordinates().square().sum() < fitted
+    for name, value in (("n_latent", 3), ("encoder", (9,)), ("likelihood", "auto")):
+        other = copy.deepcopy(warm).set_params(**{name: value})
+        for goes_on in (other.fit, other.partial_fit):
+            with pytest.raises(InvalidInputError, match=f"go on with {name}="):
+                goes_on(HOLES)
+
+
+def test_clusters_go_on_with_the_prior_that_they_have():
+    X = np.r_[np.random.RandomState(0).randn(60, 3), np.random.RandomState(1).randn(60, 3) + 8]
+    model = NeuralMixture(2, 2, encoder=8, pretraining=5, max_iter=1, random_state=0, warm_start=True).fit(X)
+    with pytest.raises(InvalidInputError, match="go on with weight_concentration="):
+        model.set_params(weight_concentration=5.0).fit(X)
 
 
 def test_partial_fit_of_clusters():

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from emnet import serialization
-from emnet.batch import Batch
 from emnet.estimators import options
 from emnet.estimators.autoencoder_use import FittedAutoencoder
 from emnet.estimators.description import as_described, described, name_features
@@ -16,8 +15,6 @@ from emnet.estimators.history import fit_from_json, fit_to_json
 from emnet.estimators.row_coding import RowCoding
 from emnet.estimators.table_coding import ColumnCoding, TableCoding
 from emnet.estimators.validation import require_tensors
-
-_STRUCTURE_ROWS = 2  # stand in for data where a model is built to be filled from a file
 
 
 class SavedAutoencoder(FittedAutoencoder):
@@ -60,8 +57,7 @@ class SavedAutoencoder(FittedAutoencoder):
         return self
 
     def _read_member(self, number: int, tensors: dict[str, np.ndarray]) -> Any:
-        rows = self._rows.to_table(np.zeros((_STRUCTURE_ROWS, len(self._rows.families))))
-        model = self._untrained(0, Batch(torch.from_numpy(rows)))
+        model = self._model(0)
         wanted = {f"member.{number}.{name}": value for name, value in model.state_dict().items()}
         require_tensors(tensors, {name: tuple(value.shape) for name, value in wanted.items()})
         prefix = f"member.{number}."

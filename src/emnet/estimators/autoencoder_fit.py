@@ -9,6 +9,7 @@ from dataclasses import replace
 from numbers import Integral
 from typing import Any, Self
 
+import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from torch import Tensor, nn
@@ -43,12 +44,17 @@ ALGORITHMS = ("joint", "alternating")
 _CONVOLUTIONAL = "convolutional"
 _IMPORTANCE_DRAWS = 20
 _START_ROWS = 4096
+_STRUCTURE_ROWS = 2  # stand in for data where a model is built to be filled
 
 
 class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AutoencoderRows):
     """All of the training. A subclass says what the prior is."""
 
     tol = 0.0  # the bound is an estimate, and no run ends by its standing still
+    _made_of: tuple[str, ...] = (
+        *("n_latent", "n_components", "prior", "encoder", "decoder", "activation", "image_shape", "likelihood"),
+        *("noise", "standardize", "missing", "dtype"),
+    )
     _group: Group = ALONE  # the processes, while many fit together
 
     # -- what a subclass says ---------------------------------------------------------------------------------------
@@ -182,6 +188,18 @@ class LearningAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Aut
 
     def _start(self, seed: int, batch: Batch) -> Autoencoder:
         return self._untrained(seed, batch)
+
+    def _model(self, seed: int) -> Autoencoder:
+        rows = self._rows.to_table(np.zeros((_STRUCTURE_ROWS, len(self._rows.families))))
+        return self._untrained(seed, Batch(torch.from_numpy(rows)))
+
+    def _rebuilt(self, member: Autoencoder) -> Autoencoder:
+        """The member itself, whose parameters Adam's averages belong to, with the prior of now."""
+        for network in (member.decoder, member.encoder):
+            if network.precision != self.precision:
+                network.precision = float(self.precision)
+                self._steppers = []  # Adam has its share of the prior
+        return member
 
     def _untrained(self, seed: int, batch: Batch) -> Autoencoder:
         """Networks drawn from the seed; the decoder starts where all rows are alike and as these are on average."""

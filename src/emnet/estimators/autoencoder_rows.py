@@ -17,7 +17,7 @@ from emnet.data.stream import Chunk, Stream
 from emnet.distributed import Group
 from emnet.estimators import options
 from emnet.estimators.cell_families import CELL_FAMILIES
-from emnet.estimators.partial_fits import PartialFits
+from emnet.estimators.rebuilding import RebuiltFits
 from emnet.estimators.row_coding import RowCoding, as_tensor, coding_of_table, is_mapped, measured, with_units
 from emnet.estimators.streaming import StreamedMiniBatches, Survey, survey, witnesses
 from emnet.estimators.validation import require_columns_seen, weights_of_some
@@ -29,7 +29,7 @@ _PIECE_ROWS = 2**12
 _BYTES_AT_HAND = {"cpu": 2**26, "cuda": 2**31}  # of rows that are made as the model sees them once for all passes
 
 
-class AutoencoderRows(PartialFits[Autoencoder]):
+class AutoencoderRows(RebuiltFits[Autoencoder]):
     """What is taken down of the data, and the data as batches."""
 
     _start_rows = 2**12  # of a stream, of which a start is made

@@ -94,6 +94,7 @@ class NeuralMixture(ClusterMixin, SavedAutoencoder):
     """
 
     prior = "mixture"
+    _made_of = (*SavedAutoencoder._made_of, "covariance_type", "weight_concentration")
     _fewest_passes = 0  # the start is a fit already
     _start_rows = 2**15
 

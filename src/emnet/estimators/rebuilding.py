@@ -56,9 +56,9 @@ def _require_unchanged(name: str, before: Any, now: Any) -> None:
 
 
 def _are_equal(before: Any, now: Any) -> bool:
-    """As strings, or as numbers, of which NaN is one; modules are not compared."""
-    if any(own is None or isinstance(own, (str, nn.Module)) for own in (before, now)):
-        return isinstance(now, str) and now == before
+    """As strings or mappings, or as numbers, of which NaN is one; modules are not compared."""
+    if any(own is None or isinstance(own, (str, Mapping, nn.Module)) for own in (before, now)):
+        return isinstance(now, (str, Mapping)) and now == before
     return np.array_equal(np.asarray(before, float), np.asarray(now, float), equal_nan=True)
 
 

@@ -65,7 +65,8 @@ class VariationalAutoencoder(SavedAutoencoder):
     early_stopping, validation_fraction, n_iter_no_change : stop when the bound of held-out rows has not risen for so
         many passes, and keep the best.
     prediction_samples : draws for each row in `score_samples` and `impute`.
-    warm_start : go on from the last fit's parameters.
+    warm_start : go on from the last fit's parameters, with the `precision` of now; what the model is made of may not
+        change.
     dtype : "float32" or "float64". Digits are lost only after centers have been taken off.
     device : a PyTorch device, or "auto" for a GPU when there is one.
     random_state, verbose, callbacks : as in `EMMLPClassifier`.
