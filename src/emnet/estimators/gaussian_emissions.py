@@ -1,83 +1,18 @@
-"""Covariances in the four shapes of hmmlearn, and what the estimators with Gaussian emissions share."""
+"""What the estimators of chains with Gaussian emissions share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.cluster import KMeans
 
-from emnet.estimators.validation import require_levels, require_one_of
+from emnet.estimators.validation import require_levels
 from emnet.exceptions import CollapsedComponentWarning, InvalidInputError
-from emnet.factors.covariances import Covariance, Diagonal, Full, Spherical, Tied
 from emnet.factors.gaussian import Gaussian
 from emnet.kernels.quantiles import mixture_quantiles
 from emnet.warning import warn
-
-STRUCTURES: Mapping[str, Callable[[torch.Tensor], Covariance]] = {
-    "spherical": Spherical,
-    "diag": Diagonal,
-    "full": Full,
-    "tied": Tied,
-}
-
-
-def require_kind(kind: Any) -> None:
-    require_one_of("covariance_type", kind, tuple(STRUCTURES))
-
-
-def require_covariances(covars: Any, kind: str, k: int) -> np.ndarray:
-    """Covariances in the shape of their kind: (k,), (k, d), (k, d, d) or (d, d)."""
-    require_kind(kind)
-    covars = np.array(covars, dtype=float)
-    if kind == "spherical":
-        covars = covars.reshape(len(covars), -1).mean(axis=1) if covars.ndim else covars
-    dimensions = {"spherical": 1, "diag": 2, "full": 3, "tied": 2}[kind]
-    if covars.ndim != dimensions or (kind != "tied" and len(covars) != k):
-        shape = {"spherical": "(k,)", "diag": "(k, d)", "full": "(k, d, d)", "tied": "(d, d)"}[kind]
-        raise InvalidInputError(f"{kind!r} covars_ have shape {shape}, k = {k}; these have {covars.shape}.")
-    good = (covars > 0).all() if kind in ("spherical", "diag") else _are_definite(covars)
-    if not good:
-        raise InvalidInputError(f"{kind!r} covars_ must be symmetric and positive definite.")
-    return covars
-
-
-def _are_definite(matrices: np.ndarray) -> bool:
-    swapped = np.swapaxes(matrices, -1, -2)
-    if matrices.shape[-1] != matrices.shape[-2] or not np.allclose(matrices, swapped):
-        return False
-    return bool((np.linalg.eigvalsh(matrices) > 0).all())
-
-
-def matrices(covars: np.ndarray, kind: str, k: int, d: int) -> np.ndarray:
-    """Σ of every state, (k, d, d)."""
-    if kind == "full":
-        return covars
-    if kind == "tied":
-        return np.tile(covars, (k, 1, 1))
-    return np.eye(d) * (covars[:, None, None] if kind == "spherical" else covars[:, None])
-
-
-def compact(covariances: np.ndarray, kind: str) -> np.ndarray:
-    """(…, d, d) in the shape of their kind."""
-    if kind == "full":
-        return covariances
-    if kind == "tied":
-        return covariances[0]
-    diagonal = np.diagonal(covariances, axis1=-2, axis2=-1).copy()
-    return diagonal.mean(axis=-1) if kind == "spherical" else diagonal
-
-
-def of_kind(covariance: np.ndarray, kind: str, k: int) -> np.ndarray:
-    """One covariance, (d, d), for each of k states; spherical is the mean of all its entries, as hmmlearn has it."""
-    require_kind(kind)
-    if kind == "spherical":
-        return np.full(k, covariance.mean())
-    if kind == "diag":
-        return np.tile(np.diag(covariance), (k, 1))
-    return covariance if kind == "tied" else np.tile(covariance, (k, 1, 1))
 
 
 def spread(X: np.ndarray, min_covar: float) -> np.ndarray:

@@ -13,6 +13,7 @@ from torch.distributions import Distribution, MultivariateNormal
 from emnet.algorithms.base import Callback
 from emnet.estimators import gaussian_emissions as emissions
 from emnet.estimators.column_count import ColumnCount
+from emnet.estimators.covariance_kinds import CovarianceKind, covariance_kind
 from emnet.estimators.distributions import mixture
 from emnet.estimators.forecasts import Ahead
 from emnet.estimators.markov_fit import LearningMarkov
@@ -147,11 +148,15 @@ class GaussianHMM(ColumnCount, LearningMarkov):
     def covars_(self) -> np.ndarray:
         """Σ of every state, (k, d, d); set in the shape of the covariance type."""
         d = self.means_.shape[1] if hasattr(self, "means_") else self.n_features
-        return emissions.matrices(self._covars_, self.covariance_type, self.n_components, d)
+        return np.broadcast_to(self._kind.writing.matrices(self._covars_, d), (self.n_components, d, d)).copy()
 
     @covars_.setter
     def covars_(self, covars: Any) -> None:
-        self._covars_ = emissions.require_covariances(covars, self.covariance_type, self.n_components)
+        self._covars_ = self._kind.require(covars, self.n_components)
+
+    @property
+    def _kind(self) -> CovarianceKind:
+        return covariance_kind(self.covariance_type)
 
     # -- the emission -----------------------------------------------------------------------------------------------
 
@@ -159,14 +164,14 @@ class GaussianHMM(ColumnCount, LearningMarkov):
         if self._needs_init("m", "means_"):
             self.means_ = emissions.clusters(emissions.filled(X), self.n_components, self._seed).cluster_centers_
         if self._needs_init("c", "_covars_"):
-            spread = emissions.spread(X, self.min_covar)
-            self.covars_ = emissions.of_kind(spread, self.covariance_type, self.n_components)
+            one = self._kind.writing.start(emissions.spread(X, self.min_covar))
+            self.covars_ = np.broadcast_to(one, self._kind.shape((self.n_components,), X.shape[1]))
 
     def _measure(self, X: np.ndarray) -> None:
         self._center, self._scale = center_and_scale(X, None)
 
     def _is_monotone(self) -> bool:
-        return self.covariance_type in ("diag", "spherical") or self.min_covar == 0
+        return self._kind.writing.diagonal or self.min_covar == 0
 
     def _warn_of_lifted(self, model: MarkovModel) -> None:
         emissions.warn_of_lifted(model, self.min_covar)
@@ -178,7 +183,7 @@ class GaussianHMM(ColumnCount, LearningMarkov):
         return self._grouped(
             Gaussian(
                 means,
-                emissions.STRUCTURES[self.covariance_type](covariances),
+                self._kind.structure(covariances),
                 prior=self._prior(own) if learning else None,
                 floor=self.min_covar / self._scale**2,
                 fixed={name for letter, name in (("m", "means"), ("c", "covariances")) if not self._learns(letter)},
@@ -188,10 +193,10 @@ class GaussianHMM(ColumnCount, LearningMarkov):
     def _prior(self, own: np.ndarray) -> StatePriors:
         """hmmlearn's: Σ = (Ψ + κ (m − mean)(m − mean)ᵀ + scatter) / (max(covars_weight − 1 or d, 0) + rows)."""
         k, d = self.means_.shape
-        diagonal, shared = self.covariance_type in ("diag", "spherical"), self.covariance_type == "tied"
+        diagonal, shared = self._kind.writing.diagonal, self._kind.shared
         wanted = (k, d) if diagonal else (1, d, d) if shared else (k, d, d)
         given = np.asarray(self.covars_prior, dtype=float)
-        if self.covariance_type == "spherical" and given.ndim == 1:
+        if self._kind.writing.n_axes == 0 and given.ndim == 1:
             given = given[:, None]
         scale = np.broadcast_to(given, wanted) / self._scale**2
         count = max(float(self.covars_weight) - (1 if diagonal else d), 0.0)
@@ -207,32 +212,25 @@ class GaussianHMM(ColumnCount, LearningMarkov):
     def _publish_emission(self, emission: Gaussian) -> None:
         self.means_ = self._spread(emission.means.numpy() * self._scale + self._center)
         found = self._spread(emission.covariance.covariances().numpy() * self._scale**2)
-        self._covars_ = emissions.compact(found, self.covariance_type)
+        self._covars_ = self._kind.writing.written(found[0] if self._kind.shared else found)
 
     def _emission_attributes(self) -> tuple[str, ...]:
         return ("means_", "_covars_")
 
     def _check_emission(self) -> None:
-        emissions.require_kind(self.covariance_type)
+        kind = self._kind
         self.means_ = np.asarray(self.means_, dtype=float)
         self.n_features = self.means_.shape[-1]
         k, d = self.n_components, self.n_features
         require_shape("means_", self.means_, (k, d))
-        shapes = {"spherical": (k,), "diag": (k, d), "full": (k, d, d), "tied": (d, d)}
-        require_shape("covars_", self._covars_, shapes[self.covariance_type])
+        require_shape("covars_", self._covars_, kind.shape((k,), d))
 
     def _n_columns(self) -> int:
         return self.means_.shape[1]
 
     def _n_emission_scalars(self) -> dict[str, int]:
         groups, d = len(self._representatives()), self._n_columns()
-        of_covariances = {
-            "spherical": groups,
-            "diag": groups * d,
-            "full": groups * d * (d + 1) // 2,
-            "tied": d * (d + 1) // 2,
-        }
-        return {"m": groups * d, "c": of_covariances[self.covariance_type]}
+        return {"m": groups * d, "c": (1 if self._kind.shared else groups) * self._kind.writing.n_free(d)}
 
     def _draw(self, state: int, rng: np.random.RandomState) -> np.ndarray:
         return rng.multivariate_normal(self.means_[state], self.covars_[state])

@@ -15,6 +15,7 @@ from torch.distributions import Distribution, MultivariateNormal
 from emnet.algorithms.base import Callback
 from emnet.estimators import gaussian_emissions as emissions
 from emnet.estimators.column_count import ColumnCount
+from emnet.estimators.covariance_kinds import CovarianceKind, covariance_kind
 from emnet.estimators.distributions import mixture
 from emnet.estimators.forecasts import Ahead
 from emnet.estimators.markov_fit import LearningMarkov
@@ -135,20 +136,19 @@ class GMMHMM(ColumnCount, LearningMarkov):
     # -- the start --------------------------------------------------------------------------------------------------
 
     def _start_emission(self, X: np.ndarray) -> None:
-        emissions.require_kind(self.covariance_type)
-        k, c = self.n_components, self.n_mix
+        kind, k, c = self._kind, self.n_components, self.n_mix
         means = self._clusters(emissions.filled(X))
         if self._needs_init("w", "weights_"):
             self.weights_ = np.full((k, c), 1 / c)
         if self._needs_init("m", "means_"):
             self.means_ = means
         if self._needs_init("c", "covars_"):
-            spread = emissions.spread(X, self.min_covar)
-            if self.covariance_type == "tied":
-                self.covars_ = np.tile(spread, (k, 1, 1))
-            else:
-                own = emissions.of_kind(spread, self.covariance_type, k * c)
-                self.covars_ = own.reshape(k, c, *own.shape[1:])
+            one = kind.writing.start(emissions.spread(X, self.min_covar))
+            self.covars_ = np.broadcast_to(one, kind.shape((k, c), X.shape[1])).copy()
+
+    @property
+    def _kind(self) -> CovarianceKind:
+        return covariance_kind(self.covariance_type)
 
     def _clusters(self, X: np.ndarray) -> np.ndarray:
         """k-means over all rows, and over the rows of each cluster: (k, c, d)."""
@@ -169,7 +169,8 @@ class GMMHMM(ColumnCount, LearningMarkov):
 
     def _is_monotone(self) -> bool:
         """Means that have a prior pull at the covariances from where they go, not from where they were."""
-        return (self.covariance_type != "full" or self.min_covar == 0) and not np.any(self.means_weight)
+        lifts = self.min_covar > 0 and not (self._kind.writing.diagonal or self._kind.shared)
+        return not lifts and not np.any(self.means_weight)
 
     def _warn_of_lifted(self, model: MarkovModel) -> None:
         emissions.warn_of_lifted(model, self.min_covar)
@@ -179,12 +180,13 @@ class GMMHMM(ColumnCount, LearningMarkov):
         components = len(own) * self.n_mix
         means = ((self.means_[own] - self._center) / self._scale).reshape(components, -1)
         covariances = torch.as_tensor(self._matrices(own) / self._scale**2)
-        structures: dict[str, Any] = {**emissions.STRUCTURES, "tied": partial(TiedInGroups, size=self.n_mix)}
+        shared = self._kind.shared
+        structure = partial(TiedInGroups, size=self.n_mix) if shared else self._kind.structure
         gaussian = Gaussian(
             torch.as_tensor(means),
-            structures[self.covariance_type](covariances),
+            structure(covariances),
             prior=self._prior(own) if learning else None,
-            floor=0.0 if self.covariance_type == "tied" else self.min_covar / self._scale**2,
+            floor=0.0 if shared else self.min_covar / self._scale**2,
             covariances_first=True,  # as hmmlearn has it
             fixed={name for letter, name in (("m", "means"), ("c", "covariances")) if not self._learns(letter)},
         )
@@ -198,17 +200,14 @@ class GMMHMM(ColumnCount, LearningMarkov):
 
     def _matrices(self, own: np.ndarray) -> np.ndarray:
         """Σ of every component of some states, those of a state side by side: (components, d, d)."""
-        covars, d, c = np.asarray(self.covars_)[own], self.means_.shape[2], self.n_mix
-        if self.covariance_type == "tied":
-            return np.repeat(covars, c, axis=0)
-        flat = covars.reshape(len(own) * c, *covars.shape[2:])
-        return emissions.matrices(flat, self.covariance_type, len(flat), d)
+        d, c = self.means_.shape[2], self.n_mix
+        found = self._kind.writing.matrices(np.asarray(self.covars_)[own], d)
+        return np.repeat(found, c, axis=0) if self._kind.shared else found.reshape(-1, d, d)
 
     def _prior(self, own: np.ndarray) -> StatePriors:
         """hmmlearn's formulas as rows and scatter of a prior; by default none, but for spherical covariances."""
-        d, c, kind = self.means_.shape[2], self.n_mix, self.covariance_type
-        shape = self.weights_.shape
-        scale, count = self._wishart() if kind in ("full", "tied") else self._gamma()
+        d, c, shape = self.means_.shape[2], self.n_mix, self.weights_.shape
+        scale, count = self._gamma() if self._kind.writing.diagonal else self._wishart()
         mean = np.broadcast_to(np.asarray(self.means_prior, dtype=float), (*shape, d))[own].reshape(-1, d)
         weight = np.broadcast_to(np.asarray(self.means_weight, dtype=float), shape)[own].reshape(-1)
         return StatePriors(
@@ -221,7 +220,7 @@ class GMMHMM(ColumnCount, LearningMarkov):
     def _wishart(self) -> tuple[np.ndarray, np.ndarray]:
         """Ψ and rows ν + d + 2 of each component; of a tied covariance ν + d + 1 + c of the state, in equal parts."""
         (k, c), d = self.weights_.shape, self.means_.shape[2]
-        tied = self.covariance_type == "tied"
+        tied = self._kind.shared
         own = (c if tied else 1) + d + 1.0
         weight = -own if self.covars_weight is None else np.asarray(self.covars_weight, dtype=float)
         scale = np.asarray(0.0 if self.covars_prior is None else self.covars_prior, dtype=float)
@@ -234,7 +233,7 @@ class GMMHMM(ColumnCount, LearningMarkov):
     def _gamma(self) -> tuple[np.ndarray, np.ndarray]:
         """2β and rows 2α + 3; of a spherical covariance the α and β of all its columns together."""
         (k, c), d = self.weights_.shape, self.means_.shape[2]
-        spherical = self.covariance_type == "spherical"
+        spherical = self._kind.writing.n_axes == 0
         default = -(c + 2.0) / 2.0 if spherical else -1.5
         alpha = np.asarray(default if self.covars_prior is None else self.covars_prior, dtype=float)
         beta = np.asarray(0.0 if self.covars_weight is None else self.covars_weight, dtype=float)
@@ -254,13 +253,13 @@ class GMMHMM(ColumnCount, LearningMarkov):
         self.means_ = self._spread(means.reshape(*shape, means.shape[1]))
         found = gaussian.covariance.covariances().numpy() * self._scale**2
         found = self._spread(found.reshape(*shape, *found.shape[1:]))
-        self.covars_ = found[:, 0] if self.covariance_type == "tied" else emissions.compact(found, self.covariance_type)
+        self.covars_ = self._kind.writing.written(found[:, 0] if self._kind.shared else found)
 
     def _emission_attributes(self) -> tuple[str, ...]:
         return ("weights_", "means_", "covars_")
 
     def _check_emission(self) -> None:
-        emissions.require_kind(self.covariance_type)
+        kind = self._kind
         self.weights_, self.means_ = np.asarray(self.weights_, dtype=float), np.asarray(self.means_, dtype=float)
         self.covars_ = np.asarray(self.covars_, dtype=float)
         k, c, d = self.n_components, self.n_mix, self.means_.shape[-1]
@@ -268,24 +267,16 @@ class GMMHMM(ColumnCount, LearningMarkov):
         require_shape("weights_", self.weights_, (k, c))
         require_distributions("weights_", self.weights_)
         require_shape("means_", self.means_, (k, c, d))
-        shapes = {"spherical": (k, c), "diag": (k, c, d), "full": (k, c, d, d), "tied": (k, d, d)}
-        require_shape("covars_", self.covars_, shapes[self.covariance_type])
-        flat = self.covars_ if self.covariance_type == "tied" else self.covars_.reshape(k * c, *self.covars_.shape[2:])
-        kind = "full" if self.covariance_type == "tied" else self.covariance_type
-        emissions.require_covariances(flat, kind, len(flat))
+        require_shape("covars_", self.covars_, kind.shape((k, c), d))
+        kind.require_definite(self.covars_)
 
     def _n_columns(self) -> int:
         return self.means_.shape[2]
 
     def _n_emission_scalars(self) -> dict[str, int]:
         groups, c, d = len(self._representatives()), self.n_mix, self._n_columns()
-        of_covariances = {
-            "spherical": groups * c,
-            "diag": groups * c * d,
-            "full": groups * c * d * (d + 1) // 2,
-            "tied": groups * d * (d + 1) // 2,
-        }
-        return {"m": groups * c * d, "c": of_covariances[self.covariance_type], "w": groups * (c - 1)}
+        of_covariances = groups * (1 if self._kind.shared else c) * self._kind.writing.n_free(d)
+        return {"m": groups * c * d, "c": of_covariances, "w": groups * (c - 1)}
 
     def _draw(self, state: int, rng: np.random.RandomState) -> np.ndarray:
         component = rng.choice(self.n_mix, p=self.weights_[state])
