@@ -29,7 +29,7 @@ def taken(structure, scatter, counts):
 
 def made(name, seed=1):
     scatter, counts = scatters(seed)
-    return choose_covariance(name, scatter / counts[:, None, None], 2)
+    return choose_covariance(name, scatter / counts[:, None, None], 1)
 
 
 def slope(structure, scatter, counts):

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.datasets import load_iris
 from sklearn.mixture import GaussianMixture as Peer
 
 from emnet import (
@@ -35,10 +36,30 @@ def test_precisions_are_taken_in_the_shape_that_they_are_published_in(kind):
     fitted = GaussianMixture(2, covariance_type=kind, random_state=0).fit(CLOUDS)
     start = {f"{name}_init": getattr(fitted, f"{name}_") for name in ("weights", "means", "precisions")}
     again = GaussianMixture(2, covariance_type=kind, max_iter=0, **start).fit(CLOUDS)
-    if kind != "factor":  # which starts from principal axes
-        np.testing.assert_allclose(again.covariances_, fitted.covariances_, rtol=1e-6, atol=1e-6)
-        kept = GaussianMixture(2, covariance_type=kind, fixed=("covariances",), **start).fit(CLOUDS)
-        np.testing.assert_allclose(kept.covariances_, fitted.covariances_, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(again.covariances_, fitted.covariances_, rtol=1e-6, atol=1e-6)
+    kept = GaussianMixture(2, covariance_type=kind, fixed=("covariances",), **start).fit(CLOUDS)
+    np.testing.assert_allclose(kept.covariances_, fitted.covariances_, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("q", [1, 2])
+def test_factors_go_on_from_where_they_were(q):
+    X = load_iris().data
+    options = {"covariance_type": "factor", "n_factors": q, "tol": 1e-9, "max_iter": 3000, "random_state": 0}
+    model = GaussianMixture(2, **options).fit(X)
+    before, bound = model.score(X), model.lower_bound_
+    assert np.isfinite(model.standard_errors(X)["means"]).all()
+    model.set_params(warm_start=True, max_iter=3).fit(X)
+    assert model.lower_bounds_[0] == pytest.approx(bound, abs=1e-8)
+    assert model.score(X) >= before - 1e-10
+    assert model.partial_fit(X).score(X) == pytest.approx(before, abs=1e-4)
+
+
+def test_covariances_of_nothing_but_noise_start_with_some_loadings():
+    """Which EM does not leave where they are 0."""
+    X = load_iris().data
+    start = {"means_init": X[[0, 75]], "precisions_init": np.stack([np.eye(4)] * 2), "weights_init": [0.5, 0.5]}
+    model = GaussianMixture(2, covariance_type="factor", n_factors=1, max_iter=500, **start).fit(X)
+    assert model.score(X) > -1.75
 
 
 @pytest.mark.parametrize("kind", ["VEE", "EVE", "VVE", "EEV", "VEV", "EVV", "factor"])
