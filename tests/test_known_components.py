@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.datasets import load_iris
 from sklearn.utils import check_random_state
 
 from emnet import GMMHMM, GaussianHMM, GaussianMixture, InvalidInputError, MixtureModel, stream
@@ -217,3 +218,16 @@ def test_known_states_name_the_states_of_a_chain(model, soft):
     assert sum(right) >= 4
     for path, well in zip(found, right, strict=True):
         assert not well or (path == (state + 1) % 3).mean() > 0.9
+
+
+@pytest.mark.parametrize("y", [[0, 1, 2, -1], np.full((149, 3), 1 / 3), np.full((150, 2), 0.5)], ids=np.shape)
+def test_labels_of_another_shape_are_not_ignored(y):
+    with pytest.raises(InvalidInputError, match=r"y must be labels, \(150,\), or soft labels, \(150, 3\)"):
+        GaussianMixture(3).fit(load_iris().data, y)
+
+
+def test_two_classes_of_minus_one_and_one_are_a_target_as_others():
+    X, y = load_iris(return_X_y=True)
+    plain, classes = (GaussianMixture(3, random_state=0).fit(X, target) for target in (None, np.where(y == 0, -1, 1)))
+    np.testing.assert_array_equal(classes.means_, plain.means_)
+    GaussianMixture(1).fit(X, np.where(y == 0, -1, 1))

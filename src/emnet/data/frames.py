@@ -27,6 +27,10 @@ def require_frame(table: Any) -> None:
     """Raise InvalidInputError for a data frame that is not there yet, or whose columns cannot be told apart."""
     if hasattr(table, "collect_schema") and not hasattr(table, "to_numpy"):
         raise InvalidInputError("X is a lazy frame: give X.collect().")
+    if np.ma.is_masked(table):
+        raise InvalidInputError(
+            "X is a masked array: give X.astype(float).filled(np.nan), and what is masked is missing."
+        )
     times = Counter(table.columns) if is_frame(table) else Counter()
     twice = next((name for name, count in times.items() if count > 1), None)
     if twice is not None:
@@ -98,6 +102,14 @@ def is_value(cell: Any) -> bool:
     except TypeError:
         return False
     return True
+
+
+def declares_times(table: Any, position: int) -> bool:
+    """Whether a column is of dates, times, durations or periods by its type."""
+    if not is_frame(table):
+        return table.dtype.kind in "mM"
+    dtype = str(table[list(table.columns)[position]].dtype).lower()
+    return dtype.startswith(("date", "time", "duration", "period"))
 
 
 def holds_times(cells: np.ndarray) -> bool:

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from emnet.applications.standard_errors import standard_errors
 from emnet.batch import Batch
-from emnet.data.frames import require_frame
 from emnet.estimators import options
 from emnet.estimators.iterative import IterativeEstimator
 from emnet.estimators.onnx_file import PredictionFile
+from emnet.estimators.table_input import naming_cells
 from emnet.estimators.trees import flattened, shaped_as
 from emnet.inference.exact import Exact
 from emnet.models import experts
@@ -73,8 +73,8 @@ class FittedMixtureOfExperts(PredictionFile, IterativeEstimator[Mixture]):
     def gate_proba(self, X: Any) -> np.ndarray:
         """p(expert | x), (n, k). A Gaussian gate integrates NaN out, whatever its experts make of holes."""
         check_is_fitted(self, "members_")
-        require_frame(X)
-        X = validate_data(self, X, dtype=np.float64, reset=False, ensure_all_finite=False)
+        with naming_cells(X):
+            X = validate_data(self, X, dtype=np.float64, reset=False, ensure_all_finite=False)
         self._require_usable(np.nan_to_num(X, nan=0.0, posinf=np.inf, neginf=-np.inf) if self._is_gaussian() else X)
         batch = self._unanswered(X)
         if self._is_gaussian() and batch.given is not None:  # which no expert is asked about

@@ -61,9 +61,9 @@ class GaussianMixture(LearningGaussianMixture):
     weight_concentration : α ≥ 1 of a Dirichlet prior on the weights, a number or one for each component.
     fixed : which of "weights", "means", "covariances" keep their start, given by `…_init`.
     labels : when `fit` uses `y`. "auto": where it says what is known of components, that is where it is (n, k) numbers:
-        what multiplies the components' probabilities; or whole numbers, (n,), with −1 for unknown. True: always, as is
-        the target of a stream with "auto" too. False: never. What is known names the components. Scikit-learn's
-        mixtures ignore y.
+        what multiplies the components' probabilities; or whole numbers, (n,), with −1 for unknown, unless they are −1
+        and 1 alone, two classes. True: always, as is the target of a stream with "auto" too. False: never. What is
+        known names the components. Scikit-learn's mixtures ignore y.
     dtype : of densities and responsibilities, "float64" or "float32"; moments and parameters are float64.
     device : a PyTorch device, or "auto" for a GPU when there is one.
     callbacks : called as callback(model, iteration) after every E-step; True ends the run.

@@ -11,9 +11,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from emnet.batch import Batch, with_constant
-from emnet.data.frames import require_frame
 from emnet.estimators import options
 from emnet.estimators.standardize import weighted_location_scale
+from emnet.estimators.table_input import naming_cells
 from emnet.estimators.validation import named_column, require_finite
 from emnet.exceptions import InvalidInputError
 
@@ -38,8 +38,8 @@ class StandardizedRows(BaseEstimator):
             self.input_mean_, self.input_scale_ = np.zeros(X.shape[1]), np.ones(X.shape[1])
 
     def _check_features(self, X: Any, y: Any, **options_of_y: bool) -> tuple[np.ndarray, np.ndarray]:
-        require_frame(X)
-        X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite=False, **options_of_y)
+        with naming_cells(X):
+            X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite=False, **options_of_y)
         self._require_usable(X)
         return X, y
 
@@ -81,7 +81,7 @@ class StandardizedRows(BaseEstimator):
 
     def _check_inputs(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "members_")
-        require_frame(X)
-        X = validate_data(self, X, dtype=np.float64, reset=False, ensure_all_finite=False)
+        with naming_cells(X):
+            X = validate_data(self, X, dtype=np.float64, reset=False, ensure_all_finite=False)
         self._require_usable(X)
         return X

@@ -12,12 +12,19 @@ from emnet.exceptions import InvalidInputError
 
 
 def tells_of_components(y: Any, n: int, k: int) -> bool:
-    """Whether y is soft labels, (n, k), or whole numbers, (n,) or (n, 1), with a −1 among them; numbers of any type."""
+    """Whether y is soft labels or shares of another number of components, or whole numbers with a −1 among them.
+
+    Of −1 and 1 alone it is two classes, as ordinary targets have them.
+    """
     values = _numbers(y)
     if values is None or _is_soft(values, n, k):
         return values is not None
     labels = _without_column(values)
-    return labels.shape == (n,) and bool(_is_whole(labels).all() and (labels == -1).any())
+    if labels.ndim == 2:
+        return bool((labels >= 0).all() and np.allclose(labels.sum(axis=1), 1.0))
+    if labels.ndim != 1 or not (_is_whole(labels).all() and (labels == -1).any()):
+        return False
+    return not np.array_equal(np.unique(labels), (-1, 1))
 
 
 def require_labels(y: Any, n: int, k: int) -> np.ndarray:

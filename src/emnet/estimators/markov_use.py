@@ -14,12 +14,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from emnet.batch import Batch
-from emnet.data.frames import require_frame
 from emnet.estimators import markov_durations, options
 from emnet.estimators.forecasts import ForecastingChain, OnlineFilter
 from emnet.estimators.markov_paths import DECODERS
 from emnet.estimators.markov_rows import RowsOfSequences
 from emnet.estimators.sequences import joined, pieces, require_lengths
+from emnet.estimators.table_input import naming_cells
 from emnet.estimators.validation import require_one_of
 from emnet.exceptions import InvalidInputError
 from emnet.factors.tables import Durations, MixingWeights, Transitions
@@ -201,8 +201,10 @@ class FittedMarkov(RowsOfSequences, ForecastingChain, BaseEstimator):
 
     def _rows(self, X: Any, reset: bool = False) -> np.ndarray:
         """X as numbers, (n, d), NaN for what is missing."""
-        require_frame(X)
-        X = validate_data(self, X, dtype="numeric", ensure_all_finite="allow-nan", ensure_min_samples=1, reset=reset)
+        with naming_cells(X):
+            X = validate_data(
+                self, X, dtype="numeric", ensure_all_finite="allow-nan", ensure_min_samples=1, reset=reset
+            )
         X = np.asarray(self._read(X))
         if not reset and X.shape[1] != self._n_columns():
             raise InvalidInputError(f"X has {X.shape[1]} columns; the model is of {self._n_columns()}.")

@@ -12,7 +12,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from emnet.algorithms.base import Algorithm
 from emnet.batch import Batch
-from emnet.data.frames import require_frame
 from emnet.data.sample import Units
 from emnet.data.stream import Chunk
 from emnet.estimators import options
@@ -21,6 +20,7 @@ from emnet.estimators.known_components import require_labels
 from emnet.estimators.markov_paths import DECODERS
 from emnet.estimators.sequences import joined, require_lengths, require_sequence_weights
 from emnet.estimators.streaming import sequence_weights
+from emnet.estimators.table_input import naming_cells
 from emnet.estimators.validation import require_not_negative, require_one_of, require_positive_integer
 from emnet.exceptions import InvalidInputError
 from emnet.inference.exact import Exact
@@ -114,8 +114,8 @@ class SequenceEstimator(CoordinatesInFile[MarkovModel]):
         if not reset:
             check_is_fitted(self, "members_")
         X, lengths = joined(X, lengths)
-        require_frame(X)
-        X = validate_data(self, X, dtype=np.float64, reset=reset, ensure_all_finite=False)
+        with naming_cells(X):
+            X = validate_data(self, X, dtype=np.float64, reset=reset, ensure_all_finite=False)
         self._require_usable(X)
         return X, require_lengths(lengths, len(X))
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-from emnet.data.frames import cells_of, column_names, has_words, is_frame, missing_cells, plain, require_frame
+from emnet.data.frames import (
+    cells_of,
+    column_names,
+    declares_times,
+    has_words,
+    holds_times,
+    is_frame,
+    missing_cells,
+    plain,
+    require_frame,
+)
 from emnet.data.stream import Stream
 from emnet.estimators.stream_passes import example_of, without_targets
 from emnet.estimators.table_coding import infinite, is_number
@@ -47,16 +57,34 @@ def check_table(estimator: Any, X: Any, reset: bool) -> Any:
 
 @contextmanager
 def naming_cells(X: Any) -> Iterator[None]:
-    """Where scikit-learn refuses a table of numbers, an InvalidInputError that names the column, and the cell's row."""
+    """Where scikit-learn refuses a table of numbers, an InvalidInputError that names the column, and the cell's row.
+
+    Dates are refused, too: scikit-learn would take them as numbers, and one that is missing as a number like others.
+    """
     require_frame(X)
+    _require_no_times(X, declares_times)
     try:
         yield
+    except TypeError:
+        _require_no_times(X, lambda table, position: holds_times(cells_of(table, position)))
+        raise
     except ValueError as error:
         table = X if is_frame(X) or isinstance(X, np.ndarray) else np.array(X, dtype=object)
         fault = _first_fault(table) if np.ndim(table) == 2 else None
         if fault is None:
             raise
         raise InvalidInputError(fault) from error
+
+
+def _require_no_times(X: Any, has_times: Callable[[Any, int], bool]) -> None:
+    if not is_frame(X) and (not isinstance(X, np.ndarray) or X.dtype.kind not in "mMO" or X.ndim != 2):
+        return
+    name = next((name for position, name in enumerate(column_names(X)) if has_times(X, position)), None)
+    if name is not None:
+        raise InvalidInputError(
+            f"Column {name!r} has dates or times. Give numbers in their place, such as days since a date, with NaN for "
+            "what is missing, or leave the column out."
+        )
 
 
 def _first_fault(table: Any) -> str | None:
