@@ -190,3 +190,17 @@ def test_annealing_counts_its_steps(max_iter):
     assert model.converged_ == (max_iter == 1000)
     assert model.reason_ == ("converged" if model.converged_ else "max_iter")
     assert model.log_evidence_ == max(line["log_evidence"] for line in model.history_) or model.converged_
+
+
+@pytest.mark.parametrize("gate", ["softmax", "gaussian", "constant"])
+def test_targets_too_far_out_for_a_density_are_impossible_and_leave_the_others_alone(gate):
+    X = np.random.RandomState(0).randn(100, 3)
+    model = MixtureOfExpertsRegressor(2, gate=gate, random_state=0, n_init=1).fit(X, abs(X[:, 0]))
+    near, far = np.array([1.0, 1.0]), np.array([1e200, 1.0])
+    scores = model.log_density(X[:2], far)
+    assert scores[0] == -np.inf
+    assert scores[1] == pytest.approx(model.log_density(X[:2], near)[1], rel=1e-12)
+    np.testing.assert_allclose(model.responsibilities(X[:2], far)[0], model.gate_proba(X[:2])[0], rtol=1e-12)
+    assert model.bic(X[:2], far) == np.inf
+    with pytest.raises(InvalidInputError, match="Input y contains infinity"):
+        model.log_density(X[:2], [np.inf, 1.0])

@@ -24,6 +24,7 @@ from emnet.estimators.trees import flattened, shaped_as
 from emnet.inference.exact import Exact
 from emnet.models import experts
 from emnet.models.mixture import Mixture
+from emnet.posteriors import Discrete
 
 
 class FittedMixtureOfExperts(PredictionFile, IterativeEstimator[Mixture]):
@@ -83,9 +84,18 @@ class FittedMixtureOfExperts(PredictionFile, IterativeEstimator[Mixture]):
 
     @torch.no_grad()
     def responsibilities(self, X: Any, y: Any) -> np.ndarray:
-        """p(expert | x, y), (n, k)."""
-        batch = self._answered(X, y)
-        return self._best.posterior(batch).responsibilities.double().cpu().numpy()
+        """p(expert | x, y), (n, k); `gate_proba` of a row whose `log_density` is −∞."""
+        return self._posterior(self._answered(X, y)).responsibilities.double().cpu().numpy()
+
+    def _posterior(self, batch: Batch) -> Discrete:
+        """Of targets so far out that float64 has no number for their densities log p is −∞, and the gate answers."""
+        posterior: Discrete = self._best.posterior(batch)
+        lost = posterior.log_evidence.isnan()
+        if bool(lost.any()):
+            posterior.log_evidence[lost] = -torch.inf
+            unanswered = self._best.posterior(self._without_targets(batch))
+            posterior.responsibilities[lost] = unanswered.responsibilities[lost]
+        return posterior
 
     @torch.no_grad()
     def bic(self, X: Any, y: Any) -> float:
@@ -95,12 +105,12 @@ class FittedMixtureOfExperts(PredictionFile, IterativeEstimator[Mixture]):
 
     @abstractmethod
     def log_density(self, X: Any, y: Any) -> np.ndarray:
-        """log p(y | x) of each row, (n,), in nats."""
+        """log p(y | x) of each row, (n,), in nats; −∞ where y is too far out for float64."""
 
     def _log_density(self, X: Any, y: Any) -> Tensor:
         """log p(y | x) for targets as the model has them; a Gaussian gate's evidence of x is taken off."""
         batch = self._answered(X, y)
-        both = self._best.posterior(batch).log_evidence
+        both = self._posterior(batch).log_evidence
         if not self._is_gaussian():
             return both
         return both - self._best.posterior(self._without_targets(batch)).log_evidence
@@ -145,7 +155,7 @@ class FittedMixtureOfExperts(PredictionFile, IterativeEstimator[Mixture]):
 
     def _without_targets(self, batch: Batch) -> Batch:
         target = batch.target.clone()
-        target[:, self.n_features_in_ :] = torch.nan
+        (target[:, self.n_features_in_ :] if self._is_gaussian() else target).fill_(torch.nan)
         return Batch(target, batch.given)
 
     def _unanswered(self, X: np.ndarray) -> Batch:

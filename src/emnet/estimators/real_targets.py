@@ -65,7 +65,7 @@ class RealTargets(Targets):
         X, y = self._check_features(X, y, reset=reset, multi_output=True, y_numeric=True)
         self._flat = y.ndim == 1
         target = np.asarray(y, dtype=np.float64).reshape(len(X), -1)
-        require_finite(target, None, "Drop those rows.")
+        require_finite(target, None, "Drop those rows.", "y")
         known = getattr(self, "target_mean_", None)
         if not reset and known is not None and target.shape[1] != len(known):
             targets = "1 target" if len(known) == 1 else f"{len(known)} targets"
@@ -104,7 +104,7 @@ class RealTargets(Targets):
                 f"y must be {wanted}, a row for each of X and a column for each target; it is {target.shape}."
             )
         require_known_targets(target, _FILLED)
-        require_finite(target, None, "Drop those rows.")
+        require_finite(target, None, "Drop those rows.", "y")
         return cast(Batch, self._batch(X, self._scaled(target)))
 
     @abstractmethod

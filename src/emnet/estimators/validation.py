@@ -25,18 +25,18 @@ def require_no_negative(X: np.ndarray) -> None:
         )
 
 
-def require_finite(X: np.ndarray, names: np.ndarray | None, remedy: str) -> None:
+def require_finite(X: np.ndarray, names: np.ndarray | None, remedy: str, what: str = "X") -> None:
     """Raise InvalidInputError that names the columns with NaN or infinity and counts their cells."""
     bad = ~np.isfinite(X)
     if not bad.any():
         return
-    what = "NaN" if np.isnan(X).any() else "infinity"
+    kind = "NaN" if np.isnan(X).any() else "infinity"
     counts = bad.sum(axis=0)
     columns = np.flatnonzero(counts)
     parts = [f"{named_column(j, names)}: {counts[j]}" for j in columns[:_NAMED_COLUMNS]]
     more = f" and {len(columns) - _NAMED_COLUMNS} more columns" if len(columns) > _NAMED_COLUMNS else ""
     raise InvalidInputError(
-        f"Input X contains {what} (cells that are NaN or infinite, by column: {', '.join(parts)}{more}; "
+        f"Input {what} contains {kind} (cells that are NaN or infinite, by column: {', '.join(parts)}{more}; "
         f"the first in row {int(np.flatnonzero(bad.any(axis=1))[0])}). {remedy}"
     )
 
