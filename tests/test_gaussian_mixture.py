@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_iris, load_wine
+from sklearn.datasets import load_iris, load_wine, make_blobs
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.mixture import GaussianMixture as Peer
 
@@ -130,6 +130,28 @@ def test_not_converged_warns_and_interrupted_keeps_the_best():
         stopped.fit(X)
     assert (stopped.converged_, stopped.reason_) == (False, "interrupted")
     assert np.isfinite(stopped.score(X))
+
+
+def test_a_later_start_that_is_interrupted_is_kept_where_it_is_the_best(tmp_path):
+    X = make_blobs(300, 2, centers=6, cluster_std=0.4, random_state=3)[0]
+    options = {"n_init": 2, "init_params": "random_from_data", "random_state": 8, "tol": 1e-6, "max_iter": 300}
+    first, second = GaussianMixture(6, **options).fit(X).fits_
+    assert second.last.objective > first.last.objective + 50
+    left = len(first.history) + len(second.history) - 1
+
+    def interrupt(_, iteration):
+        nonlocal left
+        left -= 1
+        if not left:
+            raise KeyboardInterrupt
+
+    model = GaussianMixture(6, callbacks=[interrupt], **options)
+    with pytest.raises(FitInterrupted):
+        model.fit(X)
+    assert (model.converged_, model.reason_) == (False, "interrupted")
+    assert model.log_evidence_ == pytest.approx(300 * model.score(X)) == pytest.approx(second.last.objective, rel=1e-5)
+    model.set_params(callbacks=()).save(tmp_path / "m.emnet")
+    assert emnet.load(tmp_path / "m.emnet").history_ == model.history_
 
 
 def test_a_second_start_that_is_interrupted_leaves_the_first():

@@ -413,6 +413,26 @@ def test_an_interrupted_fit_keeps_the_best():
     assert np.isfinite(model.predict(X)).all()
 
 
+def test_a_later_start_that_is_interrupted_is_kept_where_it_is_the_best():
+    rng = np.random.RandomState(0)
+    X = rng.uniform(-3, 3, (120, 1))
+    y = np.sin(3 * X[:, 0]) + 0.1 * rng.randn(120)
+    first, second = MixtureOfExpertsRegressor(4, n_init=2, random_state=3).fit(X, y).fits_
+    assert second.last.objective > first.last.objective + 5
+    left = len(first.history) + len(second.history) - 1
+
+    def stop(model, iteration):
+        nonlocal left
+        left -= 1
+        if not left:
+            raise KeyboardInterrupt
+
+    model = MixtureOfExpertsRegressor(4, n_init=2, random_state=3, callbacks=[stop])
+    with pytest.raises(FitInterrupted):
+        model.fit(X, y)
+    assert model.history_[-1]["objective"] == pytest.approx(second.last.objective, rel=1e-3)
+
+
 def test_early_stopping_and_printing(capsys):
     X, y = two_lines()
     model = MixtureOfExpertsRegressor(3, n_init=1, early_stopping=True, verbose=True, random_state=0).fit(X, y)

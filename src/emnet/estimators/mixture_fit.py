@@ -338,8 +338,10 @@ class LearningMixture(CheckedMixture):
         except UnfinishedFit as end:
             if isinstance(end, DegenerateFitError) and not end.fit.history:
                 require_possible(model, data, self._column_name)
-            if end.fit.history and not self.fits_:
+            interrupted = end.fit.reason is Reason.INTERRUPTED  # what collapsed may well be the likeliest
+            if end.fit.history and (not self.fits_ or (interrupted and end.fit.last.objective > best)):
                 self._publish(model, end.fit, rows)
+                self.fits_ += [end.fit] if interrupted else []
             if not isinstance(end, CollapsedComponentError):  # other starts may still end well
                 self.converged_, self.reason_ = False, str(end.fit.reason)
             raise
