@@ -697,3 +697,55 @@ def test_mclusts_printed_parameters_of_reavens_diabetes_lead_to_its_printed_figu
         ends = getattr(end, criterion)(X)
         away, nearer = (getattr(model, criterion)(X) - ends for model in (here, next_))
         assert ends + away**2 / nearer == pytest.approx(printed, abs=3e-3)
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_partial_fit_knows_how_much_it_has_learned_from(tmp_path, saved):
+    """Of a file, too: 50 rows after 5000 have a step of 101^−0.6."""
+    rng = np.random.RandomState(0)
+    model = GaussianMixture(1, reg_covar=0.0)
+    for _ in range(100):
+        model.partial_fit(X[rng.permutation(150)[:50]])
+    if saved:
+        model.save(tmp_path / "m.emnet")
+        model = emnet.load(tmp_path / "m.emnet")
+    before, more = model.means_[0].copy(), X[:50] + 100
+    share = (model.partial_fit(more).means_[0] - before) / (more.mean(0) - before)
+    np.testing.assert_allclose(share, 101**-0.6, rtol=1e-6)
+
+
+def test_a_few_rows_after_a_fit_to_many_change_little():
+    rows = np.random.RandomState(0).randn(20_000, 2)
+    model = GaussianMixture(1).fit(rows)
+    mean = model.partial_fit(np.full((2, 2), 50.0)).means_[0]
+    np.testing.assert_allclose(mean, rows.mean(0) + 10_001**-0.6 * (50 - rows.mean(0)), rtol=1e-6)
+
+
+def test_select_goes_on_where_rows_are_too_few():
+    found = GaussianMixture(random_state=0).select(X[:6], range(1, 9), ["diag"], criterion="bic")
+    assert found.best.n_components < 7
+    problems = [line["problem"] for line in found.table if line["n_components"] > 6]
+    assert len(problems) == 2
+    assert all("n_samples = 6" in problem for problem in problems)
+
+
+def test_columns_that_depend_on_each_other_are_named():
+    with pytest.raises(CollapsedComponentError, match=r"along a direction .*, by columns 0, 4") as error:
+        GaussianMixture(1, reg_covar=0).fit(np.c_[X, X[:, 0]])
+    assert "shared" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "precisions_init",
+            np.eye(4) * np.array([1.0, -1.0, 1.0])[:, None, None],
+            "positive-definite; that of component 1",
+        ),
+        ("means_init", np.where(np.eye(3, 4) * [0, 0, 1, 0] == 1, np.nan, 0.0), r"entry \[2, 2\] is NaN or infinite"),
+    ],
+)
+def test_what_is_wrong_of_a_start_is_named(name, value, message):
+    with pytest.raises(InvalidInputError, match=message):
+        GaussianMixture(3, **{name: value}).fit(X)

@@ -56,6 +56,7 @@ _WHERE = {  # public name → module; imported when first used, so that `import 
     "SequenceClassifier": "emnet.estimators.sequence_classifier",
     "SeparationWarning": "emnet.exceptions",
     "TensorBoardLogger": "emnet.estimators.loggers",
+    "TooFewRowsError": "emnet.exceptions",
     "VariationalAutoencoder": "emnet.estimators.variational_autoencoder",
     "stream": "emnet.data.stream",
 }

@@ -4,7 +4,8 @@
 
     EmnetError
     ├── InvalidInputError (ValueError)          the data or a parameter cannot be used; says which and what to do
-    │   └── ImpossibleRowError                  parameters under which a row or sequence has probability 0, or none
+    │   ├── ImpossibleRowError                  parameters under which a row or sequence has probability 0, or none
+    │   └── TooFewRowsError                     a mixture has more components than there are rows
     ├── InsufficientMemoryError (MemoryError)   what is asked for does not fit; gives the bytes and the alternatives
     ├── DegenerateFitError (ArithmeticError)    parameters or evidence became NaN; the last finite ones are kept
     │   └── CollapsedComponentError (ValueError) a component of a mixture has no positive definite covariance
@@ -48,6 +49,10 @@ class InvalidInputError(EmnetError, ValueError):
 
 class ImpossibleRowError(InvalidInputError):
     """No component of a mixture, or no path of states, allows a row; says which."""
+
+
+class TooFewRowsError(InvalidInputError):
+    """A mixture has more components than there are rows."""
 
 
 class InsufficientMemoryError(EmnetError, MemoryError):

@@ -17,7 +17,7 @@ _POWER = 0.6
 
 
 def blended(
-    kept: ModelStatistics | None, found: ModelStatistics, t: int, power: float = _POWER, delay: float = 0.0
+    kept: ModelStatistics | None, found: ModelStatistics, t: float, power: float = _POWER, delay: float = 0.0
 ) -> ModelStatistics:
     """(1 − γ)·kept + γ·found with γ = (t + delay)^−power; of nothing kept, what was found."""
     share = (t + delay) ** -power

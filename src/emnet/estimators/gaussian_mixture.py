@@ -201,7 +201,7 @@ class GaussianMixture(LearningGaussianMixture):
         name_features(self, manifest, d)
         self._scale, self._log_scale = float(manifest["scale"]), float(manifest["log_scale"])
         self._n_free, self._fitted_type = int(manifest["n_free"]), self.covariance_type
-        self._rows_seen, self._passes, self._online = float(manifest["rows_seen"]), 1, None
+        self._rows_seen, self._online = float(manifest["rows_seen"]), None
         self.fits_ = [fit_from_json(record) for record in manifest["fits"]]
         best = max(self.fits_, key=lambda fit: fit.last.objective, default=None)
         self._record(best, best.rows if best else 1.0)

@@ -94,12 +94,14 @@ def covariances_of_precisions(precisions: Any, kind: str, k: int, d: int, scale:
     precisions = require_array(f"{kind} precision", precisions, shape_of_precisions(kind, k, d))
     if kind in (*SPHERICAL, *DIAGONAL):
         if (precisions <= 0).any():
-            raise InvalidInputError(f"'{kind} precision' should be positive")
+            component = int(np.argwhere(precisions <= 0)[0][0])
+            raise InvalidInputError(f"'{kind} precision' should be positive; that of component {component} is not")
         return torch.as_tensor(np.broadcast_to(1 / precisions.reshape(k, -1), (k, d)) / scale**2).diag_embed()
     matrices = np.broadcast_to(precisions, (k, d, d))
-    symmetric = np.allclose(matrices, np.swapaxes(matrices, 1, 2))
-    if not symmetric or (np.linalg.eigvalsh(matrices) <= 0).any():
-        raise InvalidInputError(f"'{kind} precision' should be symmetric, positive-definite")
+    symmetric = np.isclose(matrices, np.swapaxes(matrices, 1, 2)).all((1, 2))
+    if not (good := symmetric & (np.linalg.eigvalsh(matrices) > 0).all(1)).all():
+        which = "" if kind in TIED else f"; that of component {int(good.argmin())} is not"
+        raise InvalidInputError(f"'{kind} precision' should be symmetric, positive-definite{which}")
     return torch.linalg.inv(torch.as_tensor(matrices * scale**2, dtype=torch.float64))
 
 
@@ -133,5 +135,6 @@ def require_array(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
     if array.shape != shape:
         raise InvalidInputError(f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}")
     if not np.isfinite(array).all():
-        raise InvalidInputError(f"The parameter '{name}' must be finite; it has NaN or infinite entries.")
+        entry = ", ".join(map(str, np.argwhere(~np.isfinite(array))[0]))
+        raise InvalidInputError(f"The parameter '{name}' must be finite; entry [{entry}] is NaN or infinite.")
     return array

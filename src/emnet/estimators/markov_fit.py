@@ -27,6 +27,7 @@ from emnet.estimators.markov_file import MarkovInFile
 from emnet.estimators.markov_start import StartingMarkov
 from emnet.estimators.mixture_report import of_few_digits, warn_of_failed_starts, warn_of_idle_states
 from emnet.estimators.monitor import ConvergenceMonitor, Monitoring
+from emnet.estimators.partial_fits import units_of
 from emnet.estimators.resuming import resumable
 from emnet.estimators.sequences import pieces
 from emnet.estimators.streaming import StreamedBatches, random_numbers, require_alone, sequence_weights, survey
@@ -213,20 +214,25 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
                     monotone=self._is_monotone(),
                 )
         except UnfinishedFit as end:
-            if end.fit.history and not self.fits_:
+            interrupted = end.fit.reason is Reason.INTERRUPTED  # what collapsed may well be the likeliest
+            if end.fit.history and (not self.fits_ or (interrupted and end.fit.last.objective > self._highest())):
                 start._publish(model, end.fit, log_scale)
                 self._become(start)
             raise
         with torch.no_grad():
             if rule.parameters is not None and fit.reason is Reason.STOPPED:
                 model.set_coordinates(rule.parameters)
-        best = max((each.last.objective for each in self.fits_), default=-np.inf)
+        best = self._highest()
         self.fits_.append(fit)
         if fit.last.objective > best:
             start._publish(model, fit, log_scale)
             self._become(start)
             warn_of_idle_states(counted.expected_rows(model, data))
             self._warn_of_lifted(model)
+
+    def _highest(self) -> float:
+        """The objective of the best start so far."""
+        return max((each.last.objective for each in self.fits_), default=-np.inf)
 
     def _become(self, start: Self) -> None:
         """Take over what a start has fitted."""
@@ -279,7 +285,8 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
     def partial_fit(self, X: Any, lengths: Any = None, *, y: Any = None, sample_weight: Any = None) -> Self:
         """A step of stepwise EM on these sequences, from the present parameters; the first ones make the start.
 
-        s ← (1 − γ)·s + γ·ŝ of a sequence on average, γ = (t + 1)^−0.6, and then M (Cappé & Moulines 2009).
+        s ← (1 − γ)·s + γ·ŝ of a sequence on average, γ = t^−0.6, and then M (Cappé & Moulines 2009): t is how many such
+        portions all sequences so far would make.
         """
         with keeping_what_was_fitted(self):
             self._check_parameters()
@@ -288,7 +295,8 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
             if not hasattr(self, "_stepper"):
                 if not learned:
                     self._init(X, lengths, self.random_state, y)
-                self._stepper = Stepwise(Exact(), learned=implied if learned else None)
+                before = units_of(self.fits_) if learned else None
+                self._stepper = Stepwise(Exact(), implied if learned else None, before)
             self._check_start(X)
             model, data = self._learnable(), list(self._batches(X, lengths, weights, y))
             with torch.no_grad():

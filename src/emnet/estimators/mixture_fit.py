@@ -55,7 +55,6 @@ class LearningMixture(CheckedMixture):
     fits_: list[Fit]
     _log_scale: float
     _rows_seen: float
-    _passes: int
     _online: ModelStatistics | None
     _kept: Mapping[Any, np.ndarray]
 
@@ -169,7 +168,8 @@ class LearningMixture(CheckedMixture):
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """A step of stepwise EM on these rows, from the present parameters; the first rows make the start.
 
-        s ← (1 − γ)·s + γ·ŝ a row with γ = (t + 1)^−0.6, then M (Cappé & Moulines 2009).
+        s ← (1 − γ)·s + γ·ŝ a row with γ = t^−0.6, then M (Cappé & Moulines 2009): t is how many such portions all rows
+        so far would make, those of a fit or of a file included.
         """
         with keeping_what_was_fitted(self):
             self._check_parameters()
@@ -226,7 +226,7 @@ class LearningMixture(CheckedMixture):
         self._kept = self._values_to_keep(continues)
         data = list(self._batches(X, weights, labels))
         self._take_down(data)
-        self._rows_seen, self._passes, self._online = total_weight(data), 1, None
+        self._rows_seen, self._online = total_weight(data), None
         self._log_scale = self._log_scale_of(X, weights)
         if continues:
             self._fit_starts(data, self.lower_bound_, 1, lambda rng: self._learnable())
@@ -247,7 +247,7 @@ class LearningMixture(CheckedMixture):
         own = found.sample
         few = list(self._batches(own.X, own.weights, own.target))
         data = StreamedBatches(stream, self._batches_of, found)
-        self._rows_seen, self._passes, self._online = found.total_weight, 1, None
+        self._rows_seen, self._online = found.total_weight, None
         with options.few_threads(stream.batch_rows * own.X.shape[1] * self.n_components):
             if continues:
                 self._fit_starts(data, self.lower_bound_, 1, lambda rng: self._learnable(), stream.group)
@@ -268,7 +268,7 @@ class LearningMixture(CheckedMixture):
         """A pass of `partial_fit`."""
         if first:
             self._measure(X, weights)
-            self._rows_seen, self._passes, self._online = 0.0, 0, None
+            self._rows_seen, self._online = 0.0, None
         self._kept = self._values_to_keep(not first)
         data = list(self._batches(X, weights, labels))
         self._take_down(data)
@@ -279,9 +279,9 @@ class LearningMixture(CheckedMixture):
             before, found = e_step(model, data, Exact())
             if not math.isfinite(before.log_evidence):
                 require_possible(model, data, self._column_name)
-            kept = (self._online or implied(model)) if self._passes else None
-            self._online = blended(kept, found * (1 / rows), self._passes + 1)
-            self._rows_seen, self._passes = self._rows_seen + rows, self._passes + 1
+            kept = (self._online or implied(model)) if self._rows_seen else None
+            self._online = blended(kept, found * (1 / rows), self._rows_seen / rows + 1)
+            self._rows_seen += rows
             model.m_step(self._online * self._rows_seen)
             after = evaluate(model, data, Exact())
         lines = tuple(Iteration(number, progress, 0.0) for number, progress in enumerate((before, after)))

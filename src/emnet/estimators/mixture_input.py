@@ -28,7 +28,7 @@ from emnet.estimators.validation import (
     require_whole_number,
     weights_of_some,
 )
-from emnet.exceptions import InvalidInputError
+from emnet.exceptions import InvalidInputError, TooFewRowsError
 
 
 class CheckedMixture(FittedMixture):
@@ -115,7 +115,7 @@ class CheckedMixture(FittedMixture):
 
     def _require_rows(self, n: int, weights: np.ndarray | None) -> None:
         if n < self.n_components:
-            raise InvalidInputError(
+            raise TooFewRowsError(
                 f"Expected n_samples >= n_components but got n_components = {self.n_components}, n_samples = {n}"
                 f"{'' if weights is None else ' with a weight above 0'}"
             )

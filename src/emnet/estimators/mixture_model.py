@@ -295,7 +295,7 @@ class MixtureModel(LearningMixtureModel):
             Summary(means[list(block.columns)], variances[list(block.columns)], tuple(shares))
             for block, shares in zip(self._blocks, manifest["shares"], strict=True)
         )
-        self._rows_seen, self._passes, self._online = float(manifest["rows_seen"]), 1, None
+        self._rows_seen, self._online = float(manifest["rows_seen"]), None
         model = self._mixture(self._given(), torch.device("cpu"))
         parameters = dict(model.named_parameters())
         require_tensors(tensors, {f"model.{name}": tuple(own.shape) for name, own in parameters.items()})

@@ -20,6 +20,7 @@ from emnet.exceptions import (
     CollapsedComponentWarning,
     InvalidInputError,
     RegularizationWarning,
+    TooFewRowsError,
 )
 from emnet.interruption import one_of_several
 
@@ -149,7 +150,7 @@ def _fit(
         try:
             with one_of_several():
                 candidate.fit(*data)
-        except CollapsedComponentError as error:
+        except (CollapsedComponentError, TooFewRowsError) as error:
             nothing = dict.fromkeys(("log_likelihood", "parameters", *criteria), np.inf)
             return {**nothing, "converged": False, "problem": str(error)}
     problem = None

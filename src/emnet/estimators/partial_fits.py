@@ -85,7 +85,7 @@ class PartialFits(StreamedFits[M]):
 
     def _stepper(self, seed: int, first: bool) -> Algorithm:
         if self._has_closed_m_steps():
-            return Stepwise(Exact(), learned=None if first else implied)
+            return Stepwise(Exact()) if first else Stepwise(Exact(), implied, units_of(self.fits_))
         return Adam(self._e_step(seed)) if first else Adam(self._e_step(seed), learning_rate=_RATE_AFTER_A_FIT)
 
     def _step(self, model: M, data: Data, algorithm: Algorithm) -> Fit:
@@ -103,6 +103,11 @@ class PartialFits(StreamedFits[M]):
                 "the inputs, or take a smaller learning rate."
             )
         return Fit((met, reached), Reason.MAX_ITER, total_weight(data), reached.seconds)
+
+
+def units_of(fits: Iterable[Fit]) -> float | None:
+    """The weight of the units that fits were on; None of none."""
+    return max((fit.rows for fit in fits), default=0.0) or None
 
 
 def usual_batch(n: int) -> int:

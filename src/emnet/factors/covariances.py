@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from emnet.exceptions import CollapsedComponentError
 from emnet.kernels.triangles import pack, triangle
 
+_SHARE_OF_DIRECTION, _NAMED_COLUMNS = 0.3, 4  # what a column has of a flat direction, beside the first, to be named
 _ROUNDING = 2 * torch.finfo(torch.float64).eps  # share of a variance that a sum over columns may leave, for each
 
 _Written = Sequence[tuple[Tensor, int, torch.device]]
@@ -184,19 +185,31 @@ def to_log_variances(variances: Tensor) -> Tensor:
 
 
 def require_definite(good: Tensor, matrices: Tensor) -> None:
-    """Raise unless every matrix is positive definite; `good` is (k,), or (1,) of a shared matrix."""
+    """Raise unless every matrix, or diagonal, is positive definite; `good` is (k,), or (1,) of a single matrix."""
     if bool(good.all()):
         return
     bad = torch.nonzero(~good).flatten().tolist()
-    which = "The shared covariance" if len(good) == 1 else f"The covariance of component {', '.join(map(str, bad))}"
-    squares = matrices[bad[0]] if matrices.dim() == 2 else matrices[bad[0]].diagonal()
+    which = "The covariance" if len(good) == 1 else f"The covariance of component {', '.join(map(str, bad))}"
     raise CollapsedComponentError(
-        f"{which} is not positive definite (smallest variance {float(squares.min()):.3g}). Fitting the mixture model "
+        f"{which} is not positive definite ({_flattest(matrices[bad[0]])}). Fitting the mixture model "
         "failed because some components have ill-defined empirical covariance (for instance caused by singleton or "
         "collapsed samples).",
         components=bad,
         remedy="Try fewer components, or a prior on covariances; columns that depend on each other have to go.",
     )
+
+
+def _flattest(matrix: Tensor) -> str:
+    """Where a covariance, (d, d), or variances, (d,), are the smallest, in words: columns that depend on each other."""
+    variances = matrix if matrix.dim() == 1 else matrix.diagonal()
+    least = float(variances.min())
+    if matrix.dim() == 1 or not least > 0 or not bool(matrix.isfinite().all()):
+        return f"smallest variance {least:.3g}, of column {int(variances.argmin())}"
+    scale = variances.rsqrt()
+    weights = torch.linalg.eigh(matrix * scale[:, None] * scale).eigenvectors[:, 0].abs()  # in the columns' own units
+    columns = torch.nonzero(weights > _SHARE_OF_DIRECTION * weights.max()).flatten().tolist()[:_NAMED_COLUMNS]
+    smallest = max(float(torch.linalg.eigvalsh(matrix)[0]), 0.0)
+    return f"smallest variance along a direction {smallest:.3g}, by columns {', '.join(map(str, columns))}"
 
 
 # -- structures with a closed form ----------------------------------------------------------------------------------
