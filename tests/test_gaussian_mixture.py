@@ -749,3 +749,11 @@ def test_columns_that_depend_on_each_other_are_named():
 def test_what_is_wrong_of_a_start_is_named(name, value, message):
     with pytest.raises(InvalidInputError, match=message):
         GaussianMixture(3, **{name: value}).fit(X)
+
+
+def test_parameters_of_another_type_are_refused():
+    model = GaussianMixture(2, random_state=0).fit(X).set_params(covariance_type="diag")
+    with pytest.raises(InvalidInputError, match="Set it back, or fit anew"):
+        model.predict(X)
+    with pytest.raises(InvalidInputError, match=r"which must be \(2,\) booleans"):
+        model.set_params(covariance_type="full").without_components([True, False, True])

@@ -7,6 +7,7 @@ from sklearn.datasets import load_iris, load_wine
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+import emnet
 from benchmarks.imputation import masked
 from emnet import (
     EMImputer,
@@ -307,3 +308,15 @@ def test_what_stands_for_a_hole():
         EMImputer().fit(twice)
     with pytest.raises(InvalidInputError, match="several columns that are called 'a'"):
         EMImputer(n_components=1).fit(twice.set_axis(list("abcd"), axis=1)).transform(twice)
+
+
+def test_a_fill_value_beside_which_all_others_are_one_is_named():
+    X = np.random.RandomState(0).randn(60, 3)
+    X[5, 1], X[::7, 2] = 1e37, np.nan
+    with pytest.warns(emnet.EmnetWarning, match=r"Row 5 has 1e\+37 in column 1, where half of all cells lie within"):
+        EMImputer(n_components=1, random_state=0).fit(X)
+
+
+def test_a_single_row_is_too_few_for_the_imputer():
+    with pytest.raises(ValueError, match="a minimum of 2 is required by EMImputer"):
+        EMImputer().fit([[1.0, 2.0]])

@@ -15,11 +15,12 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from emnet.applications.impute import FittedTo, impute_many
 from emnet.data.columns import Parts
-from emnet.data.frames import has_words, is_nothing, require_frame
+from emnet.data.frames import has_words, is_nothing, plain, require_frame
 from emnet.data.sample import Units
 from emnet.data.stream import Chunk, Stream
 from emnet.estimators.auto_density import chosen_density, kinds_of, sizes_of, sizes_within
 from emnet.estimators.description import Inside
+from emnet.estimators.far_cells import warn_of_far_cells
 from emnet.estimators.gaussian_mixture import GaussianMixture
 from emnet.estimators.mixture_selection import Selection
 from emnet.estimators.resuming import resumable
@@ -159,6 +160,8 @@ class EMImputer(TransformerMixin, BaseEstimator):
         self._indicator = MissingIndicator(error_on_new=False).fit(X) if self.add_indicator else None
         self.selection_: Selection | None = None
         if isinstance(self.model, str):
+            names = getattr(self, "feature_names_in_", np.arange(X.shape[1]))[self._used]
+            warn_of_far_cells(used, lambda j: plain(names[j]))
             self.location_, self.scale_ = location_scale_of_seen(used, sample_weight)
             rows = (used - self.location_) / self.scale_
             model = self._selected(rows, len(rows))
@@ -387,7 +390,13 @@ class EMImputer(TransformerMixin, BaseEstimator):
         given = is_nothing(self.missing_values)
         with naming_cells(X):
             X = validate_data(
-                self, X, dtype=np.float64, ensure_all_finite="allow-nan" if given else True, reset=reset, copy=True
+                self,
+                X,
+                dtype=np.float64,
+                ensure_all_finite="allow-nan" if given else True,
+                ensure_min_samples=2 if reset else 1,
+                reset=reset,
+                copy=True,
             )
         if not given:
             X[self.missing_values == X] = np.nan

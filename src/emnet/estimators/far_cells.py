@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from emnet.exceptions import DegenerateFitError, InvalidInputError
+from emnet.exceptions import DegenerateFitError, EmnetWarning, InvalidInputError
+from emnet.warning import warn
 
 _FAR = 1e6  # times as far from a column's median as half of its cells are: its square leaves few digits to theirs
 
@@ -24,6 +25,12 @@ def naming_far_cells(rows: Callable[[], np.ndarray], name: Callable[[int], Any])
     except (InvalidInputError, DegenerateFitError) as error:
         error.args = (f"{error.args[0]}{_farthest(rows(), name)}", *error.args[1:])
         raise
+
+
+def warn_of_far_cells(X: np.ndarray, name: Callable[[int], Any]) -> None:
+    """For a fit to standardized columns, which fails of nothing: beside such a cell all others are as good as one."""
+    if words := _farthest(X, name):
+        warn(words.strip(), EmnetWarning)
 
 
 def _farthest(X: np.ndarray, name: Callable[[int], Any]) -> str:

@@ -90,6 +90,12 @@ class FittedGaussianMixture(FittedMixture):
 
     def _fitted_model(self) -> Mixture:
         check_is_fitted(self)
+        shape = gaussian_parameters.shape_of_precisions(self.covariance_type, *self.means_.shape)
+        if np.shape(self.precisions_cholesky_) != shape:
+            raise InvalidInputError(
+                f"covariance_type is {self.covariance_type!r}, whose precisions_cholesky_ are {shape}; those that were "
+                f"fitted are {np.shape(self.precisions_cholesky_)}. Set it back, or fit anew."
+            )
         return gaussian_parameters.model_of(
             self.weights_, self.means_, self.precisions_cholesky_, self.covariance_type, self._center, self._scale
         )

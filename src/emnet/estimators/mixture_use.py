@@ -77,6 +77,8 @@ class FittedMixture(OnnxFile, DensityMixin, BaseEstimator):
         Raises InvalidInputError unless one with a weight remains.
         """
         check_is_fitted(self)
+        if np.shape(which) != self.weights_.shape:
+            raise InvalidInputError(f"which must be {self.weights_.shape} booleans; it is {np.shape(which)}.")
         weights = np.where(which, 0.0, self.weights_)
         if not weights.sum() > 0:
             raise InvalidInputError("which must leave a component that has a weight; it names all of them.")
