@@ -125,7 +125,7 @@ def test_standard_errors_away_from_a_maximum_are_refused():
 
 
 def test_a_pass_mixes_the_statistics_of_old_and_new_rows():
-    """Two passes over Poisson counts and a category by hand: s₁ = ŝ₁, s₂ = (1 − γ) s₁ + γ ŝ₂ with γ = 2^−0.6."""
+    """Two passes over Poisson counts and a category: s₁ = ŝ₁, s₂ = (1 − γ) s₁ + γ ŝ₂ with γ = (300 / 100)^−0.6."""
     rng = np.random.RandomState(0)
     kind = rng.rand(300) < 0.5
     frame = pd.DataFrame({"n": rng.poisson(np.where(kind, 8.0, 2.0)).astype(float), "c": np.where(kind, "a", "b")})
@@ -155,7 +155,7 @@ def test_a_pass_mixes_the_statistics_of_old_and_new_rows():
     require_m_step(*first)
     second = averages(model, frame[200:])
     model.partial_fit(frame[200:])
-    share = 2**-0.6
+    share = 3**-0.6
     require_m_step(*((1 - share) * old + share * new for old, new in zip(first, second, strict=True)))
 
 

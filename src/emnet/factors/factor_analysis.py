@@ -101,7 +101,7 @@ def _exact(covariance: Tensor, q: int) -> tuple[Tensor, Tensor] | None:
     with the Hessian as it is at the solution, damped, from Jöreskog's start (Lawley & Maxwell 1971, chapter 4).
     """
     lower, failed = torch.linalg.cholesky_ex(covariance)
-    if failed:
+    if failed or q == len(covariance):
         return None
     least = (_LEAST_SHARE * covariance.diagonal()).log()
     bound = torch.cholesky_inverse(lower).diagonal().reciprocal()
