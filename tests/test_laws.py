@@ -203,6 +203,19 @@ def test_batches_add_up_to_the_whole(case):
 
 
 @cases
+def test_what_em_leaves_behind_can_meet_a_graph(case):
+    model, batch = case.make(0, F64), case.data(0, F64)
+    step = ALGORITHMS["em"]()
+    for _ in range(2):
+        step.step(model, [batch])
+    assert not any(tensor.is_inference() for tensor in (*model.parameters(), *model.buffers()))
+    kept = gradient_of(model, batch)
+    fresh = gradient_of(copy.deepcopy(model), replace(batch))
+    torch.testing.assert_close(kept, fresh, rtol=1e-12, atol=1e-12)
+    run(model, batch, ALGORITHMS["lbfgs"](), inference=Exact(), max_iter=2)
+
+
+@cases
 @pytest.mark.parametrize("algorithm", ["squarem", "lbfgs"])
 def test_accelerated_runs_end_at_a_maximum(case, algorithm):
     model, batch = case.make(10, F64), case.data(10, F64)

@@ -76,7 +76,8 @@ class Batch:
         """function(self, *args), worked out once: what every pass needs and no parameter changes."""
         key = (function, *args)
         if key not in self._derived:
-            self._derived[key] = function(self, *args)
+            with torch.inference_mode(False):  # it outlives the step, and may meet a graph
+                self._derived[key] = function(self, *args)
         return self._derived[key]
 
     def to_float64(self) -> Batch:

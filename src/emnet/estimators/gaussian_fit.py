@@ -96,9 +96,10 @@ class LearningGaussianMixture(LearningMixture, FittedGaussianMixture):
         k = self.n_components
         alike = (gaussian_start.or_one(self._spread) + self.reg_covar / self._scale**2).diag_embed().expand(k, d, d)
         first = self._mixture(np.full(k, 1 / k), np.zeros((k, d)), alike, fixed=())
-        statistics = gaussian_start.exact_statistics(first, data, found)
+        statistics, learned = gaussian_start.exact_statistics(first, data, found)
         if self._none_given():
-            first.m_step(statistics)
+            if not learned:
+                first.m_step(statistics)
             return first
         if self.precisions_init is not None:
             first.weights.maximize(statistics["weights"])

@@ -47,7 +47,11 @@ class Factor(nn.Module, ABC, Generic[S]):
 
     @abstractmethod
     def maximize(self, statistics: S) -> None:
-        """M-step: raise Q(θ; statistics) + log p(θ)."""
+        """M-step: raise Q(θ; statistics) + log p(θ).
+
+        One that asks autograd for gradients is of a factor whose parameters require them: EM runs models without such
+        parameters in PyTorch's inference mode, where no graph is kept.
+        """
 
     @abstractmethod
     def gradient(self, statistics: S) -> Tensor:

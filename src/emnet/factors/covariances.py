@@ -65,7 +65,7 @@ class Covariance(nn.Module):
         """U with Σ⁻¹ = UᵀU: (k or 1, d, d), or (k, d) of diagonals; worked out once for the same parameters."""
         held = (*self._parameters.values(), *self._buffers.values())
         now = [(tensor, tensor._version, tensor.device) for tensor in held if tensor is not None]
-        if self._inverse is None or not _same(now, self._inverse[0]):
+        if self._inverse is None or not _same(now, self._inverse[0]) or _is_out_of_mode(self._inverse[1]):
             self._inverse = (now, self._inverted(self.factor(*self._values())))
         return self._inverse[1]
 
@@ -108,6 +108,11 @@ def _same(now: _Written, then: _Written) -> bool:
     return all(a[0] is b[0] and a[1:] == b[1:] for a, b in zip(now, then, strict=True))
 
 
+def _is_out_of_mode(kept: Tensor) -> bool:
+    """Whether it was worked out in PyTorch's inference mode, and may now meet a graph that it cannot be part of."""
+    return kept.is_inference() and not torch.is_inference_mode_enabled()
+
+
 def free(values: Tensor) -> nn.Parameter:
     """A parameter of its own memory, in float64, written by M-steps and not by autograd."""
     return nn.Parameter(values.detach().double().clone(), requires_grad=False)
@@ -146,12 +151,12 @@ def to_log_cholesky(matrices: Tensor) -> Tensor:
     CollapsedComponentError : a matrix is not positive definite; the message names the component.
     """
     factor, failed = torch.linalg.cholesky_ex(matrices)
-    sure = _beyond(_ROUNDING * matrices.shape[1], factor, failed, matrices)
-    factor.diagonal(dim1=1, dim2=2).log_()
-    vector = pack(factor)
-    if not math.isfinite(float(vector.sum())) or not bool(sure.all()):
-        require_definite(sure & vector.isfinite().all(1), matrices)
-    return vector
+    scales = factor.diagonal(dim1=1, dim2=2)
+    least = float((scales.square() / matrices.diagonal(dim1=1, dim2=2)).amin())  # NaN if anything is
+    if not least > _ROUNDING * matrices.shape[1] or bool(failed.any()):
+        require_definite(is_definite(matrices), matrices)
+    scales.log_()
+    return pack(factor)
 
 
 def is_definite(matrices: Tensor, rounding: float | None = None) -> Tensor:
@@ -160,12 +165,8 @@ def is_definite(matrices: Tensor, rounding: float | None = None) -> Tensor:
     rounding : the share of a column's variance that is none where the columns before it leave no more.
     """
     factor, failed = torch.linalg.cholesky_ex(matrices)
-    return _beyond(_ROUNDING * matrices.shape[1] if rounding is None else rounding, factor, failed, matrices)
-
-
-def _beyond(rounding: float, factor: Tensor, failed: Tensor, matrices: Tensor) -> Tensor:
     left = factor.diagonal(dim1=1, dim2=2).square() / matrices.diagonal(dim1=1, dim2=2)
-    return (failed == 0) & (left > rounding).all(1)
+    return (failed == 0) & (left > (_ROUNDING * matrices.shape[1] if rounding is None else rounding)).all(1)
 
 
 def from_log_cholesky(vector: Tensor, d: int) -> Tensor:
