@@ -151,6 +151,17 @@ def test_one_seed_gives_one_result(problem, make):
         assert a.log_evidence.equal(b.log_evidence)
 
 
+@pytest.mark.parametrize("make", [lambda: Importance(8), lambda: Importance(8, Recognition()), lambda: Gibbs()])
+def test_what_an_e_step_keeps_can_change_outside_of_em(problem, make):
+    """EM may be in PyTorch's inference mode, in which no tensor may be made that is written outside of it."""
+    model, batch = problem
+    inference = make()
+    EM(inference).step(model, [batch])
+    posterior = inference(model, batch)
+    assert bool(posterior.log_evidence.isfinite().all())
+    assert not posterior.mean.is_inference()
+
+
 def test_a_row_of_no_class_has_the_prior_and_evidence_one(problem):
     model, batch = problem
     unseen = Batch(batch.target, batch.given, torch.zeros(len(batch), dtype=torch.bool))

@@ -76,7 +76,7 @@ class Batch:
         """function(self, *args), worked out once: what every pass needs and no parameter changes."""
         key = (function, *args)
         if key not in self._derived:
-            with torch.inference_mode(False):  # it outlives the step, and may meet a graph
+            with torch.inference_mode(False), torch.no_grad():  # it outlives the step, and may meet a graph later
                 self._derived[key] = function(self, *args)
         return self._derived[key]
 

@@ -17,14 +17,14 @@ from emnet.models.base import LatentModel
 class EM:
     """One E-step over all the data, one M-step (Dempster, Laird & Rubin 1977).
 
-    Where no parameter asks for gradients both are in PyTorch's inference mode, which takes a seventh off a step of a
-    small table: most of that is not arithmetic, but views and the graph that nobody wants.
+    Where the E-step is pure and no parameter asks for gradients, both are in PyTorch's inference mode. It takes a tenth
+    off a step of a small table: most of that is not arithmetic, but views and what else a graph would want.
     """
 
     inference: EStep
 
     def step(self, model: LatentModel, data: Data) -> Progress:
-        closed = not any(parameter.requires_grad for parameter in model.parameters())
+        closed = self.inference.pure and not any(parameter.requires_grad for parameter in model.parameters())
         with torch.inference_mode() if closed else nullcontext():
             progress, statistics = e_step(model, data, self.inference)
             model.m_step(statistics)

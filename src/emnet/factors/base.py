@@ -49,8 +49,8 @@ class Factor(nn.Module, ABC, Generic[S]):
     def maximize(self, statistics: S) -> None:
         """M-step: raise Q(θ; statistics) + log p(θ).
 
-        One that asks autograd for gradients is of a factor whose parameters require them: EM runs models without such
-        parameters in PyTorch's inference mode, where no graph is kept.
+        One that asks autograd for gradients is of a factor whose parameters require them: EM may run models without
+        such parameters in PyTorch's inference mode, where no graph is kept.
         """
 
     @abstractmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from emnet.batch import Batch
 from emnet.posteriors import Evidence, Posterior
@@ -11,7 +11,12 @@ from emnet.statistics import ModelStatistics
 
 
 class EStep(ABC):
-    """A way to the posterior: exact, sampled or variational; of any latent model, or of one kind."""
+    """A way to the posterior: exact, sampled or variational; of any latent model, or of one kind.
+
+    pure : whether it keeps nothing from step to step and asks autograd for nothing.
+    """
+
+    pure: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, model: Any, batch: Batch) -> Posterior:

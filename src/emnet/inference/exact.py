@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from emnet.batch import Batch
 from emnet.inference.base import EStep
@@ -14,6 +15,8 @@ from emnet.statistics import ModelStatistics
 @dataclass(frozen=True)
 class Exact(EStep):
     """The model's own posterior, summed or integrated exactly."""
+
+    pure: ClassVar[bool] = True
 
     def __call__(self, model: LatentModel, batch: Batch) -> Posterior:
         return model.posterior(batch)
