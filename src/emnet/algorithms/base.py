@@ -96,6 +96,15 @@ class Fit:
         """M-steps that were taken; a line that puts parameters back is none."""
         return max(len(self.history) - 1 - (self.returned_to is not None), 0)
 
+    def is_kept_beside(self, best: float | None) -> bool:
+        """Whether its parameters are, where it did not end well, and other starts reached `best`, None of no others.
+
+        What was interrupted counts for what it reached; what failed may well be the likeliest.
+        """
+        if best is None or not self.history:
+            return bool(self.history)
+        return self.reason is Reason.INTERRUPTED and self.last.objective > best
+
     @property
     def estimated(self) -> bool:
         """Whether its steps reported estimates, which end no run: it had as many as it was given."""

@@ -45,12 +45,8 @@ class PublishedFits(Generic[M]):
         self.log_evidence_ = best.last.log_evidence if best.history else float("nan")
 
     def _publish_unfinished(self, model: M, fit: Fit) -> None:
-        """A start that did not end well counts only where no other has ended, or where it was interrupted and is best.
-
-        What failed may well be the likeliest.
-        """
-        best = _objective(self.fits_[self._best_index()]) if self.members_ else -np.inf
-        if not self.members_ or (fit.reason is Reason.INTERRUPTED and _objective(fit) > best):
+        """A start that did not end well counts where there is no other, or where it was interrupted and is the best."""
+        if not self.members_ or fit.is_kept_beside(_objective(self.fits_[self._best_index()])):
             self._publish(model, fit)
         self.converged_, self.reason_ = False, str(fit.reason)
 

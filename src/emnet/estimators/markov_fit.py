@@ -214,8 +214,7 @@ class LearningMarkov(StartingMarkov, MarkovInFile):
                     monotone=self._is_monotone(),
                 )
         except UnfinishedFit as end:
-            interrupted = end.fit.reason is Reason.INTERRUPTED  # what collapsed may well be the likeliest
-            if end.fit.history and (not self.fits_ or (interrupted and end.fit.last.objective > self._highest())):
+            if end.fit.is_kept_beside(self._highest() if self.fits_ else None):
                 start._publish(model, end.fit, log_scale)
                 self._become(start)
             raise

@@ -338,10 +338,9 @@ class LearningMixture(CheckedMixture):
         except UnfinishedFit as end:
             if isinstance(end, DegenerateFitError) and not end.fit.history:
                 require_possible(model, data, self._column_name)
-            interrupted = end.fit.reason is Reason.INTERRUPTED  # what collapsed may well be the likeliest
-            if end.fit.history and (not self.fits_ or (interrupted and end.fit.last.objective > best)):
+            if end.fit.is_kept_beside(best if self.fits_ else None):
                 self._publish(model, end.fit, rows)
-                self.fits_ += [end.fit] if interrupted else []
+                self.fits_ += [end.fit] if end.fit.reason is Reason.INTERRUPTED else []
             if not isinstance(end, CollapsedComponentError):  # other starts may still end well
                 self.converged_, self.reason_ = False, str(end.fit.reason)
             raise
