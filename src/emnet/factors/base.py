@@ -47,11 +47,7 @@ class Factor(nn.Module, ABC, Generic[S]):
 
     @abstractmethod
     def maximize(self, statistics: S) -> None:
-        """M-step: raise Q(θ; statistics) + log p(θ).
-
-        One that asks autograd for gradients is of a factor whose parameters require them: EM may run models without
-        such parameters in PyTorch's inference mode, where no graph is kept.
-        """
+        """M-step: raise Q(θ; statistics) + log p(θ)."""
 
     @abstractmethod
     def gradient(self, statistics: S) -> Tensor:

@@ -23,6 +23,8 @@ class LatentModel(nn.Module, ABC, Generic[P]):
     """A latent structure with factors. E: `posterior`, then `statistics`. M: `m_step`, written once, here.
 
     Factors that are `held` are no part of θ: nothing changes them, and their priors are constants.
+    A model that asks autograd for gradients has parameters that require them: EM may run others in PyTorch's inference
+    mode, where no graph is kept.
     """
 
     held: frozenset[str] = frozenset()
