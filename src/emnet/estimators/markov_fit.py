@@ -50,6 +50,7 @@ _BATCH_ROWS = 2**20
 class _Occupied(EStep):
     """The exact E-step, which takes down how many rows of each batch every state is expected to have."""
 
+    pure = True
     kept = ("counts",)
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from emnet.statistics import ModelStatistics
 class EStep(ABC):
     """A way to the posterior: exact, sampled or variational; of any latent model, or of one kind.
 
-    pure : whether it keeps nothing from step to step and asks autograd for nothing.
+    pure : whether it asks autograd for nothing, and writes into no tensor that it keeps from step to step.
     """
 
     pure: ClassVar[bool] = False
