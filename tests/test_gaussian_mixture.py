@@ -16,6 +16,7 @@ from emnet import (
     FitInterrupted,
     GaussianMixture,
     InvalidInputError,
+    MixtureModel,
     NormalInverseWishart,
 )
 from tests.oracles import enumerate_mixture, expected_moments, log_normal
@@ -571,6 +572,31 @@ def test_select_finds_the_number_of_components_and_shows_its_table():
     assert len(found.table) == 10
     assert found.table[0]["bic"] == found.best.bic(rows) == min(line["bic"] for line in found.table)
     assert GaussianMixture(random_state=0).select(rows, [2, 3], ["full"], "icl").best.n_components == 3
+
+
+@pytest.mark.parametrize("cls", [GaussianMixture, MixtureModel])
+def test_criteria_with_weights_are_those_of_the_rows_that_often(cls):
+    X = load_iris().data
+    weights = np.random.RandomState(0).randint(0, 4, len(X))
+    repeated = np.repeat(X, weights, axis=0)
+    model = cls(3, random_state=0).fit(X)
+    for name in ("score", "bic", "aic", "icl"):
+        criterion = getattr(model, name)
+        assert criterion(X, sample_weight=weights) == pytest.approx(criterion(repeated), rel=1e-12)
+    lines = cls(random_state=0).select(X, range(1, 4), sample_weight=weights).table
+    for line in lines:
+        own = {name: line[name] for name in ("covariance_type", "n_components") if name in line}
+        assert line["bic"] == cls(random_state=0, **own).fit(X, sample_weight=weights).bic(X, weights)
+    with pytest.raises(InvalidInputError, match="no y or sample_weight besides"):
+        model.bic(emnet.stream([X]), weights)
+
+
+def test_a_row_of_weight_zero_is_none_to_a_score():
+    X = load_iris().data
+    model = GaussianMixture(3, random_state=0).fit(X)
+    far = np.vstack((X, np.full(4, 1e200)))
+    assert model.score(far) == -np.inf
+    assert model.score(far, sample_weight=np.append(np.ones(len(X)), 0)) == pytest.approx(model.score(X), rel=1e-12)
 
 
 def test_select_passes_over_collapsed_fits():

@@ -88,6 +88,9 @@ def test_a_mixture_of_two_regressions_is_the_maximum_that_a_general_optimizer_fi
     assert model.log_density(X, y).sum() == pytest.approx(-best, abs=1e-5)
     assert model.n_parameters_ == 9
     assert model.bic(X, y) == pytest.approx(2 * best + 9 * np.log(150), abs=1e-4)
+    weights = rng.randint(0, 3, 150)
+    often = model.bic(np.repeat(X, weights, axis=0), np.repeat(y, weights))
+    assert model.bic(X, y, sample_weight=weights) == pytest.approx(often, rel=1e-12)
 
 
 @pytest.mark.parametrize("gate", GATES)

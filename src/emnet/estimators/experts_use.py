@@ -21,6 +21,7 @@ from emnet.estimators.iterative import IterativeEstimator
 from emnet.estimators.onnx_file import PredictionFile
 from emnet.estimators.table_input import naming_cells
 from emnet.estimators.trees import flattened, shaped_as
+from emnet.estimators.validation import weighted_sum
 from emnet.inference.exact import Exact
 from emnet.models import experts
 from emnet.models.mixture import Mixture
@@ -98,10 +99,13 @@ class FittedMixtureOfExperts(PredictionFile, IterativeEstimator[Mixture]):
         return posterior
 
     @torch.no_grad()
-    def bic(self, X: Any, y: Any) -> float:
-        """Bayesian information criterion of y given x, the lower the better: −2 log L + parameters · log n."""
-        scores = self.log_density(X, y)
-        return float(-2 * scores.sum() + self.n_parameters_ * np.log(len(scores)))
+    def bic(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Bayesian information criterion of y given x, the lower the better: −2 log L + parameters · log n.
+
+        With weights, (n,), a row counts as so many, in n too: let shares add up to the number of rows.
+        """
+        total, rows = weighted_sum(self.log_density(X, y), sample_weight)
+        return float(-2 * total + self.n_parameters_ * np.log(rows))
 
     @abstractmethod
     def log_density(self, X: Any, y: Any) -> np.ndarray:

@@ -149,6 +149,7 @@ class GaussianMixture(LearningGaussianMixture):
         n_components: int | Iterable[int] = range(1, 10),
         covariance_types: str | Iterable[str] = ("full", "tied", "diag", "spherical"),
         criterion: str = "bic",
+        sample_weight: Any = None,
     ) -> Selection:
         """Fit all pairs of those parameters, the others as here; see `Selection` for the table and the best model.
 
@@ -157,8 +158,10 @@ class GaussianMixture(LearningGaussianMixture):
         X : (n, d), or an `emnet.stream` without weights.
         n_components, covariance_types : what to try.
         criterion : "bic", "icl" or "aic"; the lowest is the best.
+        sample_weight : (n,), how many rows each row counts for.
         """
-        return select(self, (X,), {"covariance_type": covariance_types, "n_components": n_components}, criterion)
+        grid = {"covariance_type": covariance_types, "n_components": n_components}
+        return select(self, (X,), grid, criterion, sample_weight=sample_weight)
 
     def _check_parameters(self) -> None:
         self._check_common_parameters()

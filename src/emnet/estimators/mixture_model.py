@@ -194,7 +194,13 @@ class MixtureModel(LearningMixtureModel):
         drawn = [factor.draw(torch.as_tensor(states), generator) for factor in model.emissions.values()]
         return torch.cat(drawn, dim=1).numpy() * self._scale + self._center, states
 
-    def select(self, X: Any, n_components: int | Iterable[int] = range(1, 10), criterion: str = "bic") -> Selection:
+    def select(
+        self,
+        X: Any,
+        n_components: int | Iterable[int] = range(1, 10),
+        criterion: str = "bic",
+        sample_weight: Any = None,
+    ) -> Selection:
         """Fit each number of components, the other parameters as here; see `Selection` for the table and the best.
 
         Parameters
@@ -202,8 +208,9 @@ class MixtureModel(LearningMixtureModel):
         X : a table, or an `emnet.stream` without weights.
         n_components : what to try.
         criterion : "bic", "icl" or "aic"; the lowest is the best.
+        sample_weight : (n,), how many rows each row counts for.
         """
-        return select(self, (X,), {"n_components": n_components}, criterion)
+        return select(self, (X,), {"n_components": n_components}, criterion, sample_weight=sample_weight)
 
     def distribution(self) -> Distribution:
         """p(row), (d,): columns in the order of `emissions_`, words and booleans by their place in `categories_`."""

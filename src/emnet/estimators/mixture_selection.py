@@ -47,19 +47,22 @@ def select(
     criterion: str,
     criteria: Sequence[str] = CRITERIA,
     tried: Callable[[dict[str, Any]], None] = lambda line: None,
+    sample_weight: Any = None,
 ) -> Selection:
     """Fit `model` to the data with every combination of those parameters; the lowest criterion is the best.
 
     A fit with a collapsed component has an unbounded likelihood, so it stands in the table and cannot be chosen.
-    A number or a word is the only one to try. `tried` is told of every line.
+    A number or a word is the only one to try. `tried` is told of every line. Where rows have weights, (n,), the model's
+    fit and criteria are given them.
     """
+    weighted = {} if sample_weight is None else {"sample_weight": sample_weight}
     require_one_of("criterion", criterion, criteria)
     grid = {name: _choices(name, values) for name, values in grid.items()}
     lines, fitted = [], {}
     said: set[tuple[str, type[Warning]]] = set()
     for chosen in product(*grid.values()):
         candidate = type(model)(**{**model.get_params(deep=False), **dict(zip(grid, chosen, strict=True))})
-        lines.append({**dict(zip(grid, chosen, strict=True)), **_fit(candidate, data, criteria, said)})
+        lines.append({**dict(zip(grid, chosen, strict=True)), **_fit(candidate, data, weighted, criteria, said)})
         fitted[chosen] = candidate
         tried(lines[-1])
     lines.sort(key=lambda line: (line["problem"] is not None, line[criterion]))
@@ -142,14 +145,18 @@ def _choices(name: str, values: Any) -> tuple[Any, ...]:
 
 
 def _fit(
-    candidate: Any, data: tuple[Any, ...], criteria: Sequence[str], said: set[tuple[str, type[Warning]]]
+    candidate: Any,
+    data: tuple[Any, ...],
+    weighted: Mapping[str, Any],
+    criteria: Sequence[str],
+    said: set[tuple[str, type[Warning]]],
 ) -> dict[str, Any]:
     """The line of a fit. Warnings that are no part of it are passed on, but for those `said` of another fit."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             with one_of_several():
-                candidate.fit(*data)
+                candidate.fit(*data, **weighted)
         except (CollapsedComponentError, TooFewRowsError) as error:
             nothing = dict.fromkeys(("log_likelihood", "parameters", *criteria), np.inf)
             return {**nothing, "converged": False, "problem": str(error)}
@@ -163,9 +170,9 @@ def _fit(
             said.add(words)
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return {
-        "log_likelihood": candidate._log_likelihood(*data),
+        "log_likelihood": candidate._log_likelihood(*data, **weighted),
         "parameters": candidate._n_parameters(),
-        **{name: getattr(candidate, name)(*data) for name in criteria},
+        **{name: getattr(candidate, name)(*data, **weighted) for name in criteria},
         "converged": candidate.converged_,
         "problem": problem,
     }

@@ -18,6 +18,8 @@ from emnet.data.stream import Stream
 from emnet.estimators import options
 from emnet.estimators.onnx_file import OnnxFile, Program, column_names, standardized
 from emnet.estimators.stream_passes import end_to_end, require_unweighted
+from emnet.estimators.streaming import require_alone
+from emnet.estimators.validation import weighted_sum
 from emnet.exceptions import InvalidInputError
 from emnet.models.mixture import Mixture
 from emnet.models.portable import PosteriorOfStates
@@ -54,10 +56,13 @@ class FittedMixture(OnnxFile, DensityMixin, BaseEstimator):
         """The stream as its chunks are to come."""
         return stream
 
-    def _end_to_end(self, X: Any, wanted: Callable[[Any], np.ndarray]) -> np.ndarray:
-        """wanted(X), of a stream chunk by chunk, (n,). Raises InvalidInputError for rows with weights."""
-        require_unweighted(X, "A criterion")
-        return end_to_end(self._read(X) if isinstance(X, Stream) else X, wanted)
+    def _summed(self, X: Any, wanted: Callable[[Any], np.ndarray], sample_weight: Any) -> tuple[float, float]:
+        """`weighted_sum` of wanted(X), of a stream chunk by chunk, which must have no weights."""
+        if isinstance(X, Stream):
+            require_alone(None, sample_weight)
+            require_unweighted(X, "A criterion")
+            X = self._read(X)
+        return weighted_sum(end_to_end(X, wanted), sample_weight)
 
     def _n_parameters(self) -> int:
         """Free parameters of the model."""
@@ -94,29 +99,33 @@ class FittedMixture(OnnxFile, DensityMixin, BaseEstimator):
         check_is_fitted(self)
         return self._log_densities(self._check_rows(X, reset=False))
 
-    def score(self, X: Any, y: Any = None) -> float:
-        """Mean log-likelihood of a row, in nats."""
-        return float(np.mean(self.score_samples(X)))
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Mean log-likelihood of a row, in nats; with weights, (n,), of all that the rows count for."""
+        total, rows = weighted_sum(self.score_samples(X), sample_weight)
+        return total / rows
 
-    def _log_likelihood(self, X: Any) -> float:
-        return float(self._end_to_end(X, self.score_samples).sum())
+    def _log_likelihood(self, X: Any, sample_weight: Any = None) -> float:
+        return self._summed(X, self.score_samples, sample_weight)[0]
 
-    def bic(self, X: Any) -> float:
-        """Bayesian information criterion of rows or a stream, the lower the better: −2 log L + parameters · log n."""
-        scores = self._end_to_end(X, self.score_samples)
-        return float(-2 * scores.sum() + self._n_parameters() * np.log(len(scores)))
+    def bic(self, X: Any, sample_weight: Any = None) -> float:
+        """Bayesian information criterion of rows or a stream, the lower the better: −2 log L + parameters · log n.
 
-    def aic(self, X: Any) -> float:
-        """Akaike's information criterion, the lower the better: −2 log L + 2 · parameters."""
-        return float(-2 * self._log_likelihood(X) + 2 * self._n_parameters())
+        With weights, (n,), a row counts as so many, in n too: let shares add up to the number of rows.
+        """
+        total, rows = self._summed(X, self.score_samples, sample_weight)
+        return float(-2 * total + self._n_parameters() * np.log(rows))
 
-    def icl(self, X: Any) -> float:
+    def aic(self, X: Any, sample_weight: Any = None) -> float:
+        """Akaike's information criterion, the lower the better: −2 log L + 2 · parameters; weights as in `bic`."""
+        return -2 * self._log_likelihood(X, sample_weight) + 2 * self._n_parameters()
+
+    def icl(self, X: Any, sample_weight: Any = None) -> float:
         """Integrated completed likelihood (Biernacki, Celeux & Govaert 2000), the lower the better.
 
-        BIC − 2 Σ_j log max_k p(k | x_j): clusters that overlap are paid for.
+        BIC − 2 Σ_j log max_k p(k | x_j): clusters that overlap are paid for. Weights as in `bic`.
         """
-        largest = self._end_to_end(X, lambda rows: self.predict_proba(rows).max(axis=1))
-        return float(self.bic(X) - 2 * np.log(largest).sum())
+        largest, _ = self._summed(X, lambda rows: np.log(self.predict_proba(rows).max(axis=1)), sample_weight)
+        return self.bic(X, sample_weight) - 2 * largest
 
     def _programs(self) -> Mapping[str, Callable[[], Program]]:
         return {"responsibilities": self._program}

@@ -201,6 +201,20 @@ def weights_of_some(weights: np.ndarray | None, X: Any) -> np.ndarray:
     return checked
 
 
+def weighted_sum(values: np.ndarray, weights: Any) -> tuple[float, float]:
+    """Σ_j w_j v_j of finite weights w_j ≥ 0, 1 each if None, and Σ_j w_j; what has weight 0 counts as none.
+
+    Raises ValueError or InvalidInputError for weights that are none.
+    """
+    if weights is None:
+        return float(values.sum()), float(len(values))
+    checked = _check_sample_weight(weights, values, dtype=np.float64, ensure_non_negative=True)
+    seen = checked > 0
+    if not seen.any():
+        raise InvalidInputError("All sample weights are zero: no row counts.")
+    return float(checked[seen] @ values[seen]), float(checked.sum())
+
+
 def require_tensors(tensors: dict[str, np.ndarray], expected: dict[str, tuple[int, ...]]) -> None:
     """Raise ValueError unless all of them are there, finite and of those shapes."""
     for name, shape in expected.items():
