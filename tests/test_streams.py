@@ -51,6 +51,28 @@ def test_a_batch_may_be_without_weight(case):
     case.compare(clone(case.estimator).fit(rows), case.fit(clone(case.estimator), table), 1e-10)
 
 
+@pytest.mark.parametrize(
+    ("model", "columns"),
+    [
+        (emnet.GaussianMixture(2, random_state=0), INPUTS),
+        (emnet.MixtureModel(2, random_state=0), ["first", "color"]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_criteria_of_a_stream_with_weights_are_those_in_memory(model, columns):
+    table = frame()
+    rows, weights = table[columns], table["weight"].to_numpy()
+    weighted = emnet.stream(table, columns=columns, weight="weight", batch_rows=50)
+    fitted = clone(model).fit(rows, sample_weight=weights)
+    for name in ("bic", "aic", "icl"):
+        criterion = getattr(fitted, name)
+        assert criterion(weighted) == pytest.approx(criterion(rows, weights), rel=1e-12)
+        assert criterion(weighted) != pytest.approx(criterion(rows), rel=1e-3)
+    best = clone(model).select(weighted, range(1, 4))
+    line = best.table[0]
+    assert line["bic"] == pytest.approx(best.best.bic(rows, weights), rel=1e-12)
+
+
 def test_a_classifier_of_sequences_goes_through_the_stream_for_each_class():
     table = frame()
     table["kind"] = np.where(table["sequence"] % 3 == 0, "a", "b")

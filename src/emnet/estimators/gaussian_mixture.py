@@ -155,7 +155,7 @@ class GaussianMixture(LearningGaussianMixture):
 
         Parameters
         ----------
-        X : (n, d), or an `emnet.stream` without weights.
+        X : (n, d), or an `emnet.stream`.
         n_components, covariance_types : what to try.
         criterion : "bic", "icl" or "aic"; the lowest is the best.
         sample_weight : (n,), how many rows each row counts for.

@@ -205,7 +205,7 @@ class MixtureModel(LearningMixtureModel):
 
         Parameters
         ----------
-        X : a table, or an `emnet.stream` without weights.
+        X : a table, or an `emnet.stream`.
         n_components : what to try.
         criterion : "bic", "icl" or "aic"; the lowest is the best.
         sample_weight : (n,), how many rows each row counts for.

@@ -17,7 +17,7 @@ from emnet.batch import Batch
 from emnet.data.stream import Stream
 from emnet.estimators import options
 from emnet.estimators.onnx_file import OnnxFile, Program, column_names, standardized
-from emnet.estimators.stream_passes import end_to_end, require_unweighted
+from emnet.estimators.stream_passes import end_to_end, weights_of
 from emnet.estimators.streaming import require_alone
 from emnet.estimators.validation import weighted_sum
 from emnet.exceptions import InvalidInputError
@@ -57,11 +57,11 @@ class FittedMixture(OnnxFile, DensityMixin, BaseEstimator):
         return stream
 
     def _summed(self, X: Any, wanted: Callable[[Any], np.ndarray], sample_weight: Any) -> tuple[float, float]:
-        """`weighted_sum` of wanted(X), of a stream chunk by chunk, which must have no weights."""
+        """`weighted_sum` of wanted(X), of a stream chunk by chunk, which brings its own weights."""
         if isinstance(X, Stream):
             require_alone(None, sample_weight)
-            require_unweighted(X, "A criterion")
             X = self._read(X)
+            sample_weight = weights_of(X)
         return weighted_sum(end_to_end(X, wanted), sample_weight)
 
     def _n_parameters(self) -> int:

@@ -67,6 +67,13 @@ def is_weighted(stream: Stream) -> bool:
     return any(stream.group.gathered(first is not None and first.weights is not None))
 
 
+def weights_of(stream: Stream) -> np.ndarray | None:
+    """Of all its rows, (n,), in its order; None of a stream without."""
+    if not is_weighted(stream):
+        return None
+    return np.concatenate(_in_order(stream, [(chunk.place, chunk.weights) for chunk in stream if len(chunk)]))
+
+
 def require_unweighted(X: Any, who: str) -> None:
     """Raise InvalidInputError for a stream with weights, where every row counts once."""
     if isinstance(X, Stream) and is_weighted(X):
