@@ -19,6 +19,7 @@ from emnet import (
     MixtureModel,
     NormalInverseWishart,
 )
+from tests.interruption import InterruptAt
 from tests.oracles import enumerate_mixture, expected_moments, log_normal
 
 X = load_iris().data
@@ -138,15 +139,8 @@ def test_a_later_start_that_is_interrupted_is_kept_where_it_is_the_best(tmp_path
     options = {"n_init": 2, "init_params": "random_from_data", "random_state": 8, "tol": 1e-6, "max_iter": 300}
     first, second = GaussianMixture(6, **options).fit(X).fits_
     assert second.last.objective > first.last.objective + 50
-    left = len(first.history) + len(second.history) - 1
-
-    def interrupt(_, iteration):
-        nonlocal left
-        left -= 1
-        if not left:
-            raise KeyboardInterrupt
-
-    model = GaussianMixture(6, callbacks=[interrupt], **options)
+    late = InterruptAt(len(first.history) + len(second.history) - 1)
+    model = GaussianMixture(6, callbacks=[late], **options)
     with pytest.raises(FitInterrupted):
         model.fit(X)
     assert (model.converged_, model.reason_) == (False, "interrupted")

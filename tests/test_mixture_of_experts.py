@@ -30,6 +30,7 @@ from emnet.factors.tables import MixingWeights
 from emnet.inference.exact import Exact
 from emnet.kernels.quantiles import mixture_quantiles
 from emnet.models.mixture import Mixture
+from tests.interruption import InterruptAt
 from tests.oracles import leaf_probabilities, log_output
 
 DATA = Path(__file__).parent / "data"
@@ -422,15 +423,8 @@ def test_a_later_start_that_is_interrupted_is_kept_where_it_is_the_best():
     y = np.sin(3 * X[:, 0]) + 0.1 * rng.randn(120)
     first, second = MixtureOfExpertsRegressor(4, n_init=2, random_state=3).fit(X, y).fits_
     assert second.last.objective > first.last.objective + 5
-    left = len(first.history) + len(second.history) - 1
-
-    def stop(model, iteration):
-        nonlocal left
-        left -= 1
-        if not left:
-            raise KeyboardInterrupt
-
-    model = MixtureOfExpertsRegressor(4, n_init=2, random_state=3, callbacks=[stop])
+    late = InterruptAt(len(first.history) + len(second.history) - 1)
+    model = MixtureOfExpertsRegressor(4, n_init=2, random_state=3, callbacks=[late])
     with pytest.raises(FitInterrupted):
         model.fit(X, y)
     assert model.history_[-1]["objective"] == pytest.approx(second.last.objective, rel=1e-3)

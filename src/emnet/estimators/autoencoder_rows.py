@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from emnet.batch import Batch, Data, MiniBatches
@@ -20,7 +20,7 @@ from emnet.estimators.cell_families import CELL_FAMILIES
 from emnet.estimators.rebuilding import RebuiltFits
 from emnet.estimators.row_coding import RowCoding, as_tensor, coding_of_table, is_mapped, measured, with_units
 from emnet.estimators.streaming import StreamedMiniBatches, Survey, survey, witnesses
-from emnet.estimators.validation import require_columns_seen, weights_of_some
+from emnet.estimators.validation import checked_weights, require_columns_seen, weights_of_some
 from emnet.exceptions import InvalidInputError
 from emnet.models.autoencoder import Autoencoder
 
@@ -69,10 +69,7 @@ class AutoencoderRows(RebuiltFits[Autoencoder]):
         source = self._check_rows(X, reset)
         if sample_weight is None:
             return source, None
-        weights = _check_sample_weight(sample_weight, source, dtype=np.float64, ensure_non_negative=True)
-        if not (weights > 0).any():
-            raise InvalidInputError("All sample weights are zero: there is nothing to fit.")
-        return source, weights
+        return source, checked_weights(sample_weight, source)
 
     def _measure(self, source: np.ndarray, weights: np.ndarray | None) -> None:
         """Take down the centers and scales of the columns, and which have holes."""

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.impute import MissingIndicator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from emnet.applications.impute import FittedTo, impute_many
 from emnet.data.columns import Parts
@@ -29,7 +29,7 @@ from emnet.estimators.standardize import location_scale_of_seen
 from emnet.estimators.stream_passes import end_to_end, example_of, is_weighted, seed_for, that_count, without_weights
 from emnet.estimators.streaming import naming_the_rows, require_alone, survey
 from emnet.estimators.table_input import check_table, naming_cells
-from emnet.estimators.validation import require_one_of, require_positive_integer, weights_of_some
+from emnet.estimators.validation import checked_weights, require_one_of, require_positive_integer, weights_of_some
 from emnet.exceptions import EmnetWarning, FitInterrupted, InvalidInputError
 from emnet.warning import warn
 
@@ -147,9 +147,7 @@ class EMImputer(TransformerMixin, BaseEstimator):
             return self._fit_stream(check_table(self, X, reset=True).through(that_count))
         X = self._check_rows(X, reset=True)
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-            if not (sample_weight > 0).any():
-                raise InvalidInputError("All sample weights are zero: there is nothing to fit.")
+            sample_weight = checked_weights(sample_weight, X)
             X, sample_weight = X[sample_weight > 0], sample_weight[sample_weight > 0]
         self._kept = np.ones(X.shape[1], dtype=bool) if self.keep_empty_features else ~np.isnan(X).all(axis=0)
         self._empty = np.isnan(X).all(axis=0)

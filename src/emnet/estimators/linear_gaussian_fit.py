@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from emnet import serialization
 from emnet.algorithms.base import Algorithm, Fit, Reason, run
@@ -30,6 +30,7 @@ from emnet.estimators.rotation import canonical
 from emnet.estimators.standardize import location_scale_of_seen, require_variance
 from emnet.estimators.streaming import StreamedBatches, require_alone, survey
 from emnet.estimators.validation import (
+    checked_weights,
     require_callbacks,
     require_not_negative,
     require_one_of,
@@ -264,9 +265,7 @@ class LearningLinearGaussian(StreamedLinearGaussian):
         X = self._check_rows(X, reset=True, least=LEAST_ROWS)
         weights = np.ones(len(X))
         if sample_weight is not None:
-            weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-            if not (weights > 0).any():
-                raise InvalidInputError("All sample weights are zero: there is nothing to fit.")
+            weights = checked_weights(sample_weight, X)
             X, weights = X[weights > 0], weights[weights > 0]
         self._require_seen(~np.isnan(X).all(axis=0))
         return X, weights

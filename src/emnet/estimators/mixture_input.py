@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import _check_sample_weight
 
 from emnet.algorithms.base import Callback
 from emnet.data.sample import Units
@@ -17,6 +16,7 @@ from emnet.estimators.known_components import require_labels, tells_of_component
 from emnet.estimators.mixture_use import FittedMixture
 from emnet.estimators.streaming import Survey
 from emnet.estimators.validation import (
+    checked_weights,
     require_callbacks,
     require_columns_seen,
     require_concentration,
@@ -128,10 +128,7 @@ class CheckedMixture(FittedMixture):
     def _check_weights(self, sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
         if sample_weight is None:
             return None
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        if not (weights > 0).any():
-            raise InvalidInputError("All sample weights are zero: there is nothing to fit.")
-        return weights
+        return checked_weights(sample_weight, X)
 
     def _check_labels(self, y: Any, n: int) -> np.ndarray | None:
         k = self.n_components

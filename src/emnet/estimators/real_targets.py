@@ -7,7 +7,6 @@ from typing import Any, Self, cast
 
 import numpy as np
 import torch
-from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -20,7 +19,7 @@ from emnet.estimators.keeping import keeping_what_was_fitted
 from emnet.estimators.standardize import weighted_location_scale
 from emnet.estimators.streaming import Survey
 from emnet.estimators.targets import Targets
-from emnet.estimators.validation import require_finite, require_known_targets, weights_of_some
+from emnet.estimators.validation import checked_weights, require_finite, require_known_targets, weights_of_some
 from emnet.exceptions import InvalidInputError
 
 _FILLED = ", or fill them in, for example with emnet.EMImputer on X and y side by side"
@@ -53,10 +52,8 @@ class RealTargets(Targets):
 
     def _check_data(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         X, target = self._check_numbers(X, y, reset)
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        weights = checked_weights(sample_weight, X)
         seen = weights > 0
-        if not seen.any():
-            raise InvalidInputError("All sample weights are zero: there is nothing to fit.")
         return X[seen], target[seen], weights[seen]
 
     def _check_numbers(self, X: Any, y: Any, reset: bool) -> tuple[np.ndarray, np.ndarray]:

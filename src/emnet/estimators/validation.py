@@ -193,6 +193,14 @@ def class_weights(
     return np.array([float(class_weight.get(label, 1.0)) for label in labels])[codes]
 
 
+def checked_weights(weights: Any, X: Any) -> np.ndarray:
+    """Finite weights ≥ 0 of the rows, (n,), 1 each if None. Raises ValueError or InvalidInputError for others."""
+    checked: np.ndarray = _check_sample_weight(weights, X, dtype=np.float64, ensure_non_negative=True)
+    if not (checked > 0).any():
+        raise InvalidInputError("All sample weights are zero: no row counts.")
+    return checked
+
+
 def weights_of_some(weights: np.ndarray | None, X: Any) -> np.ndarray:
     """Checked weights of some of the rows, which may all be 0: others have more."""
     if weights is not None and np.shape(weights) == (len(X),) and not np.any(weights):
@@ -202,16 +210,11 @@ def weights_of_some(weights: np.ndarray | None, X: Any) -> np.ndarray:
 
 
 def weighted_sum(values: np.ndarray, weights: Any) -> tuple[float, float]:
-    """Σ_j w_j v_j of finite weights w_j ≥ 0, 1 each if None, and Σ_j w_j; what has weight 0 counts as none.
-
-    Raises ValueError or InvalidInputError for weights that are none.
-    """
+    """Σ_j w_j v_j of `checked_weights`, and Σ_j w_j; what has weight 0 counts as none."""
     if weights is None:
         return float(values.sum()), float(len(values))
-    checked = _check_sample_weight(weights, values, dtype=np.float64, ensure_non_negative=True)
+    checked = checked_weights(weights, values)
     seen = checked > 0
-    if not seen.any():
-        raise InvalidInputError("All sample weights are zero: no row counts.")
     return float(checked[seen] @ values[seen]), float(checked.sum())
 
 
